@@ -1,1 +1,6 @@
-export {}
+export * from './clock.ts'
+export * from './hash.ts'
+export * from './load.ts'
+export * from './policies/contract.ts'
+export * from './random.ts'
+export * from './transport/contract.ts'
