@@ -61,11 +61,19 @@ export interface Selector<T extends Candidate = Candidate> {
   /** A lease was given; `load.inFlight` already counts it. `now` is the clock's `now()`. */
   started? (candidate: T, now: number): void
   /**
-   * A lease came back. `startedAt` is the `now` of its `started`; `latency` is in milliseconds to the response head, or to
-   * the failure; `ok` is false for no answer and for 5xx. Not called with a verdict for attempts that the client aborted
-   * or that were shed: those come with `ok` undefined.
+   * The response head of a lease is here; its body, or the tunnel that it opened, may go on for hours. At most once per
+   * lease, before its `finished`: who judges by the age of what is in flight must not count these.
    */
-  finished? (candidate: T, now: number, startedAt: number, latency: number, ok: boolean | undefined): void
+  answered? (candidate: T, now: number, startedAt: number): void
+  /**
+   * A lease came back; `load.inFlight` counts it no more. `startedAt` is the `now` of its `started`; `latency` is in
+   * milliseconds to the response head, or to the failure; `ok` is false for no answer and for 5xx. Not called with a verdict
+   * for attempts that the client aborted or that were shed: those come with `ok` undefined. `answered` is true when the
+   * method of that name was called for this lease.
+   */
+  finished? (
+    candidate: T, now: number, startedAt: number, latency: number, ok: boolean | undefined, answered?: boolean
+  ): void
   /** Evidence from outside (an active check) says that the upstream is as good as new: forget what was held against it. */
   recovered? (candidate: T): void
 }
@@ -74,5 +82,7 @@ export interface Selector<T extends Candidate = Candidate> {
 export interface Policy {
   /** How options and metrics name it, in kebab case. */
   readonly name: string
+  /** One sentence for the table of policies. */
+  readonly describe?: string
   create<T extends Candidate> (environment: Environment): Selector<T>
 }
