@@ -1,7 +1,15 @@
 import { adaptive } from './adaptive.ts'
 import type { Policy } from './contract.ts'
+import { first } from './first.ts'
+import { hash } from './hash.ts'
+import { ipHash } from './ip-hash.ts'
 import { leastConnections } from './least-connections.ts'
+import { leastTime } from './least-time.ts'
+import { nearest } from './nearest.ts'
+import { p2c } from './p2c.ts'
+import { peakEwma } from './peak-ewma.ts'
 import { random } from './random.ts'
+import { reportedLoad } from './reported-load.ts'
 import { roundRobin } from './round-robin.ts'
 import { weightedRoundRobin } from './weighted-round-robin.ts'
 
@@ -11,7 +19,15 @@ const builtIn = {
   'round-robin': roundRobin as Policy,
   'weighted-round-robin': weightedRoundRobin as Policy,
   random: random as Policy,
-  'least-connections': leastConnections as Policy
+  'least-connections': leastConnections as Policy,
+  p2c: p2c as Policy,
+  'least-time': leastTime as Policy,
+  'peak-ewma': peakEwma as Policy,
+  hash: hash() as Policy,
+  'ip-hash': ipHash() as Policy,
+  first: first as Policy,
+  nearest: nearest() as Policy,
+  'reported-load': reportedLoad as Policy
 }
 
 /** Names of the built-in policies. */
@@ -20,4 +36,7 @@ export type PolicyName = keyof typeof builtIn
 /** The built-in policies by name. */
 export const policies: Readonly<Record<PolicyName, Policy>> = Object.freeze(builtIn)
 
-export { adaptive, leastConnections, random, roundRobin, weightedRoundRobin }
+export { adaptive, first, leastConnections, leastTime, p2c, peakEwma, random, reportedLoad, roundRobin, weightedRoundRobin }
+export { hash, type HashOptions } from './hash.ts'
+export { ipHash } from './ip-hash.ts'
+export { nearest, type NearestOptions } from './nearest.ts'

@@ -1,0 +1,161 @@
+import type { Environment } from '../clock.ts'
+import { adaptive } from './adaptive.ts'
+import type { Candidate, Location, PickContext, Policy, Selector } from './contract.ts'
+
+export interface NearestOptions {
+  /** The zone that this proxy is in: its upstreams come first. @default none */
+  readonly zone?: string
+  /** Where this proxy is; used for clients whose place is not known. @default none: then only zones count */
+  readonly location?: Location
+  /** Chooses within a site. @default adaptive */
+  readonly policy?: Policy
+  /** Requests in flight per unit of weight from which a site passes on to the next nearest, above 0. @default 64 */
+  readonly spillOver?: number
+}
+
+/** Upstreams of one zone at one place. */
+interface Site<T extends Candidate> {
+  readonly local: boolean
+  /** Unit vector from the Earth's centre; undefined when nobody said where it is. */
+  readonly place: readonly [number, number, number] | undefined
+  readonly selector: Selector<T>
+  members: T[]
+  weight: number
+  flying: number
+}
+
+const RADIANS = Math.PI / 180
+
+function unitVector ({ latitude, longitude }: Location): readonly [number, number, number] {
+  const level = Math.cos(latitude * RADIANS)
+  return [level * Math.cos(longitude * RADIANS), level * Math.sin(longitude * RADIANS), Math.sin(latitude * RADIANS)]
+}
+
+class Nearest<T extends Candidate> implements Selector<T> {
+  readonly #environment: Environment
+  readonly #zone: string | undefined
+  readonly #place: readonly [number, number, number] | undefined
+  readonly #policy: Policy
+  readonly #spillOver: number
+  readonly #sites = new Map<string, Site<T>>()
+  #ready: Site<T>[] = []
+  readonly #bySlot: (Site<T> | undefined)[] = []
+
+  constructor (environment: Environment, { zone, location, policy = adaptive, spillOver = 64 }: NearestOptions) {
+    this.#environment = environment
+    this.#zone = zone
+    this.#place = location && unitVector(location)
+    this.#policy = policy
+    this.#spillOver = spillOver
+  }
+
+  rebuild (ready: readonly T[]): void {
+    for (const site of this.#ready) {
+      site.members = []
+      site.weight = site.flying = 0
+    }
+    const sites = new Set<Site<T>>()
+    for (const candidate of ready) {
+      const site = this.#siteOf(candidate)
+      site.members.push(candidate)
+      site.weight += candidate.weight
+      site.flying += candidate.load.inFlight
+      sites.add(site)
+    }
+    this.#ready = [...sites]
+    for (const site of sites) site.selector.rebuild(site.members)
+  }
+
+  select (context: PickContext): T {
+    const site = this.#nearest(context, true) ?? this.#idlest()
+    return site.selector.select(context)
+  }
+
+  alternative (context: PickContext, usable: (candidate: T) => boolean): T | undefined {
+    const tried = new Set<Site<T>>()
+    for (let left = this.#ready.length; left > 0; left--) {
+      const site = this.#nearest(context, false, tried)!
+      tried.add(site)
+      const found = site.selector.alternative === undefined ? site.members.find(usable) : site.selector.alternative(context, usable)
+      if (found !== undefined) return found
+    }
+    return undefined
+  }
+
+  joined (candidate: T): void { this.#siteOf(candidate).selector.joined?.(candidate) }
+  recovered (candidate: T): void { this.#siteOf(candidate).selector.recovered?.(candidate) }
+
+  left (candidate: T): void {
+    this.#siteOf(candidate).selector.left?.(candidate)
+    this.#bySlot[candidate.slot] = undefined
+  }
+
+  started (candidate: T, now: number): void {
+    const site = this.#siteOf(candidate)
+    site.flying++
+    site.selector.started?.(candidate, now)
+  }
+
+  answered (candidate: T, now: number, startedAt: number): void {
+    this.#siteOf(candidate).selector.answered?.(candidate, now, startedAt)
+  }
+
+  finished (candidate: T, now: number, startedAt: number, latency: number, ok: boolean | undefined, answered?: boolean): void {
+    const site = this.#siteOf(candidate)
+    site.flying = Math.max(0, site.flying - 1)
+    site.selector.finished?.(candidate, now, startedAt, latency, ok, answered)
+  }
+
+  /** The proxy's own zone, then by great circle (the larger the dot product the nearer), then those of unknown place. */
+  #nearest (context: PickContext, withRoom: boolean, except?: ReadonlySet<Site<T>>): Site<T> | undefined {
+    const from = context.clientLocation === undefined ? this.#place : unitVector(context.clientLocation)
+    let best: Site<T> | undefined
+    let high = -Infinity
+    for (const site of this.#ready) {
+      if (except?.has(site) === true || (withRoom && site.flying >= this.#spillOver * site.weight)) continue
+      const { place, local } = site
+      let nearness = local ? 3 : 0
+      nearness += from === undefined || place === undefined ? -2 : from[0] * place[0] + from[1] * place[1] + from[2] * place[2]
+      if (nearness <= high) continue
+      best = site
+      high = nearness
+    }
+    return best
+  }
+
+  #idlest (): Site<T> {
+    let best = this.#ready[0]!
+    for (const site of this.#ready) if (site.flying * best.weight < best.flying * site.weight) best = site
+    return best
+  }
+
+  #siteOf (candidate: T): Site<T> {
+    const known = this.#bySlot[candidate.slot]
+    if (known !== undefined) return known
+    const { zone, location } = candidate
+    const key = JSON.stringify([zone, location?.latitude, location?.longitude])
+    let site = this.#sites.get(key)
+    if (site === undefined) {
+      const selector = this.#policy.create<T>(this.#environment)
+      const place = location && unitVector(location)
+      site = { local: zone !== undefined && zone === this.#zone, place, selector, members: [], weight: 0, flying: 0 }
+      this.#sites.set(key, site)
+    }
+    this.#bySlot[candidate.slot] = site
+    return site
+  }
+}
+
+/** The nearest site that has room: own zone, then distance to the client (or, unknown, to this proxy). */
+export function nearest (options: NearestOptions = {}): Policy {
+  const { spillOver = 64, location } = options
+  if (!(spillOver > 0)) throw new RangeError(`spillOver must be above 0, not ${spillOver}`)
+  if (location !== undefined && !(Math.abs(location.latitude) <= 90 && Math.abs(location.longitude) <= 180)) {
+    throw new RangeError(`location must be within latitude ±90 and longitude ±180, not ${JSON.stringify(location)}`)
+  }
+  return {
+    name: 'nearest',
+    describe: 'Own zone first, then the shortest great circle; passes on to the next site when the nearest has much in flight.',
+    create: <T extends Candidate> (environment: Environment) => new Nearest<T>(environment, options)
+  }
+}
