@@ -15,7 +15,7 @@ for (const [name, policy] of Object.entries(policies)) {
     const members = Array.from({ length: n }, (_, slot) => ({ id: `upstream-${slot}`, slot, weight: 1, zone: undefined, location: undefined, load: new Load() }))
     selector.rebuild(members)
     const atOnce = 2 * n
-    const flying = new Array(atOnce)
+    const flying = Array.from({ length: atOnce })
     const since = new Float64Array(atOnce)
     const context = { keyHash: 0, clientAddress: '10.1.2.3', clientLocation: undefined }
     const one = (k) => {

@@ -4,11 +4,23 @@ import { Walk } from './sample.ts'
 
 const CHOICES = 32
 /** Milliseconds in which an unheard-of estimate, and a failure, fall by e: the exploration that keeps anybody from starving. */
-const FADE = 10_000
+const FADE = 5000
+/** Milliseconds in which the weight of old answers falls by e: one that is tried again is judged by what it does now. */
+const AGE = 5000
 /** The cost is multiplied by 1 + this × failure rate. */
 const FAILURE_COST = 100
 
-interface Estimate { owner: Candidate; mean: number; answers: number; failing: number; touched: number; turn: number }
+interface Estimate {
+  owner: Candidate
+  mean: number
+  /** Weight of the answers in `mean`, and the time of the last. */
+  answers: number
+  heard: number
+  failing: number
+  /** Time of the last pick or answer. */
+  touched: number
+  turn: number
+}
 
 class LeastTime<T extends Candidate> implements Selector<T> {
   readonly #environment: Environment
@@ -81,14 +93,15 @@ class LeastTime<T extends Candidate> implements Selector<T> {
     estimate.touched = now
     if (!ok) return
     this.#mean = this.#mean === 0 ? latency : this.#mean + (latency - this.#mean) / 100
-    estimate.answers++
-    estimate.mean += (latency - estimate.mean) / Math.min(20, estimate.answers)
+    estimate.answers = Math.min(20, estimate.answers * Math.exp((estimate.heard - now) / AGE) + 1)
+    estimate.heard = now
+    estimate.mean += (latency - estimate.mean) / estimate.answers
   }
 
   /** A joiner stands at the pool's mean until its first answer. */
   joined (candidate: T): void {
     const touched = this.#environment.clock.now()
-    this.#estimates[candidate.slot] = { owner: candidate, mean: this.#mean, answers: 0, failing: 0, touched, turn: 0 }
+    this.#estimates[candidate.slot] = { owner: candidate, mean: this.#mean, answers: 0, heard: touched, failing: 0, touched, turn: 0 }
   }
 
   left (candidate: T): void {
