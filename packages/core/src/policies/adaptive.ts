@@ -13,8 +13,11 @@ const SAMPLES = 20
 const CAPACITY = 1 / 20
 /** An overdue request still in flight counts for this part of an answered one. */
 const OVERDUE = 1 / 20
-/** Milliseconds in which the estimate of one neither picked nor heard of falls by e: so everybody is tried again in the end. */
-const FADE = 10_000
+/**
+ * Milliseconds in which the estimate of one neither picked nor heard of falls by e: so everybody is tried again in the end.
+ * A longer time costs healed upstreams their return, a shorter one tries those that are still slow more often.
+ */
+const FADE = 7000
 /** Milliseconds in which the weight of old answers falls by e: the first after a pause count for much. */
 const AGE = 5000
 /** A joiner counts as this many times the pool's latency until its first answer. */
