@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import type { ConnectionOptions } from 'node:tls'
 
 /** One attempt to be sent to one upstream. */
 export interface TransportRequest {
@@ -134,8 +135,8 @@ export interface TransportOptions {
   readonly maxConnectionAge?: number
   /** Bytes of a response head (and of trailers) accepted. @default 65536 */
   readonly maxHeadSize?: number
-  /** Bytes of the read buffer of each busy connection. @default 131072 */
+  /** Bytes of the read buffer of each connection. @default 65536 */
   readonly readBufferSize?: number
   /** TLS to `https:` upstreams: what `tls.connect` takes. Certificates are verified unless `rejectUnauthorized: false`. */
-  readonly tls?: import('node:tls').ConnectionOptions
+  readonly tls?: ConnectionOptions
 }

@@ -1,0 +1,243 @@
+import type { SchemaObject } from 'ajv'
+import { DuplicateUpstreamError } from './errors.ts'
+import { checkOptions, refuse } from './options.ts'
+import { policies, type PolicyName } from './policies/index.ts'
+import type { Location, PickContext, Policy } from './policies/contract.ts'
+import type { RetryBudgetOptions } from './retry-budget.ts'
+import { idOf, parseTarget, type Target } from './target.ts'
+import type { TransportOptions } from './transport/contract.ts'
+import type { InjectableApp } from './transport/index.ts'
+import type { UpstreamSettings } from './upstream.ts'
+
+/** One member of a pool, in full. */
+export interface UpstreamOptions {
+  /** Origin: `http://host:port`, `https://host`, `unix:/path`. This or `app` is required. */
+  readonly url?: string
+  /** An in-process Fastify app, reached through `inject` without a socket. */
+  readonly app?: InjectableApp
+  /** Opaque name, stable over restarts; what a sticky cookie stands for. @default derived from the address */
+  readonly id?: string
+  /** Share relative to the others, 0–65,535, fractions allowed; 0: no new work. @default 1 */
+  readonly weight?: number
+  /** Name of the zone (data centre, rack) that it is in. */
+  readonly zone?: string
+  /** Where it is, in degrees. */
+  readonly location?: Location
+  /** Used only when no upstream of a lower priority is ready: short for `priority: 1`. @default false */
+  readonly backup?: boolean
+  /** Tier, 0–255: the lowest with somebody ready is used. @default 0 */
+  readonly priority?: number
+  /** Attempts at once, ≥ 1. @default the pool's `maxInFlightPerUpstream` */
+  readonly maxInFlight?: number
+}
+
+/** A member as users write it: an address, an address with parameters (`http://a:1;weight=3;backup`), or all options. */
+export type UpstreamSpec = string | UpstreamOptions
+
+export interface QueueOptions {
+  /** Requests that may wait for a free upstream, 0–1,000,000; 0: none waits. @default 1024 */
+  readonly limit?: number
+  /** Milliseconds that a request waits at most, 1–600,000. @default 1000 */
+  readonly timeout?: number
+}
+
+/** What requests are hashed on by the `hash` policy. */
+export type HashKey = 'client-address' | 'path' | 'url' | `header:${string}` | `cookie:${string}` | `query:${string}`
+
+export interface PoolOptions {
+  /** At least one, each address once. */
+  readonly upstreams: readonly UpstreamSpec[]
+  /** How to choose among the ready ones: a built-in's name, or your own. @default 'adaptive' */
+  readonly policy?: PolicyName | Policy
+  /** What the `hash` policy hashes: a named part of the request, or a function of it. @default 'client-address' */
+  readonly hashOn?: HashKey | ((request: never) => string)
+  /** Attempts at once in the whole pool, ≥ 1. @default unlimited */
+  readonly maxInFlight?: number
+  /** Attempts at once for each upstream that names none itself, ≥ 1. @default unlimited */
+  readonly maxInFlightPerUpstream?: number
+  readonly queue?: QueueOptions
+  readonly retryBudget?: RetryBudgetOptions
+  /** Under this share of members left by passive ejection alone, ejections are overridden; 0 (never) – 1. @default 0.5 */
+  readonly panicThreshold?: number
+  /** With nobody ready: answer 503 at once, or try one that is down all the same. @default 'fail' */
+  readonly whenAllDown?: 'fail' | 'try-any'
+  /** Milliseconds in which an added or re-admitted upstream grows from 10 % to its whole weight, 0 (off) – 3,600,000. @default 10000 */
+  readonly slowStart?: number
+  /** Milliseconds that a removed upstream may finish its work before it is cut off. @default 30000 */
+  readonly drainTimeout?: number
+  /** Settings of the client that speaks to the upstreams: `connectTimeout`, `keepAliveTimeout`, `tls` … */
+  readonly connection?: TransportOptions
+}
+
+const number = (minimum: number, maximum: number): object => ({ type: 'number', minimum, maximum })
+const integer = (minimum: number, maximum: number): object => ({ type: 'integer', minimum, maximum })
+const object = (properties: object, required: string[] = []): object => ({ type: 'object', additionalProperties: false, properties, required })
+
+const upstreamSchema = object({
+  url: { type: 'string', minLength: 1 },
+  app: { type: 'object', required: ['inject'] },
+  id: { type: 'string', pattern: '^[A-Za-z0-9._~-]{1,128}$' },
+  weight: number(0, 65_535),
+  zone: { type: 'string', minLength: 1 },
+  location: object({ latitude: number(-90, 90), longitude: number(-180, 180) }, ['latitude', 'longitude']),
+  backup: { type: 'boolean' },
+  priority: integer(0, 255),
+  maxInFlight: integer(1, 1e9)
+} satisfies Record<keyof UpstreamOptions, object>)
+
+const connectionSchema = object({
+  connectTimeout: number(1, 600_000),
+  keepAliveTimeout: number(0, 3_600_000),
+  maxIdle: integer(0, 65_535),
+  maxRequestsPerConnection: integer(1, 1e9),
+  maxConnectionAge: number(1, 1e9),
+  maxHeadSize: integer(1024, 16_777_216),
+  readBufferSize: integer(4096, 16_777_216),
+  tls: { type: 'object' }
+} satisfies Record<keyof TransportOptions, object>)
+
+/** JSON Schema of {@link PoolOptions}, for those who check whole configurations. */
+export const poolSchema: SchemaObject = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['upstreams'],
+  properties: {
+    upstreams: { type: 'array', items: { type: ['string', 'object'] } },
+    policy: { type: ['string', 'object'] },
+    hashOn: {},
+    maxInFlight: integer(1, 1e9),
+    maxInFlightPerUpstream: integer(1, 1e9),
+    queue: object({ limit: integer(0, 1_000_000), timeout: number(1, 600_000) } satisfies Record<keyof QueueOptions, object>),
+    retryBudget: object({ ratio: number(0, 10), perSecond: number(0, 100_000) } satisfies Record<keyof RetryBudgetOptions, object>),
+    panicThreshold: number(0, 1),
+    whenAllDown: { type: 'string', enum: ['fail', 'try-any'] },
+    slowStart: number(0, 3_600_000),
+    drainTimeout: number(0, 86_400_000),
+    connection: connectionSchema
+  } satisfies Record<keyof PoolOptions, object>
+}
+
+const HASH_KEY = /^(client-address|path|url|header:[!#$%&'*+.^_`|~\w-]+|cookie:[!#$%&'*+.^_`|~\w-]+|query:.+)$/
+
+/** `http://host:1;weight=3;backup;zone=a` as options. */
+function parseSpec (text: string, path: string): UpstreamOptions {
+  const [url = '', ...parameters] = text.split(';')
+  const options: Record<string, unknown> = { url: url.trim() }
+  for (const parameter of parameters) {
+    const [name = '', value] = parameter.split('=', 2).map((part) => part.trim())
+    if (name === 'backup' && value === undefined) options['backup'] = true
+    else if ((name === 'weight' || name === 'priority' || name === 'maxInFlight') && value !== undefined && value !== '') {
+      if (!/^\d+(\.\d+)?$/.test(value)) refuse(`${path};${name}`, 'must be a number', value)
+      options[name] = Number(value)
+    } else if ((name === 'zone' || name === 'id') && value !== undefined) options[name] = value
+    else refuse(path, 'parameters are ;weight=N ;backup ;priority=N ;zone=NAME ;id=NAME ;maxInFlight=N', text)
+  }
+  return options
+}
+
+/** A checked member: its settings, and the app for an in-process one. */
+export interface ParsedUpstream {
+  readonly settings: UpstreamSettings
+  readonly app: InjectableApp | undefined
+}
+
+/** Checks one member. Throws `HG_POOL_INVALID_OPTION` with `path`. */
+export function parseUpstream (spec: UpstreamSpec, path: string, defaults: { maxInFlightPerUpstream: number }): ParsedUpstream {
+  const options = typeof spec === 'string' ? parseSpec(spec, path) : spec
+  checkOptions(upstreamSchema, options, path)
+  const { url, app } = options
+  if ((url === undefined) === (app === undefined)) refuse(path, "needs either 'url' or 'app'", options)
+  if (app !== undefined && options.id === undefined) refuse(`${path}.id`, 'is required for an in-process app, which has no address to name it by', undefined)
+  if (options.backup === true && options.priority === 0) refuse(`${path}.priority`, 'must be above 0 for a backup', 0)
+  const target: Target = url === undefined
+    ? { protocol: 'app:', hostname: 'localhost', port: 0, socketPath: undefined, host: 'localhost', href: `app:${options.id!}` }
+    : parseTarget(url, typeof spec === 'string' ? path : `${path}.url`)
+  return {
+    app,
+    settings: {
+      id: options.id ?? idOf(target.href),
+      target,
+      weight: options.weight ?? 1,
+      zone: options.zone,
+      location: options.location,
+      priority: options.priority ?? (options.backup === true ? 1 : 0),
+      maxInFlight: options.maxInFlight ?? defaults.maxInFlightPerUpstream
+    }
+  }
+}
+
+/** Checks a list of members, duplicates included. */
+export function parseUpstreams (specs: readonly UpstreamSpec[], path: string, defaults: { maxInFlightPerUpstream: number }): ParsedUpstream[] {
+  const seen = new Map<string, number>()
+  return specs.map((spec, index) => {
+    const parsed = parseUpstream(spec, `${path}[${index}]`, defaults)
+    for (const name of [parsed.settings.target.href, `id ${parsed.settings.id}`]) {
+      const first = seen.get(name)
+      if (first !== undefined) throw new DuplicateUpstreamError(`${path}[${index}]`, name, `${path}[${first}]`)
+      seen.set(name, index)
+    }
+    return parsed
+  })
+}
+
+/** A pool's settings with every default filled in. */
+export interface PoolSettings {
+  readonly policy: Policy
+  readonly hashOn: PoolOptions['hashOn']
+  readonly maxInFlight: number
+  readonly maxInFlightPerUpstream: number
+  readonly queueLimit: number
+  readonly queueTimeout: number
+  readonly retryBudget: RetryBudgetOptions
+  readonly panicThreshold: number
+  readonly whenAllDown: 'fail' | 'try-any'
+  readonly slowStart: number
+  readonly drainTimeout: number
+  readonly connection: TransportOptions
+}
+
+/** Checks everything of a pool but its members. */
+export function parsePool (options: PoolOptions, path: string): PoolSettings {
+  checkOptions(poolSchema, options, path)
+  const { policy = 'adaptive', hashOn = 'client-address' } = options
+  if (typeof policy === 'string' && !Object.hasOwn(policies, policy)) refuse(`${path}.policy`, `must be one of ${Object.keys(policies).join(', ')}, or a Policy object`, policy)
+  if (typeof policy === 'object' && typeof policy.create !== 'function') refuse(`${path}.policy`, 'must be a policy name or an object with name and create()', policy)
+  if (typeof hashOn !== 'function' && !(typeof hashOn === 'string' && HASH_KEY.test(hashOn))) {
+    refuse(`${path}.hashOn`, "must be 'client-address', 'path', 'url', 'header:NAME', 'cookie:NAME', 'query:NAME' or a function", hashOn)
+  }
+  return Object.freeze({
+    policy: typeof policy === 'string' ? policies[policy] : policy,
+    hashOn,
+    maxInFlight: options.maxInFlight ?? Infinity,
+    maxInFlightPerUpstream: options.maxInFlightPerUpstream ?? Infinity,
+    queueLimit: options.queue?.limit ?? 1024,
+    queueTimeout: options.queue?.timeout ?? 1000,
+    retryBudget: options.retryBudget ?? {},
+    panicThreshold: options.panicThreshold ?? 0.5,
+    whenAllDown: options.whenAllDown ?? 'fail',
+    slowStart: options.slowStart ?? 10_000,
+    drainTimeout: options.drainTimeout ?? 30_000,
+    connection: options.connection ?? {}
+  })
+}
+
+/** Affinity's proposal for a request: read by {@link Pool.pick}, which still decides whether that upstream may be used. */
+export interface AffinityHint {
+  /** The upstream that the client belongs to. */
+  readonly upstreamId: string
+  /** May it be used while it drains? */
+  readonly whileDraining: boolean
+  /** Nobody else will do: with it not usable there is no pick at all. */
+  readonly strict: boolean
+}
+
+/** What {@link Pool.pick} reads of a request, beside what the policy reads. */
+export interface PoolContext extends PickContext {
+  readonly affinity: AffinityHint | undefined
+  /** Attempts before this one. */
+  readonly attempts: number
+  /** May be sent again without harm: such requests are preferred for trials of ejected upstreams. */
+  readonly repeatable: boolean
+  /** Was already tried for this request. */
+  hasTried (upstream: { readonly id: string }): boolean
+}

@@ -1,0 +1,356 @@
+import { EventEmitter } from 'node:events'
+import { channels } from './channels.ts'
+import type { Environment, Timer } from './clock.ts'
+import type { Deadlines } from './deadlines.ts'
+import { DuplicateUpstreamError, UnknownUpstreamError } from './errors.ts'
+import type { HealthChange } from './health.ts'
+import { Lease, type Outcome } from './lease.ts'
+import { refuse } from './options.ts'
+import type { Selector } from './policies/contract.ts'
+import { parsePool, parseUpstream, parseUpstreams } from './pool-options.ts'
+import type { ParsedUpstream, PoolContext, PoolOptions, PoolSettings, UpstreamSpec } from './pool-options.ts'
+import { type Ticket, WaitQueue, type Waiter } from './queue.ts'
+import { RetryBudget } from './retry-budget.ts'
+import { readySet } from './tiers.ts'
+import { createTransport } from './transport/index.ts'
+import { Upstream } from './upstream.ts'
+
+/** Why there was no lease: nobody may be used now, or everybody who may is full. */
+export type NoLease = 'none-ready' | 'saturated'
+
+/** A request that waits in a pool's queue. */
+export interface PoolWaiter extends Waiter {
+  readonly context: PoolContext
+}
+
+export interface PoolEvents {
+  added: [upstream: Upstream]
+  removed: [upstream: Upstream]
+  drained: [upstream: Upstream]
+  state: [upstream: Upstream, change: HealthChange]
+  panic: [active: boolean]
+  /** One attempt ended: what passive health feeds on. */
+  outcome: [upstream: Upstream, outcome: Outcome, lease: Lease, reason: string]
+}
+
+// A POST may be lost in a trial, so trials wait for a repeatable request; but not for ever.
+const TRIAL_PATIENCE = 5000
+
+/** A named set of upstreams with one policy, its limits, its queue and its retry budget. */
+export class Pool extends EventEmitter<PoolEvents> {
+  readonly name: string
+  readonly settings: PoolSettings
+  readonly retryBudget: RetryBudget
+  readonly environment: Environment
+  inFlight = 0
+
+  readonly #members = new Map<string, Upstream>()
+  readonly #byHref = new Map<string, Upstream>()
+  readonly #selector: Selector<Upstream>
+  readonly #queue: WaitQueue<PoolWaiter>
+  readonly #freeSlots: number[] = []
+  #nextSlot = 0
+  #ready: readonly Upstream[] = []
+  #panic = false
+  #trials: Upstream[] = []
+  readonly #trialing = new Set<Upstream>()
+  #timer: Timer = undefined
+  #closed = false
+
+  /** Throws `HG_POOL_INVALID_OPTION` and `HG_UPSTREAM_DUPLICATE`, naming options from `path` on. */
+  constructor (name: string, options: PoolOptions, path: string, environment: Environment, deadlines: Deadlines) {
+    super()
+    this.name = name
+    this.environment = environment
+    this.settings = parsePool(options, path)
+    const members = parseUpstreams(options.upstreams, `${path}.upstreams`, this.settings)
+    if (members.length === 0) refuse(`${path}.upstreams`, 'must name at least one upstream', options.upstreams)
+    this.retryBudget = new RetryBudget(environment.clock, this.settings.retryBudget)
+    this.#queue = new WaitQueue(deadlines, this.settings.queueLimit)
+    this.#selector = this.settings.policy.create<Upstream>(environment)
+    for (const member of members) this.#join(member)
+    this.#refresh()
+  }
+
+  /** All members, in the order of configuration; those that drain included. */
+  get upstreams (): readonly Upstream[] { return [...this.#members.values()] }
+  /** Those that the policy chooses among now. */
+  get ready (): readonly Upstream[] { return this.#ready }
+  /** Passive ejections are overridden, since too few upstreams would be left. */
+  get panic (): boolean { return this.#panic }
+  /** Requests that wait for a free upstream. */
+  get queued (): number { return this.#queue.length }
+
+  get (id: string): Upstream | undefined {
+    return this.#members.get(id)
+  }
+
+  /** Gives a lease, or says why not. The caller releases it exactly once. */
+  pick (context: PoolContext): Lease | NoLease {
+    if (this.#queue.length > 0 && context.attempts === 0) return this.#ready.length === 0 ? 'none-ready' : 'saturated'
+    return this.#pick(context)
+  }
+
+  /** Waits for a lease; `undefined` when the queue is full. `granted` or `refused` is called later, never at once. */
+  wait (waiter: PoolWaiter): Ticket | undefined {
+    return this.#queue.enter(waiter, this.environment.clock.now() + this.settings.queueTimeout)
+  }
+
+  /** Adds an upstream at run time; it starts slowly. */
+  add (spec: UpstreamSpec): Upstream {
+    const parsed = parseUpstream(spec, `pool '${this.name}'.add()`, this.settings)
+    const { id, target } = parsed.settings
+    const twin = this.#members.get(id) ?? this.#byHref.get(target.href)
+    if (twin !== undefined) throw new DuplicateUpstreamError(`pool '${this.name}'.add()`, target.href, twin.id)
+    const upstream = this.#join(parsed)
+    this.#selector.joined?.(upstream)
+    if (this.settings.slowStart > 0) upstream.slowStartedAt = this.environment.clock.now()
+    this.#announce(upstream, 'added')
+    this.emit('added', upstream)
+    this.#refresh()
+    return upstream
+  }
+
+  /** Ends new work on an upstream; resolves when its last exchange has ended or after `timeout` ms. It stays a member. */
+  drain (id: string, timeout: number = this.settings.drainTimeout): Promise<void> {
+    const upstream = this.#member(id)
+    upstream.health.force('drain', 'drained by an operator')
+    return this.#emptied(upstream, timeout)
+  }
+
+  /** Drains an upstream, then closes its connections and forgets it. */
+  async remove (id: string, timeout: number = this.settings.drainTimeout): Promise<void> {
+    const upstream = this.#member(id)
+    upstream.health.leave('removed from the pool')
+    await this.#emptied(upstream, timeout)
+    // Somebody else may have finished the same removal meanwhile.
+    if (this.#members.get(id) !== upstream) return
+    this.#members.delete(id)
+    this.#byHref.delete(upstream.target.href)
+    this.#refresh()
+    this.#selector.left?.(upstream)
+    upstream.transport.destroy()
+    this.#freeSlots.push(upstream.slot)
+    this.#announce(upstream, 'removed')
+    this.emit('removed', upstream)
+  }
+
+  /** Sets a weight, 0–65,535, at once; 0: no new work. */
+  setWeight (id: string, weight: number): void {
+    if (!(weight >= 0 && weight <= 65_535)) refuse(`weight of upstream '${id}'`, 'must be 0–65535', weight)
+    const upstream = this.#member(id)
+    upstream.configuredWeight = weight
+    this.#announce(upstream, 'weight')
+    this.#refresh()
+  }
+
+  /** Makes the members be `specs`: new ones join, missing ones are removed, survivors keep their state. */
+  async update (specs: readonly UpstreamSpec[]): Promise<void> {
+    const wanted = parseUpstreams(specs, `pool '${this.name}'.update()`, this.settings)
+    const ids = new Set(wanted.map(({ settings }) => settings.id))
+    const leaving = [...this.#members.keys()].filter((id) => !ids.has(id))
+    for (const [index, { settings }] of wanted.entries()) {
+      const survivor = this.#members.get(settings.id)
+      if (survivor === undefined) this.add(specs[index]!)
+      else {
+        survivor.health.leave(undefined)
+        survivor.maxInFlight = settings.maxInFlight
+        if (survivor.configuredWeight !== settings.weight) this.setWeight(settings.id, settings.weight)
+      }
+    }
+    await Promise.all(leaving.map((id) => this.remove(id)))
+  }
+
+  /** Resolves when all connections are closed; exchanges that run may end until then. */
+  async close (): Promise<void> {
+    this.#closed = true
+    if (this.#timer !== undefined) this.environment.clock.clearTimeout(this.#timer)
+    for (let ticket = this.#queue.peek(); ticket !== undefined; ticket = this.#queue.peek()) {
+      ticket.leave()
+      ticket.waiter.refused('none-ready')
+    }
+    await Promise.all([...this.#members.values()].map((upstream) => upstream.transport.close()))
+  }
+
+  /** Called by {@link Lease.release} alone. */
+  released (lease: Lease, outcome: Outcome, reason: string): void {
+    const { upstream, startedAt } = lease
+    const now = this.environment.clock.now()
+    const answered = lease.headAt >= 0
+    const ok = outcome === 'aborted' || outcome === 'shed' ? undefined : outcome === 'ok' && lease.status < 500
+    const latency = (answered ? lease.headAt : now) - startedAt
+    this.inFlight--
+    upstream.load.finished(ok !== false, answered ? latency : -1)
+    this.#selector.finished?.(upstream, now, startedAt, latency, ok, answered)
+    if (lease.trial) {
+      this.#trialing.delete(upstream)
+      if (ok === undefined) this.#trials.push(upstream)
+      else this.#tried(upstream, ok, reason)
+    }
+    if (this.listenerCount('outcome') > 0) this.emit('outcome', upstream, outcome, lease, reason)
+    if (channels.attempt.hasSubscribers) {
+      channels.attempt.publish({
+        pool: this.name, upstream: upstream.id, url: upstream.url, outcome, status: lease.status, reason,
+        headLatency: answered ? latency : -1, duration: now - startedAt, attempt: lease.attempt
+      })
+    }
+    if (upstream.load.inFlight === 0 && upstream.health.state === 'draining') this.emit('drained', upstream)
+    if (this.#queue.length > 0) this.#pump()
+  }
+
+  /** Called by {@link Lease.head} alone: the latency part of an attempt is over, its body may take long. */
+  answered (lease: Lease): void {
+    this.#selector.answered?.(lease.upstream, lease.headAt, lease.startedAt)
+  }
+
+  #pick (context: PoolContext): Lease | NoLease {
+    if (this.inFlight >= this.settings.maxInFlight) return this.#ready.length === 0 ? 'none-ready' : 'saturated'
+    const bound = context.affinity
+    if (bound !== undefined) {
+      const upstream = this.#members.get(bound.upstreamId)
+      if (upstream !== undefined && upstream.hasRoom && !context.hasTried(upstream) &&
+        (upstream.ready || (bound.whileDraining && upstream.health.state === 'draining'))) return this.#lease(upstream, context, false)
+      if (bound.strict) return upstream?.ready === true ? 'saturated' : 'none-ready'
+    }
+    if (this.#trials.length > 0) {
+      const upstream = this.#trials[0]!
+      const patience = this.environment.clock.now() - upstream.health.ejectedUntil > TRIAL_PATIENCE
+      if (context.repeatable || patience || this.#ready.length === 0) {
+        this.#trials.shift()
+        this.#trialing.add(upstream)
+        return this.#lease(upstream, context, true)
+      }
+    }
+    if (this.#ready.length === 0) return this.#lastResort(context)
+    const first = this.#selector.select(context)
+    if (first.hasRoom && !(context.attempts > 0 && context.hasTried(first))) return this.#lease(first, context, false)
+    const other = this.#alternative(context, (upstream) => upstream.hasRoom && !context.hasTried(upstream)) ??
+      this.#alternative(context, (upstream) => upstream.hasRoom)
+    return other === undefined ? 'saturated' : this.#lease(other, context, false)
+  }
+
+  #alternative (context: PoolContext, usable: (upstream: Upstream) => boolean): Upstream | undefined {
+    if (this.#selector.alternative !== undefined) return this.#selector.alternative(context, usable)
+    for (let draw = 0; draw < 3; draw++) {
+      const upstream = this.#selector.select(context)
+      if (usable(upstream)) return upstream
+    }
+    let best: Upstream | undefined
+    for (const upstream of this.#ready) {
+      if (usable(upstream) && (best === undefined || upstream.load.inFlight / upstream.weight < best.load.inFlight / best.weight)) best = upstream
+    }
+    return best
+  }
+
+  #lastResort (context: PoolContext): Lease | NoLease {
+    if (this.settings.whenAllDown !== 'try-any') return 'none-ready'
+    for (const upstream of this.#members.values()) {
+      const { state } = upstream.health
+      if ((state === 'down' || state === 'ejected') && upstream.hasRoom && !context.hasTried(upstream)) return this.#lease(upstream, context, false)
+    }
+    return 'none-ready'
+  }
+
+  #lease (upstream: Upstream, context: PoolContext, trial: boolean): Lease {
+    const now = this.environment.clock.now()
+    this.inFlight++
+    upstream.load.started()
+    this.#selector.started?.(upstream, now)
+    return new Lease(this, upstream, now, trial, context.attempts + 1)
+  }
+
+  #tried (upstream: Upstream, ok: boolean, reason: string): void {
+    if (ok && this.settings.slowStart > 0) upstream.slowStartedAt = this.environment.clock.now()
+    upstream.health.tried(ok, ok ? 'trial request succeeded' : `trial request failed: ${reason || 'server error'}`)
+  }
+
+  #pump (): void {
+    for (let ticket = this.#queue.peek(); ticket !== undefined; ticket = this.#queue.peek()) {
+      const lease = this.#pick(ticket.waiter.context)
+      if (lease === 'saturated') return
+      ticket.leave()
+      if (lease === 'none-ready') ticket.waiter.refused('none-ready')
+      else ticket.waiter.granted(lease)
+    }
+  }
+
+  #join ({ settings, app }: ParsedUpstream): Upstream {
+    const slot = this.#freeSlots.pop() ?? this.#nextSlot++
+    const transport = createTransport(app, settings.target, this.settings.connection, this.environment.clock)
+    const upstream = new Upstream(settings, slot, transport, this.environment, this.#changed)
+    this.#members.set(upstream.id, upstream)
+    this.#byHref.set(settings.target.href, upstream)
+    return upstream
+  }
+
+  #member (id: string): Upstream {
+    const upstream = this.#members.get(id)
+    if (upstream === undefined) throw new UnknownUpstreamError(id, this.name)
+    return upstream
+  }
+
+  #announce (upstream: Upstream, change: 'added' | 'removed' | 'drained' | 'weight'): void {
+    if (!channels.membership.hasSubscribers) return
+    channels.membership.publish({ pool: this.name, upstream: upstream.id, url: upstream.url, change, weight: upstream.configuredWeight })
+  }
+
+  readonly #changed = (upstream: Upstream, change: HealthChange | undefined): void => {
+    if (change !== undefined) {
+      if (change.to === 'up' && (change.from === 'down' || change.from === 'ejected')) {
+        this.#selector.recovered?.(upstream)
+        if (this.settings.slowStart > 0) upstream.slowStartedAt = this.environment.clock.now()
+      }
+      if (channels.health.hasSubscribers) channels.health.publish({ ...change, pool: this.name, upstream: upstream.id, url: upstream.url })
+      this.emit('state', upstream, change)
+    }
+    this.#refresh()
+  }
+
+  /** Cold: works out who is ready and with what weight, and when to look again. */
+  readonly #refresh = (): void => {
+    if (this.#closed) return
+    const { clock } = this.environment
+    const now = clock.now()
+    const members = [...this.#members.values()]
+    let next = Infinity
+    this.#trials = this.#trials.filter((upstream) => upstream.health.state === 'ejected')
+    for (const upstream of members) {
+      const { health } = upstream
+      const until = health.ejectedUntil
+      if (until > now) next = Math.min(next, until)
+      else if (!this.#trialing.has(upstream) && !this.#trials.includes(upstream)) this.#trials.push(upstream)
+      const grown = (now - upstream.slowStartedAt) / this.settings.slowStart
+      const slow = grown < 1
+      if (slow) next = Math.min(next, now + this.settings.slowStart / 10)
+      upstream.weight = Math.max(upstream.configuredWeight * health.factor * (slow ? Math.max(0.1, grown) : 1), 1e-6)
+      if (health.tick()) return
+      if (health.state === 'degraded') next = Math.min(next, now + 1000)
+    }
+    const { ready, panic, left, eligible } = readySet(members, this.settings.panicThreshold)
+    this.#ready = ready
+    if (ready.length > 0) this.#selector.rebuild(ready)
+    if (panic !== this.#panic) {
+      this.#panic = panic
+      if (channels.panic.hasSubscribers) channels.panic.publish({ pool: this.name, panic, ready: left, eligible })
+      this.emit('panic', panic)
+    }
+    if (this.#timer !== undefined) clock.clearTimeout(this.#timer)
+    this.#timer = next < Infinity ? clock.setTimeout(this.#refresh, Math.max(1, next - now)) : undefined
+    if (this.#queue.length > 0) this.#pump()
+  }
+
+  #emptied (upstream: Upstream, timeout: number): Promise<void> {
+    if (upstream.load.inFlight === 0) return Promise.resolve()
+    return new Promise((resolve) => {
+      const { clock } = this.environment
+      const done = (who: Upstream): void => {
+        if (who !== upstream) return
+        clock.clearTimeout(timer)
+        this.off('drained', done)
+        resolve()
+      }
+      const timer = clock.setTimeout(() => done(upstream), timeout)
+      this.on('drained', done)
+    })
+  }
+}

@@ -1,0 +1,47 @@
+import { createHash } from 'node:crypto'
+import { refuse } from './options.ts'
+
+/** Where an upstream is, taken apart once. */
+export interface Target {
+  readonly protocol: 'http:' | 'https:' | 'unix:' | 'app:'
+  readonly hostname: string
+  readonly port: number
+  /** Path of the Unix socket. */
+  readonly socketPath: string | undefined
+  /** Value of `Host` for requests that should carry the upstream's own name. */
+  readonly host: string
+  /** The normal form, by which duplicates are found. */
+  readonly href: string
+}
+
+const ALLOWED = "an origin such as 'http://10.0.0.1:3000', 'https://api.example' or 'unix:/run/app.sock'"
+
+/** Parses an upstream's address. Paths, queries and credentials are refused: they would be lost or leak silently. */
+export function parseTarget (text: string, path: string): Target {
+  if (text.startsWith('unix:')) {
+    const socketPath = text.slice(5)
+    // sun_path holds 107 bytes and a NUL on Linux; a longer one is cut silently by the system.
+    if (!socketPath.startsWith('/') || Buffer.byteLength(socketPath) > 107) refuse(path, `must be ${ALLOWED} (absolute, at most 107 bytes)`, text)
+    return { protocol: 'unix:', hostname: 'localhost', port: 0, socketPath, host: 'localhost', href: text }
+  }
+  let url: URL
+  try {
+    url = new URL(text)
+  } catch {
+    return refuse(path, `must be ${ALLOWED}`, text)
+  }
+  const { protocol } = url
+  if (protocol !== 'http:' && protocol !== 'https:') return refuse(path, `must be ${ALLOWED}`, text)
+  if (url.username !== '' || url.password !== '') refuse(path, 'must not hold credentials; set an Authorization header instead', `${protocol}//…@${url.host}`)
+  if (url.pathname !== '/' || url.search !== '' || url.hash !== '') refuse(path, `must be ${ALLOWED}, without a path (use rewritePrefix on the route)`, text)
+  const bare = url.hostname.replace(/^\[|\]$/g, '')
+  if (bare === '') refuse(path, `must be ${ALLOWED}`, text)
+  const port = url.port === '' ? (protocol === 'http:' ? 80 : 443) : Number(url.port)
+  if (port === 0) refuse(path, `must be ${ALLOWED}, with a port of 1–65535`, text)
+  return { protocol, hostname: bare, port, socketPath: undefined, host: url.host, href: `${protocol}//${url.host}` }
+}
+
+/** An opaque, stable name for an address: the same in every process, and no address to be read from it. */
+export function idOf (href: string): string {
+  return createHash('sha256').update(href).digest('base64url').slice(0, 12)
+}
