@@ -1,1 +1,125 @@
-export {}
+import { randomBytes } from 'node:crypto'
+import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { type AffinityHint, Deadlines, Pool, type PoolOptions, UnknownPoolError, type Upstream, systemClock } from '@headgate/core'
+import { BadRequestError, BadTargetError, LoopError, NoneReadyError } from './errors.ts'
+import { Exchange } from './exchange.ts'
+import { checkBalancer, refuseRoute, routeSettings } from './options.ts'
+import type { BalancerOptions, ForwardOptions, RouteSettings } from './options.ts'
+import { authorityOf, rewriteTarget } from './path.ts'
+import { addRoute, compileChooser } from './routes.ts'
+import { listenForUpgrades } from './upgrade.ts'
+
+export * from './errors.ts'
+export type * from './options.ts'
+export { bodies } from './bodies.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** The pools, while the app runs. */
+    balancer: Balancer
+  }
+  interface FastifyRequest {
+    /** Who answered, or was tried last; `null` before the first pick. */
+    upstream: Upstream | null
+    /** Proposal of a session-affinity plugin; the pool decides whether it can be followed. */
+    affinity: AffinityHint | undefined
+  }
+  interface FastifyReply {
+    /** Forwards the request to a pool and answers with what comes back. Call it last in a handler and return it. */
+    forward (pool: string, options?: ForwardOptions): FastifyReply
+  }
+}
+
+/** The pools of an app. */
+export class Balancer {
+  readonly pools: Map<string, Pool> = new Map()
+
+  /** Throws `HG_POOL_UNKNOWN`. */
+  pool (name: string): Pool {
+    const pool = this.pools.get(name)
+    if (pool === undefined) throw new UnknownPoolError(name, [...this.pools.keys()].join(', '))
+    return pool
+  }
+}
+
+/** Refuses what must not reach an upstream; the target to send otherwise. */
+function checked (request: FastifyRequest, settings: RouteSettings): string {
+  const { raw } = request
+  const { headers, rawHeaders } = raw
+  let hosts = 0
+  let lengths = 0
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i]!
+    if (name.length === 4 && name.toLowerCase() === 'host') hosts++
+    else if (name.length === 14 && name.toLowerCase() === 'content-length') lengths++
+  }
+  if (hosts > 1) throw new BadRequestError('more than one Host field')
+  if (lengths > 1 || (headers['content-length'] !== undefined && !/^\d{1,15}$/.test(headers['content-length']))) throw new BadRequestError('Content-Length is no number')
+  const authority = authorityOf(raw.url ?? '')
+  if (authority !== undefined && authority.toLowerCase() !== headers.host?.toLowerCase()) throw new BadRequestError('Host differs from the target')
+  if (headers.via?.includes(settings.viaName) === true) throw new LoopError()
+  const target = rewriteTarget(raw.url ?? '', settings.prefix, settings.rewritePrefix)
+  if (target === undefined) throw new BadTargetError()
+  return target
+}
+
+const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance, options) => {
+  checkBalancer(options)
+  const environment = { clock: options.clock ?? systemClock, random: options.random ?? Math.random }
+  const deadlines = new Deadlines(environment.clock)
+  const first = !app.hasDecorator('balancer')
+  const balancer = first ? new Balancer() : app.balancer
+  const viaName = options.viaName ?? `headgate-${randomBytes(4).toString('hex')}`
+  const own: Pool[] = []
+  for (const [name, given] of Object.entries(options.pools)) {
+    if (balancer.pools.has(name)) refuseRoute(`options.pools.${name}`, 'is already there; pool names are unique in an app', name)
+    const poolOptions: PoolOptions = Array.isArray(given) ? { upstreams: given } : given as PoolOptions
+    const pool = new Pool(name, poolOptions, `options.pools.${name}`, environment, deadlines)
+    pool.on('state', (upstream, change) => {
+      app.log[change.to === 'up' ? 'info' : 'warn']({ pool: name, upstream: upstream.url, ...change }, 'upstream changed its state')
+    })
+    pool.on('panic', (active) => { app.log.warn({ pool: name, active }, 'too few upstreams are left: ejections are overridden') })
+    balancer.pools.set(name, pool)
+    own.push(pool)
+  }
+  if (first) {
+    app.decorate('balancer', balancer)
+    app.decorateRequest('upstream', null)
+    app.decorateRequest('affinity', undefined)
+    const defaults = routeSettings('/', {}, viaName)
+    const known = new WeakMap<ForwardOptions, RouteSettings>()
+    app.decorateReply('forward', function forward (this: FastifyReply, name: string, forwardOptions?: ForwardOptions): FastifyReply {
+      const pool = balancer.pool(name)
+      let settings = forwardOptions === undefined ? defaults : known.get(forwardOptions)
+      if (settings === undefined) {
+        const prefix = this.request.routeOptions.url?.replace(/\/?\*$/, '') || '/'
+        known.set(forwardOptions!, settings = routeSettings(prefix, forwardOptions!, viaName, 'reply.forward options'))
+      }
+      new Exchange(this.request, this, [pool], settings, checked(this.request, settings), deadlines).start()
+      return this
+    })
+    app.addHook('onReady', async () => { listenForUpgrades(app) })
+  }
+  const prefixes = new Map<string, number>()
+  for (const [index, route] of (options.routes ?? []).entries()) {
+    const path = `options.routes[${index}]`
+    const before = prefixes.get(route.prefix)
+    if (before !== undefined) refuseRoute(`${path}.prefix`, `is already taken by options.routes[${before}]; use rules for several pools under one prefix`, route.prefix)
+    prefixes.set(route.prefix, index)
+    const settings = routeSettings(route.prefix, route, viaName)
+    const choose = compileChooser(route, path, balancer.pools, environment.random)
+    await app.register(async (scope) => {
+      addRoute(scope, route.prefix, (request, reply) => {
+        const pools = choose(request)
+        if (pools.length === 0) throw new NoneReadyError()
+        new Exchange(request, reply, pools, settings, checked(request, settings), deadlines).start()
+      })
+    })
+  }
+  app.addHook('onClose', async () => { await Promise.all(own.map((pool) => pool.close())) })
+}
+
+/** The plugin: `await app.register(balancer, { pools, routes })`. */
+const balancer: FastifyPluginAsync<BalancerOptions> = fp(plugin, { name: '@headgate/balancer', fastify: '5.x' })
+export default balancer

@@ -1,0 +1,20 @@
+import createError, { type FastifyErrorConstructor } from '@fastify/error'
+
+type Code<Status extends number> = FastifyErrorConstructor<{ code: string; statusCode: Status }, [string?, string?, string?]>
+
+/** A wrong option of a route: names its path, what is allowed and what was given. Thrown at registration. */
+export const InvalidRouteError: Code<500> = createError('HG_BALANCER_INVALID_OPTION', '%s: %s; got %s', 500, TypeError)
+/** The request's target tries to leave its route (dot segments in any spelling, bytes that no target may hold). */
+export const BadTargetError: Code<400> = createError('HG_BALANCER_BAD_TARGET', 'The request target is not acceptable', 400)
+/** The request's framing or Host cannot be trusted. */
+export const BadRequestError: Code<400> = createError('HG_BALANCER_BAD_REQUEST', 'The request is not acceptable: %s', 400)
+/** No upstream of the pool may be used now. */
+export const NoneReadyError: Code<503> = createError('HG_POOL_NONE_READY', 'No upstream is ready', 503)
+/** Every upstream is at its limit and the queue is full, or the wait was too long. */
+export const OverloadedError: Code<503> = createError('HG_POOL_OVERLOADED', 'Too many requests are waiting', 503)
+/** The upstream could not be reached or did not speak HTTP. */
+export const UpstreamFailedError: Code<502> = createError('HG_UPSTREAM_FAILED', 'The upstream failed', 502)
+/** The upstream did not answer in time. */
+export const UpstreamTimeoutError: Code<504> = createError('HG_UPSTREAM_TIMEOUT', 'The upstream did not answer in time', 504)
+/** The request came back to a proxy that had forwarded it. */
+export const LoopError: Code<508> = createError('HG_BALANCER_LOOP', 'The request loops through this proxy', 508)

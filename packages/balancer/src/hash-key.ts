@@ -1,0 +1,25 @@
+import type { FastifyRequest } from 'fastify'
+import type { PoolOptions } from '@headgate/core'
+
+/** Value of one cookie, as it stands in the header; '' without it. */
+export function cookieValue (header: string | undefined, name: string): string {
+  for (const part of header?.split(';') ?? []) {
+    const at = part.indexOf('=')
+    if (at !== -1 && part.slice(0, at).trim() === name) return part.slice(at + 1).trim()
+  }
+  return ''
+}
+
+/** What the pool's `hashOn` says of a request; the client's address where that is empty, so that not all land on one upstream. */
+export function hashKeyOf (request: FastifyRequest, hashOn: PoolOptions['hashOn']): string {
+  if (typeof hashOn === 'function') return hashOn(request as never) || request.ip
+  const [kind, name = ''] = (hashOn ?? 'client-address').split(/:(.*)/, 2)
+  switch (kind) {
+    case 'path': return request.url.replace(/\?.*$/s, '')
+    case 'url': return request.url
+    case 'header': return String(request.headers[name.toLowerCase()] ?? request.ip)
+    case 'cookie': return cookieValue(request.headers.cookie, name) || request.ip
+    case 'query': return new URLSearchParams(request.url.replace(/^[^?]*\??/s, '')).get(name) ?? request.ip
+    default: return request.ip
+  }
+}

@@ -1,0 +1,170 @@
+import type { FastifyRequest } from 'fastify'
+import { type Clock, type PoolOptions, type Random, type UpstreamSpec, checkOptions, show } from '@headgate/core'
+import { InvalidRouteError } from './errors.ts'
+
+export interface RetryOptions {
+  /** Attempts after the first, 0–10. @default 2 */
+  readonly attempts?: number
+  /** Statuses that are tried again elsewhere. @default [502, 503, 504] */
+  readonly statuses?: readonly number[]
+  /** Methods that may be repeated after they were sent. @default GET, HEAD, OPTIONS, TRACE, PUT, DELETE, QUERY (RFC 9110 9.2.2) */
+  readonly methods?: readonly string[]
+  /** Bytes of a request body kept for a repetition, 0–67,108,864; longer bodies are sent once. @default 65536 */
+  readonly bodyLimit?: number
+}
+
+/** A condition of a rule; all that are given must hold. Strings are compared whole, patterns searched. */
+export interface RuleMatch {
+  readonly method?: string | readonly string[]
+  readonly header?: Readonly<Record<string, string | RegExp>>
+  readonly cookie?: Readonly<Record<string, string | RegExp>>
+}
+
+/** One way out of a route: the first whose `match` holds is taken. */
+export interface Rule<P extends string = string> {
+  readonly match?: RuleMatch | ((request: FastifyRequest) => boolean)
+  /** One pool, or pools with shares: `{ web: 95, canary: 5 }`. */
+  readonly pool: P | Readonly<Partial<Record<P, number>>>
+  /** Taken in this order when nobody is ready in the pool before. */
+  readonly fallback?: readonly P[]
+}
+
+export interface ForwardOptions {
+  /** Replaces the route's prefix: `/api` with `/v1`; `/` strips it. @default unchanged */
+  readonly rewritePrefix?: string
+  /** Send the client's `Host` instead of the upstream's. @default false */
+  readonly preserveHost?: boolean
+  /** Add X-Forwarded-* and Forwarded (RFC 7239), replacing what an untrusted client sent. @default true */
+  readonly forwardedHeaders?: boolean
+  /** Milliseconds from the sent request to the response head, 1–86,400,000. @default 30000 */
+  readonly headersTimeout?: number
+  /** Milliseconds without a byte in either direction of a body, 1–86,400,000. @default 60000 */
+  readonly idleTimeout?: number
+  /** Milliseconds for the whole request, its waiting and retries included; 0: none. @default 0 */
+  readonly timeout?: number
+  /** What may be tried again; `false`: nothing. */
+  readonly retry?: false | RetryOptions
+}
+
+export interface RouteOptions<P extends string = string> extends ForwardOptions {
+  /** Path prefix, with a slash in front; `/` takes everything. */
+  readonly prefix: string
+  /** The pool; this or `rules`. */
+  readonly pool?: P
+  /** Several pools by rules; the first that matches is taken. */
+  readonly rules?: readonly Rule<P>[]
+}
+
+export interface BalancerOptions<P extends string = string> {
+  /** Pools by name: a list of upstreams, or all options. */
+  readonly pools: Readonly<Record<P, readonly UpstreamSpec[] | PoolOptions>>
+  /** Prefixes to forward. Without any, use `reply.forward` in your own routes. @default [] */
+  readonly routes?: readonly RouteOptions<NoInfer<P>>[]
+  /** The proxy's name in `Via`, a token; one that comes back with it is answered 508. @default 'headgate-' and a random part */
+  readonly viaName?: string
+  /** Where time comes from. @default the system's */
+  readonly clock?: Clock
+  /** Where chance comes from. @default Math.random */
+  readonly random?: Random
+}
+
+/** A route's settings, checked and complete. */
+export interface RouteSettings {
+  readonly prefix: string
+  readonly rewritePrefix: string | undefined
+  readonly preserveHost: boolean
+  readonly forwardedHeaders: boolean
+  readonly viaName: string
+  readonly headersTimeout: number
+  readonly idleTimeout: number
+  readonly timeout: number
+  readonly retries: number
+  readonly retryStatuses: ReadonlySet<number>
+  readonly retryMethods: ReadonlySet<string>
+  readonly replayLimit: number
+}
+
+const time = { type: 'number', minimum: 1, maximum: 86_400_000 }
+
+const forwardSchema = {
+  rewritePrefix: { type: 'string', pattern: '^/[\\x21-\\x7e]*$' },
+  preserveHost: { type: 'boolean' },
+  forwardedHeaders: { type: 'boolean' },
+  headersTimeout: time,
+  idleTimeout: time,
+  timeout: { type: 'number', minimum: 0, maximum: 86_400_000 },
+  retry: {
+    anyOf: [
+      { const: false },
+      {
+        type: 'object',
+        additionalProperties: false,
+        properties: {
+          attempts: { type: 'integer', minimum: 0, maximum: 10 },
+          statuses: { type: 'array', items: { type: 'integer', minimum: 400, maximum: 599 } },
+          methods: { type: 'array', items: { type: 'string', minLength: 1 } },
+          bodyLimit: { type: 'integer', minimum: 0, maximum: 67_108_864 }
+        } satisfies Record<keyof RetryOptions, object>
+      }
+    ]
+  }
+} satisfies Record<keyof ForwardOptions, object>
+
+const forwardOptionsSchema = { type: 'object', additionalProperties: false, properties: forwardSchema }
+
+const routeSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['prefix'],
+  properties: {
+    ...forwardSchema,
+    prefix: { type: 'string', pattern: '^/' },
+    pool: { type: 'string' },
+    rules: { type: 'array', minItems: 1, items: { type: 'object', required: ['pool'] } }
+  } satisfies Record<keyof RouteOptions, object>
+}
+
+const balancerSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['pools'],
+  properties: {
+    pools: { type: 'object', minProperties: 1 },
+    routes: { type: 'array', items: routeSchema },
+    viaName: { type: 'string', pattern: "^[!#$%&'*+.^_`|~\\w-]+$" },
+    clock: { type: 'object' },
+    random: { isFunction: true }
+  } satisfies Record<keyof BalancerOptions, object>
+}
+
+const IDEMPOTENT = ['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE', 'QUERY', 'PROPFIND']
+
+/** Throws {@link InvalidRouteError} for `path`. */
+export function refuseRoute (path: string, allowed: string, value: unknown): never {
+  throw new InvalidRouteError(path, allowed, show(value))
+}
+
+/** Checks the plugin's options, but for what pools and rules check themselves. */
+export function checkBalancer (options: unknown): void {
+  checkOptions(balancerSchema, options, 'options')
+}
+
+/** Fills in a route's defaults; `path` names the options in errors. */
+export function routeSettings (prefix: string, options: ForwardOptions, viaName: string, path?: string): RouteSettings {
+  if (path !== undefined) checkOptions(forwardOptionsSchema, options, path)
+  const retry = options.retry === false ? { attempts: 0 } : options.retry ?? {}
+  return Object.freeze({
+    prefix,
+    rewritePrefix: options.rewritePrefix?.replace(/(?<=.)\/$/, ''),
+    preserveHost: options.preserveHost ?? false,
+    forwardedHeaders: options.forwardedHeaders ?? true,
+    viaName,
+    headersTimeout: options.headersTimeout ?? 30_000,
+    idleTimeout: options.idleTimeout ?? 60_000,
+    timeout: options.timeout ?? 0,
+    retries: retry.attempts ?? 2,
+    retryStatuses: new Set(retry.statuses ?? (retry.attempts === 0 ? [] : [502, 503, 504])),
+    retryMethods: new Set(retry.methods ?? IDEMPOTENT),
+    replayLimit: retry.bodyLimit ?? 65_536
+  })
+}

@@ -1,0 +1,110 @@
+import type { ServerResponse } from 'node:http'
+import { Readable } from 'node:stream'
+import type { FastifyReply } from 'fastify'
+
+/** Where a response's body goes. `write` false: wait for `drained`. */
+export interface ResponseSink {
+  write (chunk: Buffer, last: boolean): boolean
+  end (trailers: readonly string[] | undefined): void
+  /** The upstream broke off: the client must see that too. */
+  fail (error: Error): void
+}
+
+/** Fields that the app set before, merged with the upstream's: the app's win, but Vary is joined and Set-Cookie added. */
+export function mergeHeaders (own: Readonly<Record<string, number | string | string[] | undefined>>, upstream: readonly string[]): string[] {
+  const names = Object.keys(own)
+  if (names.length === 0) return upstream as string[]
+  const list: string[] = []
+  const vary = own['vary'] === undefined ? '' : String(own['vary'])
+  let varied = ''
+  for (let i = 0; i < upstream.length; i += 2) {
+    const lower = upstream[i]!.toLowerCase()
+    if (lower === 'vary' && vary !== '') varied += `, ${upstream[i + 1]!}`
+    else if (lower === 'set-cookie' || lower === 'content-length' || own[lower] === undefined) list.push(upstream[i]!, upstream[i + 1]!)
+  }
+  for (const name of names) {
+    const value = own[name]
+    if (name === 'content-length' || value === undefined) continue
+    if (name === 'vary') list.push('vary', vary + varied)
+    else if (Array.isArray(value)) for (const one of value) list.push(name, String(one))
+    else list.push(name, String(value))
+  }
+  return list
+}
+
+/** Writes to the socket's response at once; taken only on routes without `onSend` hooks, which it would pass by. */
+export class RawSink implements ResponseSink {
+  readonly #response: ServerResponse
+
+  constructor (reply: FastifyReply, status: number, reason: string, headers: readonly string[], drained: () => void) {
+    const merged = mergeHeaders(reply.getHeaders(), headers)
+    reply.hijack()
+    this.#response = reply.raw
+    this.#response.on('drain', drained)
+    if (reply.request.raw.httpVersionMajor >= 2) {
+      const fields: Record<string, string | string[]> = {}
+      for (let i = 0; i < merged.length; i += 2) {
+        const name = merged[i]!.toLowerCase()
+        const before = fields[name]
+        fields[name] = before === undefined ? merged[i + 1]! : [before, merged[i + 1]!].flat()
+      }
+      this.#response.writeHead(status, fields)
+    } else this.#response.writeHead(status, reason, merged as never)
+  }
+
+  write (chunk: Buffer, last: boolean): boolean {
+    // The transport uses its buffer again, while Node may keep what the socket did not take at once.
+    const copy = Buffer.from(chunk)
+    if (last) {
+      this.#response.end(copy)
+      return true
+    }
+    return this.#response.write(copy)
+  }
+
+  end (trailers: readonly string[] | undefined): void {
+    if (this.#response.writableEnded) return
+    if (trailers !== undefined) {
+      const pairs: [string, string][] = []
+      for (let i = 0; i < trailers.length; i += 2) pairs.push([trailers[i]!, trailers[i + 1]!])
+      this.#response.addTrailers(pairs)
+    }
+    this.#response.end()
+  }
+
+  fail (): void {
+    this.#response.destroy()
+  }
+}
+
+/** Goes through `reply.send`, so that every `onSend` hook sees it. */
+export class ReplySink implements ResponseSink {
+  readonly #stream: Readable | undefined
+
+  constructor (reply: FastifyReply, status: number, headers: readonly string[], complete: boolean, drained: () => void) {
+    const merged = mergeHeaders(reply.getHeaders(), headers)
+    const fields = new Map<string, string | string[]>()
+    for (let i = 0; i < merged.length; i += 2) {
+      const name = merged[i]!.toLowerCase()
+      const before = fields.get(name)
+      fields.set(name, before === undefined ? merged[i + 1]! : [before, merged[i + 1]!].flat())
+    }
+    for (const name of Object.keys(reply.getHeaders())) reply.removeHeader(name)
+    for (const [name, value] of fields) reply.header(name, value)
+    reply.code(status)
+    this.#stream = complete ? undefined : new Readable({ read: drained })
+    reply.send(this.#stream ?? null)
+  }
+
+  write (chunk: Buffer): boolean {
+    return this.#stream?.push(Buffer.from(chunk)) ?? true
+  }
+
+  end (): void {
+    this.#stream?.push(null)
+  }
+
+  fail (error: Error): void {
+    this.#stream?.destroy(error)
+  }
+}
