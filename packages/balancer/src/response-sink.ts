@@ -26,7 +26,7 @@ export function mergeHeaders (own: Readonly<Record<string, number | string | str
     const value = own[name]
     if (name === 'content-length' || value === undefined) continue
     if (name === 'vary') list.push('vary', vary + varied)
-    else if (Array.isArray(value)) for (const one of value) list.push(name, String(one))
+    else if (Array.isArray(value)) for (const one of value) list.push(name, one)
     else list.push(name, String(value))
   }
   return list

@@ -25,7 +25,7 @@ t.test('requests spread over the upstreams by weight', async (t) => {
 
 t.test('method, path, query, body and duplicate fields pass byte for byte', async (t) => {
   let head: IncomingMessage | undefined
-  let received = Buffer.alloc(0)
+  let received: Buffer = Buffer.alloc(0)
   const { url: to } = await upstream(t, async (request, response) => {
     head = request
     received = await body(request)
