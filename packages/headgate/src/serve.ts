@@ -1,0 +1,41 @@
+import balancer from '@headgate/balancer'
+import fastify, { type FastifyInstance } from 'fastify'
+import { parseListen, type ServeOptions } from './options.ts'
+
+/**
+ * Starts a proxy of its own. Resolves when it listens, after one log line with `msg: 'listening'` and its `address`. `close()`
+ * of the app that it gives back lets running requests finish.
+ */
+export async function serve (options: ServeOptions): Promise<FastifyInstance> {
+  const { listen = '127.0.0.1:8080', logLevel = 'info', clientHeadersTimeout, ...balancing } = options
+  const address = parseListen(listen)
+  const app = fastify({
+    logger: { level: logLevel },
+    ...clientHeadersTimeout !== undefined && {
+      http: {
+        headersTimeout: clientHeadersTimeout,
+        // Node looks for late clients every 30 s unless told otherwise.
+        connectionsCheckingInterval: Math.max(50, Math.min(5000, Math.floor(clientHeadersTimeout / 4))),
+        requestTimeout: 0
+      }
+    }
+  })
+  app.addHook('preClose', async () => {
+    // Connections that become idle while it closes would hold it up until their keep-alive ends.
+    const timer = setInterval(() => { app.server.closeIdleConnections() }, 100)
+    app.server.once('close', () => { clearInterval(timer) })
+  })
+  try {
+    await app.register(balancer, balancing)
+    await app.ready()
+    // Fastify's own lines, one for each interface and with the address inside a sentence, give way to ours.
+    app.log.level = 'silent'
+    const url = await app.listen(address)
+    app.log.level = logLevel
+    app.log.info({ address: url }, 'listening')
+    return app
+  } catch (error) {
+    await app.close()
+    throw error
+  }
+}

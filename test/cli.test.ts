@@ -1,0 +1,189 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { createServer, type RequestListener } from 'node:http'
+import { connect, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+
+const cli = fileURLToPath(new URL('../packages/headgate/dist/cli.js', import.meta.url))
+
+interface Run {
+  readonly child: ChildProcess
+  readonly stdout: () => string
+  readonly stderr: () => string
+  readonly ended: Promise<{ status: number | null; signal: string | null }>
+}
+
+/** Runs the built command, without the flags that the test process itself runs under. */
+function run (test: Test, ...args: string[]): Run {
+  const child = spawn(process.execPath, [cli, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: process.env['PATH'] } })
+  let out = ''
+  let err = ''
+  child.stdout.on('data', (chunk: Buffer) => { out += chunk.toString() })
+  child.stderr.on('data', (chunk: Buffer) => { err += chunk.toString() })
+  const ended = new Promise<{ status: number | null; signal: string | null }>((resolve) => {
+    child.on('close', (status, signal) => resolve({ status, signal }))
+  })
+  test.teardown(async () => {
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
+    await ended
+  })
+  return { child, stdout: () => out, stderr: () => err, ended }
+}
+
+/** Runs `headgate serve` until it is ready; gives its address. */
+async function serve (test: Test, ...args: string[]): Promise<Run & { url: string }> {
+  const process = run(test, 'serve', '--listen', '127.0.0.1:0', ...args)
+  for (;;) {
+    const line = process.stdout().split('\n').slice(0, -1).find((line) => line.includes('"listening"'))
+    if (line !== undefined) return { ...process, url: (JSON.parse(line) as { address: string }).address }
+    if (process.child.exitCode !== null) throw new Error(`ended while it started: ${process.stderr()}`)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}
+
+async function upstream (test: Test, name: string, listener: RequestListener = (_, response) => response.end(name)): Promise<string> {
+  const server = createServer(listener)
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  test.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+async function count (url: string, requests: number): Promise<Record<string, number>> {
+  const counts: Record<string, number> = {}
+  for (let i = 0; i < requests; i++) {
+    const name = await (await fetch(url)).text()
+    counts[name] = (counts[name] ?? 0) + 1
+  }
+  return counts
+}
+
+t.test('shares requests between two upstreams', async (t) => {
+  const { url, stdout } = await serve(t, '--upstream', await upstream(t, 'a'), '--upstream', await upstream(t, 'b'), '--policy', 'round-robin')
+  t.same(await count(url, 10), { a: 5, b: 5 })
+  const ready = stdout().split('\n').filter((line) => /listening/i.test(line))
+  t.equal(ready.length, 1, 'one line says that it is ready')
+  t.match(JSON.parse(ready[0]!), { level: 30, msg: 'listening', address: /^http:\/\/127\.0\.0\.1:\d+$/ })
+})
+
+t.test('weights of --upstream', async (t) => {
+  const { url } = await serve(t, '--upstream', await upstream(t, 'a'), '--upstream', `${await upstream(t, 'b')};weight=3`, '--policy', 'weighted-round-robin')
+  t.same(await count(url, 40), { a: 10, b: 30 })
+})
+
+t.test('--config with pools and routes, flags on top', async (t) => {
+  const [a, b] = [await upstream(t, 'a'), await upstream(t, 'b')]
+  const dir = t.testdir({})
+  const config = { listen: '127.0.0.1:1', pools: { a: [a], b: { upstreams: [b] } }, routes: [{ prefix: '/b', pool: 'b' }, { prefix: '/', pool: 'a' }] }
+  const files = {
+    'headgate.json': JSON.stringify(config),
+    'headgate.yaml': `pools:\n  a: [${a}]\n  b: { upstreams: [${b}] }\nroutes:\n  - { prefix: /b, pool: b }\n  - { prefix: /, pool: a }\n`,
+    'headgate.mjs': `export default ${JSON.stringify(config)}`
+  }
+  for (const [name, content] of Object.entries(files)) {
+    writeFileSync(join(dir, name), content)
+    const { url } = await serve(t, '--config', join(dir, name))
+    t.equal(await (await fetch(`${url}/x`)).text(), 'a', name)
+    t.equal(await (await fetch(`${url}/b/x`)).text(), 'b', name)
+  }
+})
+
+t.test('mistakes end with status 2 and say what is wrong', async (t) => {
+  const dir = t.testdir({
+    'two.json': JSON.stringify({ pools: { a: ['http://127.0.0.1:1'], b: ['http://127.0.0.1:2'] } }),
+    'unknown.json': JSON.stringify({ pools: { a: ['http://127.0.0.1:1'] }, port: 80 }),
+    'broken.json': '{'
+  })
+  const up = ['--upstream', 'http://127.0.0.1:1']
+  const cases: [string, string[], RegExp][] = [
+    ['unknown flag', ['serve', ...up, '--colour'], /'--colour'/],
+    ['unknown command', ['run'], /unknown command 'run'/],
+    ['nobody to forward to', ['serve'], /--upstream URL/],
+    ['stray argument', ['serve', 'http://127.0.0.1:1'], /--upstream/],
+    ['malformed address', ['serve', ...up, '--listen', 'nowhere'], /--listen .*'nowhere'/],
+    ['port out of range', ['serve', ...up, '--listen', '127.0.0.1:65536'], /--listen/],
+    ['malformed upstream', ['serve', '--upstream', 'ftp://x'], /ftp:\/\/x/],
+    ['same upstream twice', ['serve', ...up, ...up], /already/],
+    ['weight out of range', ['serve', '--upstream', 'http://127.0.0.1:1;weight=70000'], /weight.*70000/],
+    ['unknown policy', ['serve', ...up, '--policy', 'best'], /adaptive, .*'best'/],
+    ['timeout that is no number', ['serve', ...up, '--timeout', '2 minutes'], /--timeout .*'2 minutes'/],
+    ['unknown level', ['serve', ...up, '--log-level', 'loud'], /--log-level .*'loud'/],
+    ['no such file', ['serve', '--config', join(dir, 'none.json')], /none\.json/],
+    ['unknown kind of file', ['serve', '--config', 'headgate.toml'], /\.yaml.*headgate\.toml/],
+    ['malformed file', ['serve', '--config', join(dir, 'broken.json')], /broken\.json/],
+    ['unknown key of a file', ['serve', '--config', join(dir, 'unknown.json')], /unknown\.json\.port/],
+    ['pools without routes', ['serve', '--config', join(dir, 'two.json')], /routes.*\(a, b\)/],
+    ['file and upstreams', ['serve', '--config', join(dir, 'two.json'), ...up], /--upstream and --config/]
+  ]
+  await Promise.all(cases.map(async ([name, args, message]) => {
+    const { ended, stderr, stdout } = run(t, ...args)
+    t.same(await ended, { status: 2, signal: null }, name)
+    t.match(stderr(), message, name)
+    t.notMatch(stderr(), /\n {4}at /, `${name}: no stack`)
+    t.equal(stdout(), '', `${name}: nothing on stdout`)
+  }))
+})
+
+t.test('--help and --version', async (t) => {
+  const help = run(t, '--help')
+  t.same(await help.ended, { status: 0, signal: null })
+  t.match(help.stdout(), /Usage: headgate serve/)
+  const version = run(t, '--version')
+  t.same(await version.ended, { status: 0, signal: null })
+  t.match(version.stdout(), /^\d+\.\d+\.\d+\n$/)
+})
+
+t.test('an address in use ends with status 1', async (t) => {
+  const taken = new URL(await upstream(t, 'a')).host
+  const { ended, stderr } = run(t, 'serve', '--listen', taken, '--upstream', 'http://127.0.0.1:1')
+  t.same(await ended, { status: 1, signal: null })
+  t.match(stderr(), /EADDRINUSE/)
+})
+
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  t.test(`${signal} lets a running request finish`, async (t) => {
+    let finish = () => {}
+    let reached = () => {}
+    const arrived = new Promise<void>((resolve) => { reached = resolve })
+    const slow = await upstream(t, 'slow', (_, response) => {
+      response.write('be')
+      finish = () => response.end('gun')
+      reached()
+    })
+    const { url, child, ended } = await serve(t, '--upstream', slow)
+    const response = await fetch(url)
+    await arrived
+    child.kill(signal)
+    setTimeout(() => finish(), 200)
+    t.equal(await response.text(), 'begun')
+    t.same(await ended, { status: 0, signal: null })
+  })
+}
+
+t.test('502 when no upstream listens', async (t) => {
+  const { url } = await serve(t, '--upstream', 'http://127.0.0.1:1')
+  const response = await fetch(url)
+  t.equal(response.status, 502)
+  t.match(await response.json(), { statusCode: 502, code: 'HG_UPSTREAM_FAILED' })
+})
+
+t.test('--timeout: 504 from a silent upstream', async (t) => {
+  const { url } = await serve(t, '--upstream', await upstream(t, 'silent', () => {}), '--timeout', '200')
+  t.equal((await fetch(url, { method: 'POST' })).status, 504)
+})
+
+t.test('--client-headers-timeout: 408 for a client that does not finish its head', async (t) => {
+  const { url } = await serve(t, '--upstream', 'http://127.0.0.1:1', '--client-headers-timeout', '300')
+  const socket = connect(Number(new URL(url).port), '127.0.0.1')
+  let answer = ''
+  socket.on('data', (chunk: Buffer) => { answer += chunk.toString() })
+  socket.write('GET / HTTP/1.1\r\nHost: x\r\n')
+  await once(socket, 'close')
+  t.match(answer, /^HTTP\/1\.1 408 /)
+})
