@@ -1,0 +1,56 @@
+// The proxy of the demo: a Fastify app of its own with the balancer, and one route that changes weights at run time.
+// Arguments: the port, then one NAME=URL for each upstream.
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+
+const [port, ...upstreams] = process.argv.slice(2)
+// The workspace's root has no dependencies of its own: what the headgate package has is used.
+const require = createRequire(join(import.meta.dirname, '../../packages/headgate/package.json'))
+const { default: fastify } = await import(pathToFileURL(require.resolve('fastify')).href)
+const { default: balancer } = await import(pathToFileURL(join(import.meta.dirname, '../../packages/balancer/dist/index.js')).href)
+
+const app = fastify({ logger: { level: 'warn' } })
+await app.register(balancer, {
+  pools: {
+    web: {
+      upstreams: upstreams.map((text) => {
+        const [id, url] = text.split('=')
+        return { id, url }
+      }),
+      policy: 'weighted-round-robin'
+    }
+  },
+  routes: [{ prefix: '/', pool: 'web' }]
+})
+
+const show = () => app.balancer.pool('web').upstreams.map(({ id, url, configuredWeight, ready }) => ({ id, url, weight: configuredWeight, ready }))
+app.get('/demo/upstreams', show)
+app.post('/demo/weight', {
+  schema: {
+    querystring: {
+      type: 'object',
+      required: ['id', 'weight'],
+      properties: {
+        id: { type: 'string', enum: upstreams.map((text) => text.split('=')[0]) },
+        weight: { type: 'number', minimum: 0, maximum: 65535 }
+      }
+    }
+  }
+}, (request) => {
+  app.balancer.pool('web').setWeight(request.query.id, request.query.weight)
+  return show()
+})
+
+try {
+  await app.listen({ host: '127.0.0.1', port: Number(port) })
+} catch (error) {
+  process.send({ error: error.message })
+  process.exit(1)
+}
+process.send({ port: app.server.address().port })
+
+const stop = () => app.close().then(() => process.exit(0))
+process.on('SIGTERM', stop)
+process.on('SIGINT', () => {})
+process.on('disconnect', stop)

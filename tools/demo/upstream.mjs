@@ -1,0 +1,16 @@
+// A small origin server: says who it is. The name comes as the argument, the port from the system.
+import { createServer } from 'node:http'
+
+const name = process.argv[2] ?? 'upstream'
+const server = createServer((request, response) => {
+  response.setHeader('content-type', 'application/json')
+  response.end(`${JSON.stringify({ upstream: name, pid: process.pid, method: request.method, url: request.url })}\n`)
+})
+server.listen(0, '127.0.0.1', () => process.send({ port: server.address().port }))
+const stop = () => {
+  server.close(() => process.exit(0))
+  server.closeIdleConnections()
+}
+process.on('SIGTERM', stop)
+process.on('SIGINT', () => {}) // Ctrl-C reaches the whole group; the parent decides the order.
+process.on('disconnect', stop)

@@ -1,0 +1,76 @@
+// npm start: sets up what is missing, then runs three small upstreams and Headgate in front of them until Ctrl-C.
+import { fork } from 'node:child_process'
+import { join } from 'node:path'
+import { build, install, root } from './setup.mjs'
+
+const NAMES = ['alpha', 'beta', 'gamma']
+const STOP_DEADLINE = 10_000
+const port = process.env.PORT ?? '8080'
+const children = new Set()
+let stopping = false
+
+async function stop (status) {
+  if (stopping) return
+  stopping = true
+  const gone = [...children].reverse().map((child) => new Promise((resolve) => {
+    child.once('exit', resolve)
+    child.kill('SIGTERM')
+  }))
+  setTimeout(() => { for (const child of children) child.kill('SIGKILL') }, STOP_DEADLINE).unref()
+  await Promise.all(gone)
+  process.exit(status)
+}
+
+/** Starts a script of the demo and waits for its message. */
+function start (name, script, args) {
+  const child = fork(join(root, 'tools', 'demo', script), args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+  children.add(child)
+  return new Promise((resolve, reject) => {
+    child.once('message', (message) => message.error === undefined ? resolve({ ...message, child }) : reject(new Error(message.error)))
+    child.once('exit', (code, signal) => {
+      children.delete(child)
+      if (!stopping) console.log(`\n${name} (pid ${child.pid}) has ended${signal ? ` by ${signal}` : ''}.`)
+      reject(new Error(`${name} ended with ${signal ?? `status ${code}`} while it started`))
+    })
+  })
+}
+
+process.on('SIGINT', () => void stop(0))
+process.on('SIGTERM', () => void stop(0))
+
+try {
+  if (!/^\d{1,5}$/.test(port) || Number(port) > 65535) throw new Error(`PORT must be a port number; it is '${port}'`)
+  install()
+  build()
+  const upstreams = await Promise.all(NAMES.map(async (name) => ({ name, ...await start(name, 'upstream.mjs', [name]) })))
+  const proxy = await start('headgate', 'headgate.mjs', [port, ...upstreams.map(({ name, port }) => `${name}=http://127.0.0.1:${port}`)])
+  proxy.child.once('exit', () => void stop(1))
+  const url = `http://127.0.0.1:${proxy.port}`
+  const [first] = upstreams
+  console.log(`
+Headgate listens on ${url} in front of
+${upstreams.map(({ name, port, child }) => `  ${name.padEnd(6)} http://127.0.0.1:${port}  pid ${child.pid}`).join('\n')}
+
+Try, in another terminal:
+
+  One request; the answer names the upstream that gave it
+    curl ${url}/hello
+
+  How 30 requests spread
+    for i in $(seq 30); do curl -s ${url}/; done | grep -o '"upstream":"[a-z]*"' | sort | uniq -c
+
+  Kill an upstream, then send the 30 again: none fails, the other two answer
+    kill -9 ${first.child.pid}
+
+  Give ${NAMES[2]} three times the work, then send the 30 again
+    curl -X POST '${url}/demo/weight?id=${NAMES[2]}&weight=3'
+
+Ctrl-C stops all of it.
+`)
+} catch (error) {
+  if (!stopping) {
+    const hint = /EADDRINUSE/.test(error.message) ? '; PORT=8081 npm start uses another port' : ''
+    console.error(`headgate: ${error.message}${hint}`)
+    await stop(1)
+  }
+}
