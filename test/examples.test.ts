@@ -1,0 +1,93 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+import t, { type Test } from 'tap'
+import * as authAndLogging from '../examples/auth-and-logging.ts'
+import * as basic from '../examples/basic.ts'
+import * as inProcess from '../examples/in-process.ts'
+import * as manyPools from '../examples/many-pools.ts'
+import * as runtimeChanges from '../examples/runtime-changes.ts'
+
+/** A server that answers with its name and the path that reached it. */
+async function upstream (test: Test, name: string): Promise<{ url: string; stop: () => void }> {
+  const server = createServer((request, response) => response.end(`${name} ${request.url}`))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const stop = () => {
+    server.closeAllConnections()
+    server.close()
+  }
+  test.teardown(stop)
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, stop }
+}
+
+async function urls (test: Test, ...names: string[]): Promise<string[]> {
+  return (await Promise.all(names.map((name) => upstream(test, name)))).map(({ url }) => url)
+}
+
+async function count (app: FastifyInstance, url: string, requests: number): Promise<Record<string, number>> {
+  const counts: Record<string, number> = {}
+  for (let i = 0; i < requests; i++) {
+    const { body } = await app.inject(url)
+    counts[body] = (counts[body] ?? 0) + 1
+  }
+  return counts
+}
+
+t.test('basic', async (t) => {
+  const app = await basic.build({ upstreams: await urls(t, 'a', 'b') })
+  t.teardown(() => app.close())
+  const counts = await count(app, '/x?y=1', 20)
+  t.same(Object.keys(counts).sort(), ['a /x?y=1', 'b /x?y=1'])
+})
+
+t.test('auth-and-logging', async (t) => {
+  const lines: object[] = []
+  const app = await authAndLogging.build({ upstreams: await urls(t, 'a'), secret: 'only for this test', log: (line) => lines.push(line) })
+  t.teardown(() => app.close())
+  t.equal((await app.inject('/private/x')).statusCode, 401)
+  const { token } = (await app.inject('/login')).json<{ token: string }>()
+  const { statusCode, body } = await app.inject({ url: '/private/x', headers: { authorization: `Bearer ${token}` } })
+  t.equal(statusCode, 200)
+  t.equal(body, 'a /private/x')
+  t.match(lines, [{ status: 401, upstream: undefined }, { status: 200 }, { url: '/private/x', status: 200, upstream: String }])
+})
+
+t.test('many-pools', async (t) => {
+  const [web, canary, api] = [await upstream(t, 'web'), await upstream(t, 'canary'), await upstream(t, 'api')]
+  const app = await manyPools.build({ web: [web.url], canary: [canary.url], api: [api.url] })
+  t.teardown(() => app.close())
+  t.equal((await app.inject('/api/users?page=2')).body, 'api /v1/users?page=2')
+  t.equal((await app.inject({ url: '/', headers: { 'x-release': 'next' } })).body, 'canary /')
+  const counts = await count(app, '/', 100)
+  t.ok(counts['web /']! > 75, 'most pages are from the current release')
+})
+
+t.test('in-process', async (t) => {
+  const { url, stop } = await upstream(t, 'a')
+  const app = await inProcess.build({ upstreams: [url] })
+  t.teardown(() => app.close())
+  t.equal((await app.inject('/')).body, 'a /')
+  await app.balancer.pool('web').drain(app.balancer.pool('web').upstreams[0]!.id)
+  stop()
+  const reply = await app.inject('/')
+  t.equal(reply.headers['retry-after'], '30')
+  t.same(reply.json(), { message: 'We are back in a minute' })
+})
+
+t.test('runtime-changes', async (t) => {
+  const [a, b] = await urls(t, 'a', 'b')
+  const app = await runtimeChanges.build({ upstreams: [a!] })
+  t.teardown(() => app.close())
+  type Shown = { id: string; url: string; weight: number }[]
+  const added = await app.inject({ method: 'POST', url: '/upstreams', payload: { url: b, weight: 3 } })
+  const [first, second] = added.json<Shown>()
+  t.equal(second!.weight, 3)
+  t.same(await count(app, '/', 40), { 'a /': 10, 'b /': 30 })
+  await app.inject({ method: 'PUT', url: `/upstreams/${second!.id}/weight`, payload: { weight: 1 } })
+  t.same(await count(app, '/', 40), { 'a /': 20, 'b /': 20 })
+  const left = await app.inject({ method: 'DELETE', url: `/upstreams/${first!.id}` })
+  t.same(left.json<Shown>().map(({ id }) => id), [second!.id])
+  t.same(await count(app, '/', 10), { 'b /': 10 })
+})
