@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Pool } from '@headgate/core'
 import { cookieValue } from './hash-key.ts'
+import { headOf } from './upgrade.ts'
 import { refuseRoute, type Rule, type RouteOptions } from './options.ts'
 
 /** Gives the pools for a request, in the order of trial; empty when no rule matches. */
@@ -64,5 +65,15 @@ export function addRoute (app: FastifyInstance, prefix: string, handler: (reques
   for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method, { hasBody: true })
   const base = prefix.replace(/\/$/, '')
   const urls = base === '' ? ['/', '/*'] : [base, `${base}/*`]
-  for (const url of urls) app.route({ method: app.supportedMethods as never, url, exposeHeadRoute: false, bodyLimit: Number.MAX_SAFE_INTEGER, handler })
+  // @fastify/websocket wraps every handler and would answer upgrades itself: forward them at the end of the hooks instead.
+  const upgrades = (request: FastifyRequest, reply: FastifyReply, done: () => void): void => {
+    if (headOf(request.raw) === undefined) return done()
+    handler(request, reply)
+  }
+  for (const url of urls) {
+    // What the app answers itself stays its own: @fastify/cors has an `OPTIONS *`, which is the same route as `/*`.
+    const free = app.supportedMethods.filter((method) => !app.hasRoute({ method: method as never, url }) &&
+      !(url === '/*' && app.hasRoute({ method: method as never, url: '*' })))
+    if (free.length > 0) app.route({ method: free as never, url, exposeHeadRoute: false, bodyLimit: Number.MAX_SAFE_INTEGER, preHandler: upgrades, handler })
+  }
 }

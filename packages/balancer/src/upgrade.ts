@@ -6,9 +6,18 @@ import { responseHeaders } from './headers.ts'
 
 const heads = new WeakMap<IncomingMessage, Buffer>()
 
-/** What followed the head of a request that may switch protocols; `undefined` for other requests. */
+/**
+ * What followed the head of a request that may switch protocols; `undefined` for other requests. Where `@fastify/websocket`
+ * took the event, it keeps the head under a symbol of its own.
+ */
 export function headOf (request: IncomingMessage): Buffer | undefined {
-  return heads.get(request)
+  const own = heads.get(request)
+  if (own !== undefined || request.headers.upgrade === undefined) return own
+  for (const symbol of Object.getOwnPropertySymbols(request)) {
+    const value = (request as unknown as Record<symbol, unknown>)[symbol]
+    if (symbol.description === 'ws-head' && Buffer.isBuffer(value)) return value
+  }
+  return undefined
 }
 
 /**
@@ -42,7 +51,7 @@ export function tunnel (
   client.setTimeout(0)
   client.write(`${text}\r\n`, 'latin1')
   if (head.length > 0) client.write(head)
-  const early = heads.get(request)
+  const early = headOf(request)
   if (early !== undefined && early.length > 0) upstream.write(early)
   let open = 2
   const closed = (): void => {
