@@ -53,7 +53,7 @@ export class Health {
   #ejectedAt = 0
   #degraded: { factor: number; reason: string; until: number } | undefined
 
-  /** `changed` is called on each flip, after the state has changed; with `undefined` when only `factor` did. */
+  /** `changed` is called on each flip, after the state has changed; with `undefined` when only `factor` or `ejectedUntil` did. */
   constructor (environment: Environment, changed: (change: HealthChange | undefined) => void) {
     this.#environment = environment
     this.#changed = changed
@@ -183,7 +183,8 @@ export class Health {
   #settle (good = 'recovered'): boolean {
     const [state, why] = this.#verdict()
     if (state === this.#state) {
-      if (state === 'degraded' && why !== '') {
+      // No flip, but its share or its return may have moved.
+      if (state === 'degraded' || state === 'ejected') {
         this.#reason = why
         this.#changed(undefined)
       }

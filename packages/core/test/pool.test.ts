@@ -1,0 +1,189 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { Deadline, Deadlines, Lease, type Outcome, Pool, type PoolContext, type PoolOptions, RetryBudget, type Upstream, seeded } from '../src/index.ts'
+import { FakeClock } from './clock.ts'
+
+function context (tried: readonly Upstream[] = [], more: Partial<PoolContext> = {}): PoolContext {
+  return {
+    keyHash: 1, clientAddress: '10.0.0.1', clientLocation: undefined, affinity: undefined, attempts: tried.length, repeatable: true,
+    hasTried: (upstream) => tried.some(({ id }) => id === upstream.id), ...more
+  }
+}
+
+function make (options: Partial<PoolOptions> = {}): { pool: Pool; clock: FakeClock } {
+  const clock = new FakeClock()
+  const pool = new Pool('p', { upstreams: ['http://a', 'http://b', 'http://c'], policy: 'round-robin', ...options }, 'pool', { clock, random: seeded(1) }, new Deadlines(clock))
+  return { pool, clock }
+}
+
+function take (pool: Pool, ...args: Parameters<typeof context>): Lease {
+  const lease = pool.pick(context(...args))
+  if (!(lease instanceof Lease)) throw new Error(lease)
+  return lease
+}
+
+t.test('a lease is released once, whatever is called how often', async (t) => {
+  const outcomes: Outcome[] = ['ok', 'failed-before-send', 'failed-after-send', 'timed-out', 'aborted', 'shed']
+  fc.assert(fc.property(fc.array(fc.tuple(fc.nat(9), fc.constantFrom(...outcomes, 'pick')), { maxLength: 200 }), (steps) => {
+    const { pool } = make()
+    const leases: Lease[] = []
+    for (const [which, step] of steps) {
+      if (step === 'pick') leases.push(take(pool))
+      else leases[which]?.release(step)
+    }
+    const held = leases.filter((lease) => !lease.released).length
+    const counted = pool.upstreams.reduce((sum, { load }) => sum + load.inFlight, 0)
+    if (pool.inFlight !== held || counted !== held) throw new Error(`${pool.inFlight} and ${counted} for ${held}`)
+  }))
+  t.pass('in flight is what is held, for the pool and its upstreams')
+})
+
+t.test('a retry goes to an upstream that was not tried, and to a tried one when all were', async (t) => {
+  for (const policy of ['round-robin', 'adaptive', 'hash', 'first', 'random'] as const) {
+    const { pool } = make({ policy })
+    const tried: Upstream[] = []
+    for (let i = 0; i < 3; i++) tried.push(take(pool, tried).upstream)
+    t.equal(new Set(tried).size, 3, policy)
+    t.ok(take(pool, tried).upstream)
+  }
+})
+
+t.test('an ejected upstream gets one trial at a time after its time, then starts slowly', async (t) => {
+  const { pool, clock } = make({ slowStart: 10_000 })
+  const bad = pool.upstreams[0]!
+  bad.health.eject('five failures', { base: 30_000, max: 300_000 })
+  t.equal(bad.health.state, 'ejected')
+  for (let i = 0; i < 20; i++) t.not(take(pool).upstream, bad)
+  clock.advance(bad.health.ejectedUntil - clock.now() + 1)
+  t.not(take(pool, [], { repeatable: false }).upstream, bad, 'not with a request that cannot be repeated')
+  const trial = take(pool)
+  t.equal(trial.upstream, bad)
+  t.not(take(pool).upstream, bad, 'one at a time')
+  trial.release('failed-after-send', 'reset')
+  t.equal(bad.health.state, 'ejected')
+  clock.advance(33_001)
+  t.not(take(pool).upstream, bad, 'out for longer the second time')
+  clock.advance(bad.health.ejectedUntil - clock.now() + 1)
+  const second = take(pool)
+  t.equal(second.upstream, bad)
+  second.head(200, clock.now())
+  second.release('ok')
+  t.equal(bad.health.state, 'up')
+  t.ok(bad.weight < 0.2, 'with a small share first')
+  clock.advance(5000)
+  t.ok(bad.weight > 0.4 && bad.weight < 0.6)
+  clock.advance(6000)
+  t.equal(bad.weight, 1)
+  t.same(bad.health.history.map(({ from, to }) => `${from} ${to}`), ['up ejected', 'ejected up'])
+})
+
+t.test('panic: passive ejection never leaves less than its threshold', async (t) => {
+  fc.assert(fc.property(fc.array(fc.tuple(fc.nat(4), fc.boolean()), { maxLength: 40 }), fc.double({ min: 0.05, max: 1, noNaN: true }), (steps, panicThreshold) => {
+    const { pool } = make({ upstreams: ['http://a', 'http://b', 'http://c', 'http://d', 'http://e'], panicThreshold })
+    for (const [which, eject] of steps) {
+      const { health } = pool.upstreams[which]!
+      if (eject) health.eject('x')
+      else health.readmit('y')
+      const left = pool.upstreams.filter(({ ready }) => ready).length
+      if (left >= panicThreshold * 5 ? pool.ready.length !== left || pool.panic : pool.ready.length !== 5 || !pool.panic) throw new Error(`${left} ${pool.ready.length}`)
+    }
+  }))
+  t.pass()
+})
+
+t.test('active checks: rise and fall, without flapping', async (t) => {
+  const { pool } = make()
+  const { health } = pool.upstreams[0]!
+  const thresholds = { rise: 2, fall: 3 }
+  for (let i = 0; i < 10; i++) t.equal(health.probed(i % 2 === 0, 'alternating', thresholds), false)
+  for (const flips of [false, true]) t.equal(health.probed(false, 'status 500', thresholds), flips)
+  t.equal(health.state, 'down')
+  t.equal(health.reason, 'status 500')
+  for (let i = 0; i < 10; i++) t.equal(health.probed(i % 2 === 0, 'alternating', thresholds), false)
+  for (const flips of [false, true]) t.equal(health.probed(true, 'status 200', thresholds), flips)
+  t.equal(health.state, 'up')
+  health.force('maintenance', 'by hand')
+  health.probed(true, 'status 200', thresholds)
+  t.equal(health.state, 'maintenance', "an operator's word outranks evidence")
+})
+
+t.test('all down: fails fast, or tries anyone', async (t) => {
+  for (const whenAllDown of ['fail', 'try-any'] as const) {
+    const { pool } = make({ whenAllDown })
+    for (const { health } of pool.upstreams) health.startDown('not checked yet')
+    const lease = pool.pick(context())
+    if (whenAllDown === 'fail') t.equal(lease, 'none-ready')
+    else t.type(lease, Lease)
+  }
+})
+
+t.test('affinity is followed while the pool allows it', async (t) => {
+  const { pool } = make()
+  const home = pool.upstreams[1]!
+  const affinity = { upstreamId: home.id, whileDraining: true, strict: false }
+  for (let i = 0; i < 5; i++) t.equal(take(pool, [], { affinity }).upstream, home)
+  home.health.force('drain', 'x')
+  t.equal(take(pool, [], { affinity }).upstream, home)
+  t.not(take(pool, [], { affinity: { ...affinity, whileDraining: false } }).upstream, home)
+  home.health.force('maintenance', 'x')
+  t.not(take(pool, [], { affinity }).upstream, home)
+  t.equal(pool.pick(context([], { affinity: { ...affinity, strict: true } })), 'none-ready')
+})
+
+t.test('drain resolves with the last lease, or at its deadline', async (t) => {
+  const { pool, clock } = make()
+  const [a, b] = [take(pool), take(pool)]
+  let drained = 0
+  void pool.drain(a.upstream.id).then(() => { drained++ })
+  const removal = pool.remove(b.upstream.id, 500)
+  await Promise.resolve()
+  t.equal(drained, 0)
+  a.release('ok')
+  await new Promise((resolve) => { setImmediate(resolve) })
+  t.equal(drained, 1)
+  t.equal(pool.upstreams.length, 3)
+  clock.advance(500)
+  await removal
+  t.equal(pool.upstreams.length, 2)
+})
+
+t.test('the retry budget holds over any ten seconds', async (t) => {
+  const clock = new FakeClock()
+  const budget = new RetryBudget(clock, { ratio: 0.2, perSecond: 1 })
+  let granted = 0
+  for (let i = 0; i < 100; i++) {
+    budget.request(clock.now())
+    if (budget.take()) granted++
+  }
+  t.equal(granted, 30, '20 % of 100 requests and 10 of the floor')
+  t.equal(budget.available, 0)
+  clock.advance(10_000)
+  t.equal(budget.available, 10)
+})
+
+t.test('deadlines never fire early, nor when cancelled', async (t) => {
+  fc.assert(fc.property(fc.array(fc.tuple(fc.integer({ min: 0, max: 5000 }), fc.boolean()), { maxLength: 60 }), (wishes) => {
+    const clock = new FakeClock()
+    const deadlines = new Deadlines(clock)
+    const fired: [number, number][] = []
+    class Probe extends Deadline {
+      at = 0
+      expired (now: number): void { fired.push([this.at, now]) }
+    }
+    const all = wishes.map(([delay]) => {
+      const probe = new Probe()
+      probe.at = clock.now() + delay
+      deadlines.schedule(probe, probe.at)
+      return probe
+    })
+    let expected = 0
+    wishes.forEach(([, keep], i) => {
+      if (keep) expected++
+      else deadlines.cancel(all[i]!)
+    })
+    clock.advance(6000)
+    if (fired.length !== expected) throw new Error(`${fired.length} fired, ${expected} expected`)
+    for (const [at, now] of fired) if (now < at || now > at + 270) throw new Error(`${at} fired at ${now}`)
+  }))
+  t.pass()
+})
