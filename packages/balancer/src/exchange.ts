@@ -10,6 +10,7 @@ import { hashKeyOf } from './hash-key.ts'
 import type { RouteSettings } from './options.ts'
 import { RequestBody } from './request-body.ts'
 import { RawSink, ReplySink, type ResponseSink } from './response-sink.ts'
+import { rewriteResponse } from './rewrite-response.ts'
 import { hasOnSend } from './route-context.ts'
 import { headOf, tunnel } from './upgrade.ts'
 
@@ -121,6 +122,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
       return this.#next()
     }
     const list = responseHeaders(headers)
+    if (this.#route.rewriteLocation || this.#route.rewritesCookies) rewriteResponse(list, this.#route, this.#tried.at(-1)!.url)
     this.#describe(now)
     const drained = (): void => {
       this.#activity = this.#now()

@@ -25,6 +25,10 @@ declare module 'fastify' {
     /** Proposal of a session-affinity plugin; the pool decides whether it can be followed. */
     affinity: AffinityHint | undefined
   }
+  interface FastifyContextConfig {
+    /** Options of `reply.forward` for this route. */
+    forward?: ForwardOptions
+  }
   interface FastifyReply {
     /** Forwards the request to a pool and answers with what comes back. Call it last in a handler and return it. */
     forward (pool: string, options?: ForwardOptions): FastifyReply
@@ -91,10 +95,11 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
     const known = new WeakMap<ForwardOptions, RouteSettings>()
     app.decorateReply('forward', function forward (this: FastifyReply, name: string, forwardOptions?: ForwardOptions): FastifyReply {
       const pool = balancer.pool(name)
-      let settings = forwardOptions === undefined ? defaults : known.get(forwardOptions)
+      const given = forwardOptions ?? (this.request.routeOptions.config as { readonly forward?: ForwardOptions }).forward
+      let settings = given === undefined ? defaults : known.get(given)
       if (settings === undefined) {
         const prefix = this.request.routeOptions.url?.replace(/\/?\*$/, '') || '/'
-        known.set(forwardOptions!, settings = routeSettings(prefix, forwardOptions!, viaName, 'reply.forward options'))
+        known.set(given!, settings = routeSettings(prefix, given!, viaName, 'reply.forward options'))
       }
       new Exchange(this.request, this, [pool], settings, checked(this.request, settings), deadlines).start()
       return this

@@ -34,6 +34,12 @@ export interface ForwardOptions {
   readonly rewritePrefix?: string
   /** Send the client's `Host` instead of the upstream's. @default false */
   readonly preserveHost?: boolean
+  /** Turn the upstream's own address and prefix in `Location` back into what the client sees. @default false */
+  readonly rewriteLocation?: boolean
+  /** Replaces the Domain of cookies that the upstream sets; '' removes it. @default unchanged */
+  readonly cookieDomain?: string
+  /** Replaces the Path of cookies that the upstream sets. @default unchanged */
+  readonly cookiePath?: string
   /** Add X-Forwarded-* and Forwarded (RFC 7239), replacing what an untrusted client sent. @default true */
   readonly forwardedHeaders?: boolean
   /** Milliseconds from the sent request to the response head, 1–86,400,000. @default 30000 */
@@ -73,6 +79,10 @@ export interface RouteSettings {
   readonly prefix: string
   readonly rewritePrefix: string | undefined
   readonly preserveHost: boolean
+  readonly rewriteLocation: boolean
+  readonly cookieDomain: string | undefined
+  readonly cookiePath: string | undefined
+  readonly rewritesCookies: boolean
   readonly forwardedHeaders: boolean
   readonly viaName: string
   readonly headersTimeout: number
@@ -89,6 +99,9 @@ const time = { type: 'number', minimum: 1, maximum: 86_400_000 }
 const forwardSchema = {
   rewritePrefix: { type: 'string', pattern: '^/[\\x21-\\x7e]*$' },
   preserveHost: { type: 'boolean' },
+  rewriteLocation: { type: 'boolean' },
+  cookieDomain: { type: 'string', pattern: '^[A-Za-z0-9.-]*$' },
+  cookiePath: { type: 'string', pattern: '^/[^;\\s]*$' },
   forwardedHeaders: { type: 'boolean' },
   headersTimeout: time,
   idleTimeout: time,
@@ -157,6 +170,10 @@ export function routeSettings (prefix: string, options: ForwardOptions, viaName:
     prefix,
     rewritePrefix: options.rewritePrefix?.replace(/(?<=.)\/$/, ''),
     preserveHost: options.preserveHost ?? false,
+    rewriteLocation: options.rewriteLocation ?? false,
+    cookieDomain: options.cookieDomain,
+    cookiePath: options.cookiePath,
+    rewritesCookies: options.cookieDomain !== undefined || options.cookiePath !== undefined,
     forwardedHeaders: options.forwardedHeaders ?? true,
     viaName,
     headersTimeout: options.headersTimeout ?? 30_000,

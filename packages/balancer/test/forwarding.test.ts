@@ -170,3 +170,23 @@ t.test('a client that leaves ends the attempt', async (t) => {
   await gone
   t.equal(app.balancer.pool('web').inFlight, 0)
 })
+
+t.test('Location and cookies are rewritten where asked, per route and through config', async (t) => {
+  const { url: to } = await upstream(t, (request, response) => {
+    response.setHeader('location', `${to}/v1/next?a=1`)
+    response.setHeader('set-cookie', ['a=1; Domain=internal; Path=/v1; HttpOnly', 'b=2'])
+    response.statusCode = 302
+    response.end(request.url)
+  })
+  const rewriting = { rewritePrefix: '/v1', rewriteLocation: true, cookieDomain: '', cookiePath: '/api' }
+  const { url } = await proxy(t, { pools: { web: [to] }, routes: [{ prefix: '/api', pool: 'web', ...rewriting }, { prefix: '/plain', pool: 'web' }] }, (app) => {
+    app.get('/own/*', { config: { forward: { ...rewriting, cookiePath: '/own' } } }, (_request, reply) => reply.forward('web'))
+  })
+  const ask = async (path: string): Promise<unknown[]> => {
+    const response = await fetch(url + path, { redirect: 'manual' })
+    return [await response.text(), response.headers.get('location'), ...response.headers.getSetCookie()]
+  }
+  t.same(await ask('/api/x'), ['/v1/x', '/api/next?a=1', 'a=1; Path=/api; HttpOnly', 'b=2'])
+  t.same(await ask('/own/x'), ['/v1/x', '/own/next?a=1', 'a=1; Path=/own; HttpOnly', 'b=2'])
+  t.same(await ask('/plain'), ['/plain', `${to}/v1/next?a=1`, 'a=1; Domain=internal; Path=/v1; HttpOnly', 'b=2'])
+})
