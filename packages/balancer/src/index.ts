@@ -105,6 +105,12 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
       return this
     })
     app.addHook('onReady', async () => { listenForUpgrades(app) })
+    app.addHook('preClose', async () => {
+      if (!app.server.listening) return
+      // Fastify closes what is idle when closing starts; what becomes idle later would hold it up until its keep-alive ends.
+      const timer = setInterval(() => { app.server.closeIdleConnections() }, 100).unref()
+      app.server.once('close', () => { clearInterval(timer) })
+    })
   }
   const prefixes = new Map<string, number>()
   for (const [index, route] of (options.routes ?? []).entries()) {

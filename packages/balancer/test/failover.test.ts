@@ -117,3 +117,22 @@ t.test('rules choose among pools, with fallback', async (t) => {
   await canary.drain(canary.upstreams[0]!.id)
   t.equal(await (await fetch(url, { headers: { 'x-canary': 'yes' } })).text(), 'a')
 })
+
+t.test('closing lets a running request finish and is not held up by its kept connection', async (t) => {
+  let answer: () => void = () => {}
+  let arrived: () => void = () => {}
+  const there = new Promise<void>((resolve) => { arrived = resolve })
+  const { url: to } = await upstream(t, (_request, response) => {
+    answer = () => { response.end('late') }
+    arrived()
+  })
+  const { url, app } = await proxy(t, { pools: { web: [to] }, routes: [{ prefix: '/', pool: 'web' }] }, undefined, {
+    forceCloseConnections: 'idle', keepAliveTimeout: 600_000
+  })
+  const response = fetch(url)
+  await there
+  const closed = app.close()
+  answer()
+  t.equal(await (await response).text(), 'late')
+  await closed
+})

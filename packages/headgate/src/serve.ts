@@ -20,11 +20,6 @@ export async function serve (options: ServeOptions): Promise<FastifyInstance> {
       }
     }
   })
-  app.addHook('preClose', async () => {
-    // Connections that become idle while it closes would hold it up until their keep-alive ends.
-    const timer = setInterval(() => { app.server.closeIdleConnections() }, 100)
-    app.server.once('close', () => { clearInterval(timer) })
-  })
   try {
     await app.register(balancer, balancing)
     await app.ready()
