@@ -1,208 +1,318 @@
-import { connect as netConnect, type Socket, type TcpNetConnectOpts } from 'node:net'
-import { connect as tlsConnect, type ConnectionOptions } from 'node:tls'
+import type { Socket } from 'node:net'
+import type { ConnectionOptions } from 'node:tls'
 import type { Clock, Timer } from '../clock.ts'
 import type { Target } from '../target.ts'
-import { TransportError, type Attempt, type AttemptHandler, type FailureCode, type FailurePhase, type TransportRequest } from './contract.ts'
-import { ParseError, ResponseParser, type ParserEvents } from './response-parser.ts'
-import { headText } from './request-head.ts'
+import { type Open, type TlsSession, connectFailure } from './connect.ts'
+import { type Attempt, type AttemptHandler, type FailureCode, type FailurePhase, TransportError, type TransportRequest } from './contract.ts'
+import type { ReadBuffers } from './read-buffers.ts'
+import { fieldText, headText } from './request-head.ts'
+import { ParseError, type ParserEvents, ResponseParser } from './response-parser.ts'
 
 export interface ConnectionSettings {
+  readonly open: Open
   readonly connectTimeout: number
   readonly maxHeadSize: number
-  readonly readBufferSize: number
   readonly tls: ConnectionOptions
+  readonly session: TlsSession
+  readonly buffers: ReadBuffers
 }
 
 /** Who keeps the connections. */
 export interface ConnectionOwner {
   connected (connection: Connection): void
-  /** The exchange ended well and the connection may be used again. */
-  idle (connection: Connection): void
-  closed (connection: Connection): void
+  /** The exchange ended well. False: the connection is not kept. */
+  idle (connection: Connection): boolean
+  /** Called once, for upgraded ones when the tunnel has ended. `connecting`: it never was open. */
+  closed (connection: Connection, connecting: boolean): void
 }
 
-const OPTIONAL_BODY = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'DELETE'])
-const NO_BYTES = Buffer.alloc(0)
+/** Up to this size a body is copied behind its head: one write is cheaper than two gathered ones. */
+const JOIN_LIMIT = 16_384
+const NO_FIELDS: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding'])
+
+/** The hold on one exchange. It lets go of the connection at the end, so that a late call never touches the next exchange. */
+export class NativeAttempt implements Attempt {
+  readonly request: TransportRequest
+  readonly handler: AttemptHandler
+  connection: Connection | undefined
+
+  constructor (request: TransportRequest, handler: AttemptHandler, connection: Connection | undefined) {
+    this.request = request
+    this.handler = handler
+    this.connection = connection
+  }
+
+  write (chunk: Buffer): boolean { return this.connection === undefined || this.connection.write(chunk) }
+  end (trailers?: readonly string[]): void { this.connection?.end(trailers) }
+  resume (): void { this.connection?.resume() }
+  abort (): void { this.connection?.abort() }
+}
 
 /** One connection to one upstream, one exchange at a time. */
-export class Connection implements Attempt, ParserEvents {
+export class Connection implements ParserEvents {
   readonly createdAt: number
   requests = 0
   /** Clock time until which it may lie idle. */
   idleUntil = 0
-  connected = false
   readonly #owner: ConnectionOwner
   readonly #clock: Clock
+  readonly #buffers: ReadBuffers
   readonly #socket: Socket
+  readonly #secure: boolean
+  /** Without a read buffer of ours: for exchanges that may become tunnels. Never used again. */
+  readonly #raw: boolean
   readonly #parser: ResponseParser
+  #buffer: Buffer
   #timer: Timer
-  #request: TransportRequest | undefined
-  #handler: AttemptHandler | undefined
+  #attempt: NativeAttempt | undefined
+  #connected = false
+  #closed = false
+  #upgraded = false
+  /** Bytes of the request may be on the wire. */
   #written = false
   #sendDone = false
+  /** Bytes of the request's body still to come; NaN when chunked. */
   #left = 0
   #paused = false
-  /** Bytes that arrived while the handler wanted none: at most one read. */
-  #held: Buffer | undefined
-  #ended = false
-  #closed = false
+  /** The response is complete, but the handler holds its last piece. */
+  #ending = false
+  #extra = false
+  /** What came while paused: TLS goes on with what is deciphered already. */
+  #backlog: Buffer[] | undefined
+  #peerEnded = false
 
   constructor (owner: ConnectionOwner, target: Target, settings: ConnectionSettings, clock: Clock, raw: boolean) {
     this.#owner = owner
     this.#clock = clock
+    this.#buffers = settings.buffers
+    this.#raw = raw
+    this.#secure = target.protocol === 'https:'
     this.createdAt = clock.now()
     this.#parser = new ResponseParser(this, settings.maxHeadSize)
-    const where = target.socketPath === undefined ? { host: target.hostname, port: target.port } : { path: target.socketPath }
-    // A switched protocol needs an ordinary socket: with onread a socket never emits 'data'.
-    const onread = raw ? {} : { onread: { buffer: Buffer.allocUnsafeSlow(settings.readBufferSize), callback: this.#onRead } }
-    const secure = target.protocol === 'https:'
-    const common = { ...where, ...onread, allowHalfOpen: true, noDelay: true }
-    this.#socket = secure
-      ? tlsConnect({ servername: /^[\d.]+$|:/.test(target.hostname) ? '' : target.hostname, ALPNProtocols: ['http/1.1'], ...settings.tls, ...common } as ConnectionOptions)
-      : netConnect(common as unknown as TcpNetConnectOpts)
-    this.#socket.on(secure ? 'secureConnect' : 'connect', this.#onConnect)
-    if (raw) this.#socket.on('data', this.#onData)
-    this.#socket.on('drain', () => { this.#handler?.onDrain() })
-    this.#socket.on('end', () => { this.#onEnd() })
-    this.#socket.on('error', (error) => { this.#onError(error) })
-    this.#socket.on('close', () => {
-      this.#onEnd()
-      if (!this.#closed) this.#close()
-    })
-    this.#timer = clock.setTimeout(() => { this.#fail('connect-timeout', `no connection within ${settings.connectTimeout} ms`) }, settings.connectTimeout)
+    this.#buffer = settings.buffers.take()
+    // With onread a socket never emits 'data', which whoever takes over a tunnel needs.
+    const onread = raw ? undefined : { buffer: this.#nextBuffer, callback: this.#onRead as (count: number, buffer: Uint8Array) => boolean }
+    const socket = this.#socket = settings.open(target, settings.tls, settings.session, onread)
+    socket.on(this.#secure ? 'secureConnect' : 'connect', this.#onConnect)
+    socket.on('drain', this.#onDrain)
+    socket.on('end', this.#onPeerEnd)
+    socket.on('error', this.#onError)
+    socket.on('close', this.#onClose)
+    if (raw) socket.on('data', this.#onData)
+    const { connectTimeout } = settings
+    this.#timer = clock.setTimeout(() => { this.#fail('connect-timeout', `no connection within ${connectTimeout} ms`) }, connectTimeout)
   }
 
   /** Takes the next exchange. The handler hears nothing before this has returned. */
-  start (request: TransportRequest, handler: AttemptHandler): void {
-    this.#request = request
-    this.#handler = handler
-    this.#written = this.#sendDone = this.#ended = false
-    this.requests++
-    this.#parser.reset(request.method, request.upgrade !== undefined)
-    if (this.connected) {
+  start (attempt: NativeAttempt): void {
+    this.#attempt = attempt
+    this.#written = this.#sendDone = this.#ending = this.#extra = false
+    this.#parser.reset(attempt.request.method, attempt.request.upgrade)
+    if (this.requests++ > 0) {
+      this.#buffers.busy(this.#buffer)
       this.#socket.ref()
-      this.#send()
+      this.#send(attempt, true)
     }
   }
 
-  unref (): void {
-    this.#socket.unref()
-  }
+  get keepAliveHint (): number { return this.#parser.keepAliveHint }
 
   write (chunk: Buffer): boolean {
-    const request = this.#request
-    if (request === undefined || this.#sendDone || request.body === null || Buffer.isBuffer(request.body)) return true
-    if (request.body.length !== undefined) {
+    if (!this.#written || this.#sendDone || chunk.length === 0) return true
+    const socket = this.#socket
+    if (!Number.isNaN(this.#left)) {
       this.#left -= chunk.length
-      if (this.#left < 0) {
-        queueMicrotask(() => this.#fail('request-too-long', 'the request body is longer than its Content-Length'))
-        return false
-      }
-      return this.#socket.write(chunk)
+      if (this.#left >= 0) return socket.write(chunk)
+      this.#sendDone = true
+      this.#failLater('request-too-long', 'the request body is longer than its Content-Length')
+      return false
     }
-    if (chunk.length === 0) return true
-    this.#socket.cork()
-    this.#socket.write(`${chunk.length.toString(16)}\r\n`, 'latin1')
-    this.#socket.write(chunk)
-    const more = this.#socket.write('\r\n', 'latin1')
-    this.#socket.uncork()
+    socket.cork()
+    socket.write(chunk.length.toString(16) + '\r\n', 'latin1')
+    socket.write(chunk)
+    const more = socket.write('\r\n', 'latin1')
+    socket.uncork()
     return more
   }
 
-  end (trailers: readonly string[] = []): void {
-    const request = this.#request
-    if (request === undefined || this.#sendDone || request.body === null || Buffer.isBuffer(request.body)) return
-    if (request.body.length !== undefined) {
-      // Too short: the upstream must never take the next request's bytes for this body.
-      if (this.#left > 0) return this.abort()
-    } else {
-      let tail = '0\r\n'
-      for (let i = 0; i < trailers.length; i += 2) tail += `${trailers[i]}: ${trailers[i + 1]}\r\n`
-      this.#socket.write(`${tail}\r\n`, 'latin1')
-    }
+  end (trailers?: readonly string[]): void {
+    if (!this.#written || this.#sendDone) return
     this.#sendDone = true
-    if (this.#ended) this.#finish()
+    // Too short: the upstream must never take the next request's bytes for this body.
+    if (this.#left > 0) return this.#failLater('truncated', 'the request body is shorter than its Content-Length')
+    if (!Number.isNaN(this.#left)) return
+    const fields = trailers === undefined ? '' : fieldText(trailers, NO_FIELDS)
+    if (fields === undefined) return this.#failLater('malformed', 'a trailer of the request cannot be sent')
+    this.#socket.write(`0\r\n${fields}\r\n`, 'latin1')
   }
 
   resume (): void {
     if (!this.#paused) return
     this.#paused = false
-    const held = this.#held
-    this.#held = undefined
-    if (held !== undefined) this.#parse(held)
-    if (!this.#paused && !this.#closed) this.#socket.resume()
+    while (this.#backlog !== undefined && !this.#paused && !this.#ending && !this.#closed) {
+      const chunk = this.#backlog.shift()!
+      if (this.#backlog.length === 0) this.#backlog = undefined
+      this.#parse(chunk, chunk.length)
+    }
+    if (this.#paused || this.#closed) return
+    // Before the end is told: the connection may be given to another exchange by then, which must be able to read.
+    this.#socket.resume()
+    if (this.#ending) return this.#complete()
+    if (this.#peerEnded) this.#onPeerEnd()
   }
 
   abort (): void {
-    if (this.#handler === undefined) return
-    this.#handler = undefined
-    this.destroy()
+    this.#detach()
+    this.#close()
   }
 
   /** Breaks it; a running exchange hears `destroyed`. */
   destroy (): void {
-    if (this.#handler !== undefined) this.#fail('destroyed', 'the connection was closed by the proxy')
-    else this.#close()
+    if (this.#upgraded) this.#socket.destroy()
+    else this.#fail('destroyed', 'the connection was closed by the proxy')
   }
 
   // What the parser tells.
 
   informational (status: number, headers: readonly string[]): void {
-    this.#handler?.onInformational(status, headers)
+    this.#attempt!.handler.onInformational(status, headers)
   }
 
   head (status: number, reason: string, headers: readonly string[], length: number, complete: boolean): void {
-    this.#handler?.onHead(status, reason, headers, length, complete)
+    this.#attempt!.handler.onHead(status, reason, headers, length, complete)
   }
 
   data (chunk: Buffer, last: boolean): void {
-    if (this.#handler !== undefined && !this.#handler.onData(chunk, last) && !last) {
-      this.#paused = true
-      this.#socket.pause()
-    }
+    const attempt = this.#attempt!
+    if (attempt.handler.onData(chunk, last) || attempt.connection === undefined) return
+    this.#paused = true
+    if (this.#raw) this.#socket.pause()
   }
 
-  complete (trailers: readonly string[] | undefined): void {
-    const handler = this.#handler
-    this.#ended = true
-    this.#paused = false
-    if (!this.#sendDone || handler === undefined) this.#parser.keepAlive = false
-    this.#handler = undefined
-    handler?.onComplete(trailers)
-  }
-
-  upgraded (headers: readonly string[], rest: Buffer): void {
-    const handler = this.#handler
-    this.#handler = undefined
-    this.#closed = true
-    const socket = this.#socket
-    this.#clock.clearTimeout(this.#timer)
-    socket.removeAllListeners('data').removeAllListeners('drain').removeAllListeners('end').removeAllListeners('error').removeAllListeners('close')
-    socket.on('close', () => { this.#owner.closed(this) })
-    if (handler === undefined) socket.destroy()
-    else handler.onUpgrade(headers, socket, Buffer.from(rest))
-  }
+  // What the socket tells.
 
   readonly #onConnect = (): void => {
     if (this.#closed) return
     this.#clock.clearTimeout(this.#timer)
     this.#timer = undefined
-    this.connected = true
+    this.#connected = true
     this.#owner.connected(this)
-    if (this.#request !== undefined) this.#send()
+    if (this.#attempt !== undefined) this.#send(this.#attempt, false)
   }
 
-  #send (): void {
-    const request = this.#request!
-    const { body } = request
-    const head = headText(request, OPTIONAL_BODY.has(request.method))
-    if (head === undefined) return this.#later('malformed', 'a header of the request cannot be sent')
-    this.#written = true
+  /** Asked by the socket at its creation and after each read. */
+  readonly #nextBuffer = (): Buffer => this.#buffer
+
+  readonly #onRead = (count: number, buffer: Buffer): boolean => {
+    this.#received(buffer, count)
+    return !this.#paused
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    this.#received(chunk, chunk.length)
+  }
+
+  #received (buffer: Buffer, count: number): void {
+    if (this.#closed) return
+    // Bytes while nothing was asked for: whatever they are, they must never answer the next request.
+    if (this.#attempt === undefined) return this.#close()
+    if (this.#paused) {
+      const copy = Buffer.from(buffer.subarray(0, count))
+      if (this.#backlog === undefined) this.#backlog = [copy]
+      else this.#backlog.push(copy)
+      return
+    }
+    this.#parse(buffer, count)
+    // The response goes on, or a piece in the small buffer is held: the next read gets a large one.
+    if (this.#attempt !== undefined && !this.#closed && this.#buffers.isSmall(this.#buffer)) this.#buffer = this.#buffers.take()
+  }
+
+  #parse (buffer: Buffer, count: number): void {
+    const parser = this.#parser
+    let used: number
+    try {
+      used = parser.execute(buffer, count)
+    } catch (error) {
+      if (!(error instanceof ParseError)) throw error
+      return this.#fail(error.code, error.message)
+    }
+    if (this.#closed) return
+    if (parser.switched) return this.#upgrade(buffer, used, count)
+    if (!parser.done) return
+    if (used < count || this.#backlog !== undefined) this.#extra = true
+    if (this.#paused) this.#ending = true
+    else this.#complete()
+  }
+
+  #complete (): void {
+    const { handler } = this.#attempt!
+    const { trailers } = this.#parser
+    this.#detach()
+    // Given back first: what the handler starts in onComplete can use it.
+    const reusable = this.#parser.keepAlive && this.#sendDone && !this.#extra && !this.#raw && !this.#peerEnded && this.#backlog === undefined
+    if (reusable && this.#owner.idle(this)) {
+      this.#socket.unref()
+      this.#buffer = this.#buffers.idle(this.#buffer)
+    } else this.#close()
+    handler.onComplete(trailers)
+  }
+
+  #upgrade (buffer: Buffer, from: number, to: number): void {
+    const { handler } = this.#attempt!
+    const head = Buffer.from(buffer.subarray(from, to))
     const socket = this.#socket
+    this.#detach()
+    this.#upgraded = true
+    socket.off('drain', this.#onDrain).off('end', this.#onPeerEnd).off('data', this.#onData)
+    // Neither flowing nor paused, so that whoever takes it over can pipe or listen; as node:http does it.
+    ;(socket as { readableFlowing: boolean | null }).readableFlowing = null
+    handler.onUpgrade(this.#parser.switchedHeaders, socket, head)
+  }
+
+  readonly #onDrain = (): void => {
+    if (this.#attempt !== undefined && !this.#sendDone) this.#attempt.handler.onDrain()
+  }
+
+  readonly #onPeerEnd = (): void => {
+    if (this.#closed) return
+    this.#peerEnded = true
+    if (this.#attempt === undefined) return this.#close()
+    if (this.#paused) return
+    if (this.#parser.end()) this.#complete()
+    else this.#fail(this.#parser.headSeen ? 'truncated' : 'closed', 'the upstream closed the connection')
+  }
+
+  readonly #onError = (error: NodeJS.ErrnoException): void => {
+    if (this.#upgraded) return
+    if (!this.#connected) return this.#fail(connectFailure(error, this.#secure), error.message, error)
+    const code = error.code?.startsWith('ERR_SSL') === true ? 'tls' : 'reset'
+    this.#fail(this.#parser.headSeen ? 'truncated' : code, error.message, error)
+  }
+
+  readonly #onClose = (): void => {
+    if (this.#upgraded) {
+      this.#closed = true
+      return this.#owner.closed(this, false)
+    }
+    if (!this.#closed) this.#fail(this.#parser.headSeen ? 'truncated' : 'closed', 'the connection is closed')
+  }
+
+  #send (attempt: NativeAttempt, reused: boolean): void {
+    const { request } = attempt
+    const { body } = request
+    const head = headText(request)
+    if (head === undefined) return this.#failLater('malformed', 'a part of the request cannot be sent')
+    const socket = this.#socket
+    this.#written = true
     if (body === null || Buffer.isBuffer(body)) {
       this.#sendDone = true
       if (body === null || body.length === 0) socket.write(head, 'latin1')
-      else {
+      else if (body.length <= JOIN_LIMIT) {
+        const whole = Buffer.allocUnsafe(head.length + body.length)
+        whole.write(head, 'latin1')
+        body.copy(whole, head.length)
+        socket.write(whole)
+      } else {
         socket.cork()
         socket.write(head, 'latin1')
         socket.write(body)
@@ -210,88 +320,50 @@ export class Connection implements Attempt, ParserEvents {
       }
       return
     }
-    this.#left = body.length ?? 0
+    this.#left = body.length ?? NaN
+    // Held until the owner has had its turn, so that the head and what is there of the body leave together.
+    socket.cork()
     socket.write(head, 'latin1')
-    queueMicrotask(() => this.#handler?.onSent())
+    if (reused) process.nextTick(this.#started, attempt)
+    else this.#started(attempt)
   }
 
-  #later (code: FailureCode, message: string): void {
-    queueMicrotask(() => this.#fail(code, message))
+  readonly #started = (attempt: NativeAttempt): void => {
+    if (attempt.connection !== undefined) attempt.handler.onSent()
+    this.#socket.uncork()
   }
 
-  readonly #onRead = (count: number, buffer: Uint8Array): boolean => {
-    const chunk = Buffer.from(buffer.buffer, buffer.byteOffset, count)
-    this.#parse(chunk)
-    return !this.#paused
-  }
-
-  readonly #onData = (chunk: Buffer): void => {
-    this.#parse(chunk)
-  }
-
-  #parse (chunk: Buffer): void {
-    if (this.#closed) return
-    if (this.#paused) {
-      // Node may deliver one more read after pause; it must be copied, for the buffer is used again.
-      this.#held = this.#held === undefined ? Buffer.from(chunk) : Buffer.concat([this.#held, chunk])
-      return
-    }
-    // Bytes while nothing was asked for: whatever they are, they must never answer the next request.
-    if (this.#request === undefined) return this.#close()
-    let used: number
-    try {
-      used = this.#parser.execute(chunk)
-    } catch (error) {
-      const code = error instanceof ParseError ? error.code : 'malformed'
-      return this.#fail(code, (error as Error).message)
-    }
-    if (this.#closed) return
-    if (used < chunk.length) this.#parser.keepAlive = false
-    if (this.#ended) this.#finish()
-  }
-
-  #finish (): void {
-    this.#request = undefined
-    if (!this.#parser.keepAlive || !this.#sendDone) return this.#close()
-    this.#owner.idle(this)
-  }
-
-  get keepAliveHint (): number { return this.#parser.keepAliveHint }
-
-  #onEnd (): void {
-    if (this.#closed) return
-    if (this.#request === undefined) return this.#close()
-    if (this.#paused && this.#held !== undefined) return
-    if (this.#parser.end()) return this.#close()
-    this.#fail(this.#parser.headSeen ? 'truncated' : 'closed', 'the upstream closed the connection')
-  }
-
-  #onError (error: NodeJS.ErrnoException): void {
-    if (this.connected) return this.#fail(this.#parser.headSeen && this.#request !== undefined ? 'truncated' : 'reset', error.message, error)
-    const { code = '' } = error
-    if (code === 'ECONNREFUSED' || code === 'ENOENT') return this.#fail('connect-refused', error.message, error)
-    if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return this.#fail('dns', error.message, error)
-    const tls = code.startsWith('ERR_TLS') || code.startsWith('ERR_SSL') || /CERT|SIGNATURE|ISSUER|LEAF|CRL/.test(code)
-    this.#fail(tls ? 'tls' : 'connect-failed', error.message, error)
+  #failLater (code: FailureCode, message: string): void {
+    const attempt = this.#attempt
+    process.nextTick(() => { if (this.#attempt === attempt) this.#fail(code, message) })
   }
 
   #fail (code: FailureCode, message: string, cause?: unknown): void {
     if (this.#closed) return
-    const handler = this.#handler
+    const attempt = this.#attempt
     const { started, headSeen } = this.#parser
-    const phase: FailurePhase = !this.#written ? 'connect' : headSeen ? 'body' : started ? 'head' : 'request'
-    const stale = phase === 'request' && this.requests > 1
-    this.#handler = undefined
+    this.#detach()
     this.#close()
-    handler?.onError(new TransportError(code, phase, message, { cause, stale }))
+    if (attempt === undefined) return
+    const phase: FailurePhase = !this.#written ? 'connect' : headSeen ? 'body' : started ? 'head' : 'request'
+    const stale = phase === 'request' && this.requests > 1 && (code === 'closed' || code === 'reset')
+    attempt.handler.onError(new TransportError(code, phase, message, { cause, stale }))
+  }
+
+  #detach (): void {
+    if (this.#attempt !== undefined) this.#attempt.connection = undefined
+    this.#attempt = undefined
   }
 
   #close (): void {
     if (this.#closed) return
     this.#closed = true
-    this.#held = NO_BYTES
     this.#clock.clearTimeout(this.#timer)
+    this.#parser.stop()
+    this.#backlog = undefined
     this.#socket.destroy()
-    this.#owner.closed(this)
+    // A piece that is held may still be on its way to a client: then the buffer is left to the collector.
+    if (!this.#paused) this.#buffers.give(this.#buffer)
+    this.#owner.closed(this, !this.#connected)
   }
 }

@@ -65,7 +65,7 @@ export class TransportError extends Error {
  * or at any point before the end `onError`, which is the last. None is called after `abort`. None may throw.
  */
 export interface AttemptHandler {
-  /** A connection is there and the head is being written; for a streamed body: start to write. */
+  /** Only for streamed bodies: a connection is there and the head is being written; start to write. */
   onSent (): void
   /** 1xx but 101: forwarded or used by the owner. */
   onInformational (status: number, headers: readonly string[]): void
@@ -76,7 +76,8 @@ export interface AttemptHandler {
   onHead (status: number, reason: string, headers: readonly string[], length: number, complete: boolean): void
   /**
    * A piece of the body. **Valid only during the call** (the read buffer is used again): write it out or copy it. False:
-   * stop reading until `resume()`; then the piece just given counts as taken. `last`: the body is complete with it.
+   * stop reading until `resume()`; the piece stays as it is until then (or until the end by `abort` or `onError`, after which
+   * it is never written over). `last`: the body is complete with it; `onComplete` follows, after `resume()` if this is false.
    */
   onData (chunk: Buffer, last: boolean): boolean
   /** The response is complete and correctly framed. `trailers` is a flat list. */
@@ -92,13 +93,16 @@ export interface AttemptHandler {
 export interface Attempt {
   /** The request body's next piece. False: wait for `onDrain`. Ignored after the end. */
   write (chunk: Buffer): boolean
-  /** The body is complete. `trailers` only for chunked bodies; flat list. */
+  /**
+   * The body is complete. `trailers` only for chunked bodies; flat list. A body that is shorter than its declared length
+   * ends the attempt with `truncated`, one that is longer with `request-too-long`.
+   */
   end (trailers?: readonly string[]): void
-  /** Go on after an `onData` that returned false. */
+  /** Go on after an `onData` that returned false. May call the handler. */
   resume (): void
   /**
    * Ends the attempt without another call of the handler. The connection is closed unless the exchange was already
-   * complete. Safe at any time, also twice.
+   * complete. Safe at any time, also twice, also long after the end.
    */
   abort (): void
 }
@@ -116,7 +120,10 @@ export interface Transport {
   /** Never throws; never calls the handler before it has returned. */
   dispatch (request: TransportRequest, handler: AttemptHandler): Attempt
   readonly stats: TransportStats
-  /** Closes idle connections now and busy ones when their exchange ends; resolves when none is left. */
+  /**
+   * Closes idle connections now and busy ones when their exchange (tunnels included) ends; resolves when none is left. What
+   * is dispatched from now on fails with `destroyed`.
+   */
   close (): Promise<void>
   /** Breaks all connections; running attempts get `onError` with code `destroyed`. */
   destroy (): void

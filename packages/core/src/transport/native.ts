@@ -1,7 +1,13 @@
 import type { Clock, Timer } from '../clock.ts'
 import type { Target } from '../target.ts'
-import { Connection, type ConnectionOwner, type ConnectionSettings } from './connection.ts'
-import type { Attempt, AttemptHandler, Transport, TransportOptions, TransportRequest, TransportStats } from './contract.ts'
+import { type Open, open } from './connect.ts'
+import { Connection, type ConnectionOwner, type ConnectionSettings, NativeAttempt } from './connection.ts'
+import { type Attempt, type AttemptHandler, type Transport, TransportError, type TransportOptions, type TransportRequest, type TransportStats } from './contract.ts'
+import { ReadBuffers } from './read-buffers.ts'
+
+const SWEEP = 1000
+/** An upstream's hint is believed up to here. */
+const MAX_HINT = 600_000
 
 /** Our own HTTP/1.1 client: connections with a reused read buffer, kept and lent last-in first-out. */
 export class NativeTransport implements Transport, ConnectionOwner {
@@ -14,10 +20,13 @@ export class NativeTransport implements Transport, ConnectionOwner {
   readonly #clock: Clock
   readonly #all = new Set<Connection>()
   readonly #idle: Connection[] = []
+  #connecting = 0
   #sweep: Timer = undefined
-  #closing: (() => void) | undefined
+  #closing = false
+  #whenClosed: (() => void)[] = []
 
-  constructor (target: Target, options: TransportOptions, clock: Clock) {
+  /** `opener` is for tests: it gives the sockets. */
+  constructor (target: Target, options: TransportOptions, clock: Clock, opener: Open = open) {
     this.#target = target
     this.#clock = clock
     this.#keepAliveTimeout = options.keepAliveTimeout ?? 4000
@@ -25,61 +34,69 @@ export class NativeTransport implements Transport, ConnectionOwner {
     this.#maxRequests = options.maxRequestsPerConnection ?? Infinity
     this.#maxAge = options.maxConnectionAge ?? 3_600_000
     this.#settings = {
+      open: opener,
       connectTimeout: options.connectTimeout ?? 2000,
       maxHeadSize: options.maxHeadSize ?? 65_536,
-      readBufferSize: options.readBufferSize ?? 65_536,
-      tls: options.tls ?? {}
+      tls: options.tls ?? {},
+      session: { last: undefined },
+      buffers: new ReadBuffers(options.readBufferSize ?? 65_536)
     }
   }
 
   get stats (): TransportStats {
-    let connecting = 0
-    for (const connection of this.#all) if (!connection.connected) connecting++
-    return { open: this.#all.size - connecting, idle: this.#idle.length, connecting }
+    return { open: this.#all.size - this.#connecting, idle: this.#idle.length, connecting: this.#connecting }
   }
 
   dispatch (request: TransportRequest, handler: AttemptHandler): Attempt {
+    if (this.#closing) {
+      process.nextTick(() => { handler.onError(new TransportError('destroyed', 'connect', 'the transport is closed')) })
+      return new NativeAttempt(request, handler, undefined)
+    }
     const connection = (request.upgrade === undefined ? this.#reusable() : undefined) ?? this.#connect(request.upgrade !== undefined)
-    connection.start(request, handler)
-    return connection
+    const attempt = new NativeAttempt(request, handler, connection)
+    connection.start(attempt)
+    return attempt
   }
 
   close (): Promise<void> {
+    this.#closing = true
     for (const connection of this.#idle.slice()) connection.destroy()
     if (this.#all.size === 0) return Promise.resolve()
-    return new Promise((resolve) => { this.#closing = resolve })
+    return new Promise((resolve) => { this.#whenClosed.push(resolve) })
   }
 
   destroy (): void {
+    this.#closing = true
     for (const connection of Array.from(this.#all)) connection.destroy()
   }
 
-  connected (_connection: Connection): void {}
-
-  idle (connection: Connection): void {
-    const now = this.#clock.now()
-    // A second less than the server's own timeout, so that a request does not cross its FIN (RFC 9112 9.5).
-    const hint = connection.keepAliveHint
-    const timeout = hint === -1 ? this.#keepAliveTimeout : Math.min(hint * 1000 - 1000, 600_000)
-    if (this.#closing !== undefined || timeout <= 0 || this.#idle.length >= this.#maxIdle ||
-      connection.requests >= this.#maxRequests || now - connection.createdAt > this.#maxAge) return connection.destroy()
-    connection.idleUntil = now + timeout
-    connection.unref()
-    this.#idle.push(connection)
-    if (this.#sweep === undefined) this.#sweep = this.#clock.setTimeout(this.#onSweep, 1000)
+  connected (): void {
+    this.#connecting--
   }
 
-  closed (connection: Connection): void {
+  idle (connection: Connection): boolean {
+    if (this.#closing || this.#keepAliveTimeout === 0 || this.#idle.length >= this.#maxIdle || connection.requests >= this.#maxRequests) return false
+    const now = this.#clock.now()
+    // Earlier than the server's own timeout by up to a second, so that a request does not cross its FIN (RFC 9112 9.5).
+    const hint = connection.keepAliveHint * 1000
+    const timeout = hint < 0 ? this.#keepAliveTimeout : Math.min(hint - Math.min(1000, hint / 2), MAX_HINT)
+    if (timeout <= 0 || now - connection.createdAt >= this.#maxAge) return false
+    connection.idleUntil = Math.min(now + timeout, connection.createdAt + this.#maxAge)
+    this.#idle.push(connection)
+    if (this.#sweep === undefined) this.#sweep = this.#clock.setTimeout(this.#onSweep, SWEEP)
+    return true
+  }
+
+  closed (connection: Connection, connecting: boolean): void {
     this.#all.delete(connection)
-    const at = this.#idle.indexOf(connection)
+    if (connecting) this.#connecting--
+    const at = this.#idle.lastIndexOf(connection)
     if (at !== -1) this.#idle.splice(at, 1)
-    if (this.#all.size === 0) {
-      this.#closing?.()
-      this.#closing = undefined
-    }
+    if (this.#all.size === 0) for (const resolve of this.#whenClosed.splice(0)) resolve()
   }
 
   #reusable (): Connection | undefined {
+    if (this.#idle.length === 0) return undefined
     const now = this.#clock.now()
     for (let connection = this.#idle.pop(); connection !== undefined; connection = this.#idle.pop()) {
       if (connection.idleUntil > now) return connection
@@ -90,6 +107,7 @@ export class NativeTransport implements Transport, ConnectionOwner {
 
   #connect (raw: boolean): Connection {
     const connection = new Connection(this, this.#target, this.#settings, this.#clock, raw)
+    this.#connecting++
     this.#all.add(connection)
     return connection
   }
@@ -98,6 +116,6 @@ export class NativeTransport implements Transport, ConnectionOwner {
     this.#sweep = undefined
     const now = this.#clock.now()
     for (const connection of this.#idle.filter((idle) => idle.idleUntil <= now)) connection.destroy()
-    if (this.#idle.length > 0) this.#sweep = this.#clock.setTimeout(this.#onSweep, 1000)
+    if (this.#idle.length > 0) this.#sweep = this.#clock.setTimeout(this.#onSweep, SWEEP)
   }
 }

@@ -1,28 +1,53 @@
 import type { TransportRequest } from './contract.ts'
+import { FIELD, TARGET, TOKEN, all } from './syntax.ts'
 
-const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
-// eslint-disable-next-line no-control-regex
-const BAD_VALUE = /[^\t\x20-\x7e\x80-\xff]/
-const BAD_TARGET = /[^\x21-\x7e]/
+/** Methods whose requests need not say that they have no content. */
+const OPTIONAL_BODY = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'DELETE'])
+/** What this transport writes by itself: two framings in one head are how requests are smuggled (RFC 9112 11.2). */
+const OWN = new Set(['connection', 'content-length', 'transfer-encoding', 'upgrade', 'expect', 'keep-alive', 'trailer'])
+
+/** Field lines of a flat list, or `undefined` when one of them would break the framing. */
+export function fieldText (fields: readonly string[], own: ReadonlySet<string> = OWN): string | undefined {
+  let text = ''
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i]!
+    const value = fields[i + 1]!
+    if (name === '' || !all(name, TOKEN) || !all(value, FIELD)) return undefined
+    if (mayBeOwn(name) && own.has(name.toLowerCase())) return undefined
+    text += name + ': ' + value + '\r\n'
+  }
+  return text
+}
+
+/** By length, so that few names are put in lower case. */
+function mayBeOwn (name: string): boolean {
+  switch (name.length) {
+    case 6: case 7: case 10: case 14: case 17: return true
+    default: return false
+  }
+}
 
 /** The request's head as latin1 text, or `undefined` when a part of it would break the framing. */
-export function headText (request: TransportRequest, optionalBody: boolean): string | undefined {
-  const { method, path, headers, body, upgrade } = request
-  if (!NAME.test(method) || path === '' || BAD_TARGET.test(path)) return undefined
-  let text = `${method} ${path} HTTP/1.1\r\n`
-  for (let i = 0; i < headers.length; i += 2) {
-    const name = headers[i]!
-    const value = headers[i + 1]!
-    if (!NAME.test(name) || BAD_VALUE.test(value)) return undefined
-    text += `${name}: ${value}\r\n`
-  }
+export function headText (request: TransportRequest): string | undefined {
+  const { method, path, body, upgrade } = request
+  if (method === '' || !all(method, TOKEN) || path === '' || !all(path, TARGET)) return undefined
+  const fields = fieldText(request.headers)
+  if (fields === undefined) return undefined
+  let text = method + ' ' + path + ' HTTP/1.1\r\n' + fields
   if (body === null) {
     // RFC 9110 8.6: methods that expect content say that there is none.
-    if (request.emptyBody || !optionalBody) text += 'Content-Length: 0\r\n'
-  } else if (Buffer.isBuffer(body)) text += `Content-Length: ${body.length}\r\n`
-  else if (body.length !== undefined) text += `Content-Length: ${body.length}\r\n`
-  else text += 'Transfer-Encoding: chunked\r\n'
-  if (request.trailerNames !== undefined) text += `Trailer: ${request.trailerNames}\r\n`
+    if (request.emptyBody || !OPTIONAL_BODY.has(method)) text += 'Content-Length: 0\r\n'
+  } else if (body.length === undefined) {
+    text += 'Transfer-Encoding: chunked\r\n'
+    if (request.trailerNames !== undefined) {
+      if (!all(request.trailerNames, FIELD)) return undefined
+      text += `Trailer: ${request.trailerNames}\r\n`
+    }
+  } else {
+    if (!Number.isSafeInteger(body.length) || body.length < 0) return undefined
+    text += `Content-Length: ${body.length}\r\n`
+  }
   if (request.expectContinue) text += 'Expect: 100-continue\r\n'
-  return text + (upgrade === undefined ? 'Connection: keep-alive\r\n\r\n' : `Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n\r\n`)
+  if (upgrade === undefined) return text + 'Connection: keep-alive\r\n\r\n'
+  return all(upgrade, FIELD) ? `${text}Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n\r\n` : undefined
 }

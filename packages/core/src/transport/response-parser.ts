@@ -1,237 +1,189 @@
-import { type FailureCode } from './contract.ts'
+import { ChunkedDecoder } from './chunked.ts'
+import { ParseError, ResponseHead } from './response-head.ts'
+
+export { ParseError } from './response-head.ts'
 
 /** What the parser tells; `chunk` is valid only during the call. */
 export interface ParserEvents {
   informational (status: number, headers: readonly string[]): void
   /** `length` −1: unknown; `complete`: no body follows. */
   head (status: number, reason: string, headers: readonly string[], length: number, complete: boolean): void
+  /** At most once for each `execute`, and last in it. */
   data (chunk: Buffer, last: boolean): void
-  complete (trailers: readonly string[] | undefined): void
-  upgraded (headers: readonly string[], rest: Buffer): void
 }
 
-export class ParseError extends Error {
-  readonly code: FailureCode
-  constructor (message: string, code: FailureCode = 'malformed') {
-    super(message)
-    this.code = code
-  }
-}
-
-// Byte states. Numbers, not an enum: sources are stripped, not compiled.
+// States. Numbers, not an enum: sources are stripped, not compiled. From DONE on nothing is expected.
 const HEAD = 0
 const LENGTH = 1
 const CLOSE = 2
-const CHUNK_SIZE = 3
-const CHUNK_DATA = 4
-const CHUNK_END = 5
-const TRAILERS = 6
-const DONE = 7
+const CHUNKED = 3
+const DONE = 4
+const SWITCHED = 5
 
-const MAX_HEADERS = 512
 const MAX_INFORMATIONAL = 32
-const MAX_SIZE_LINE = 1024
-const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
-// Anything but visible characters, space, tab and obs-text (RFC 9110 5.5).
+const END_OF_HEAD = Buffer.from('\r\n\r\n')
+/** Control characters, a CR without LF or an LF without CR: what no head may hold, wherever it ends. */
 // eslint-disable-next-line no-control-regex
-const BAD_VALUE = /[^\t\x20-\x7e\x80-\xff]/
-const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?$/
+const BROKEN = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?=[^\n])|(?<!\r)\n/g
 
-/**
- * HTTP/1.1 responses by RFC 9112, with every leniency refused: only CRLF ends a line, no folding, no space before the colon,
- * one Content-Length of digits, Content-Length and Transfer-Encoding never together, `chunked` the only coding.
- */
+/** HTTP/1.1 responses by RFC 9112, with every leniency refused. One response at a time: `reset` before each. */
 export class ResponseParser {
   readonly #events: ParserEvents
   readonly #maxHead: number
+  readonly #chunked: ChunkedDecoder
   #state = DONE
-  #bodiless = false
-  #upgrade = false
+  #method = 'GET'
+  #upgrade: string | undefined
   #pending = ''
   #left = 0
   #informational = 0
-  #chunkBytes = 0
-  /** Any byte of a response was seen. */
+  /** A byte of the response was seen. */
   started = false
-  /** The connection may carry another request after this response (version and Connection field). */
-  keepAlive = true
+  /** The final head was seen. */
+  headSeen = false
+  /** As far as this response's head says. */
+  keepAlive = false
   /** Seconds of the `Keep-Alive: timeout` hint; −1 without one. */
   keepAliveHint = -1
+  trailers: readonly string[] | undefined
+  /** Of the 101, once `switched`. */
+  switchedHeaders: readonly string[] = []
 
   constructor (events: ParserEvents, maxHead: number) {
     this.#events = events
     this.#maxHead = maxHead
+    this.#chunked = new ChunkedDecoder(maxHead)
   }
 
+  /** The response is complete. */
   get done (): boolean { return this.#state === DONE }
-  get headSeen (): boolean { return this.#state !== HEAD }
+  /** 101: what follows is no HTTP. */
+  get switched (): boolean { return this.#state === SWITCHED }
 
-  /** Expects a new response. */
-  reset (method: string, upgrade: boolean): void {
+  /** Expects a new response. `upgrade`: the protocols that the request asked for. */
+  reset (method: string, upgrade?: string): void {
     this.#state = HEAD
-    this.#bodiless = method === 'HEAD'
+    this.#method = method
     this.#upgrade = upgrade
     this.#pending = ''
     this.#informational = 0
-    this.started = false
-    this.keepAlive = true
+    this.started = this.headSeen = this.keepAlive = false
     this.keepAliveHint = -1
+    this.trailers = undefined
   }
 
-  /** The peer closed its side cleanly. True when that completed the response. */
-  end (): boolean {
-    if (this.#state !== CLOSE) return false
+  /** Nothing more is told, also if `execute` is running. */
+  stop (): void {
     this.#state = DONE
-    this.#events.complete(undefined)
-    return true
   }
 
-  /** Throws {@link ParseError}. Returns the offset after what was used: less than the length when the response ended before. */
-  execute (buffer: Buffer): number {
+  /** The peer closed its side cleanly. True when the response is complete by that, or was before. */
+  end (): boolean {
+    if (this.#state === CLOSE) this.#state = DONE
+    return this.#state === DONE
+  }
+
+  /**
+   * Takes the first `end` bytes of `buffer`, which it may rearrange (chunks are moved together). Returns the offset after what
+   * was used: less than `end` when the response ended before. Throws {@link ParseError}.
+   */
+  execute (buffer: Buffer, end: number = buffer.length): number {
     let at = 0
-    const end = buffer.length
     if (end > 0) this.started = true
-    while (at < end && this.#state !== DONE) {
-      switch (this.#state) {
-        case HEAD: {
-          at = this.#lines(buffer, at, '\r\n\r\n', this.#maxHead)
-          if (at === -1) return end
-          const head = this.#pending
-          this.#pending = ''
-          if (this.#head(head, buffer, at)) return end
-          break
-        }
-        case LENGTH:
-        case CHUNK_DATA: {
-          const take = Math.min(this.#left, end - at)
-          this.#left -= take
-          const last = this.#left === 0 && this.#state === LENGTH
-          const chunk = at === 0 && take === end ? buffer : buffer.subarray(at, at + take)
-          at += take
-          if (this.#left === 0) this.#state = last ? DONE : CHUNK_END
-          this.#events.data(chunk, last)
-          if (last) this.#events.complete(undefined)
-          break
-        }
-        case CLOSE:
-          this.#events.data(at === 0 ? buffer : buffer.subarray(at), false)
-          at = end
-          break
-        case CHUNK_SIZE: {
-          at = this.#lines(buffer, at, '\r\n', MAX_SIZE_LINE)
-          if (at === -1) return end
-          this.#size(this.#pending)
-          this.#pending = ''
-          break
-        }
-        case CHUNK_END: {
-          at = this.#lines(buffer, at, '\r\n', 2)
-          if (at === -1) return end
-          if (this.#pending !== '\r\n') throw new ParseError('chunk data is not followed by CRLF')
-          this.#pending = ''
-          this.#state = CHUNK_SIZE
-          break
-        }
-        default: {
-          // TRAILERS: lines until an empty one, kept together so that the block is parsed once.
-          at = this.#lines(buffer, at, '\r\n', this.#maxHead)
-          if (at === -1) return end
-          if (this.#pending !== '\r\n' && !this.#pending.endsWith('\r\n\r\n')) break
-          const block = this.#pending.slice(0, -2)
-          this.#pending = ''
-          const trailers = block === '' ? undefined : fields(block.slice(0, -2).split('\r\n'), 0)
+    while (at < end && this.#state === HEAD) {
+      const next = this.#readHead(buffer, at, end)
+      if (next === -1) return end
+      at = next
+    }
+    if (at === end) return at
+    switch (this.#state) {
+      case LENGTH: {
+        const take = Math.min(this.#left, end - at)
+        this.#left -= take
+        const last = this.#left === 0
+        if (last) this.#state = DONE
+        this.#events.data(buffer.subarray(at, at + take), last)
+        return at + take
+      }
+      case CHUNKED: {
+        const decoder = this.#chunked
+        const next = decoder.execute(buffer, at, end)
+        if (decoder.done) {
+          this.trailers = decoder.trailers
           this.#state = DONE
-          this.#events.complete(trailers)
         }
+        if (decoder.to > decoder.from) this.#events.data(buffer.subarray(decoder.from, decoder.to), decoder.done)
+        return next
       }
+      case CLOSE:
+        this.#events.data(buffer.subarray(at, end), false)
+        return end
+      default:
+        return at
     }
-    return at
   }
 
-  /** Collects latin1 text up to and with `terminator`; −1 when more is needed. */
-  #lines (buffer: Buffer, at: number, terminator: string, limit: number): number {
-    const before = this.#pending.length
-    // The terminator may straddle two reads: look again at the last bytes of what is pending.
-    const overlap = Math.min(before, terminator.length - 1)
-    if (overlap > 0) {
-      const seam = this.#pending.slice(before - overlap) + buffer.toString('latin1', at, at + terminator.length - 1)
-      const hit = seam.indexOf(terminator)
+  /** The offset after the head, or −1 when more is needed. */
+  #readHead (buffer: Buffer, at: number, end: number): number {
+    let text = this.#pending
+    let next = -1
+    if (text === '') {
+      // The usual case: all of it is in this read. The buffer may hold an older head's end beyond what was read.
+      const hit = buffer.indexOf(END_OF_HEAD, at)
+      if (hit === -1 || hit + 4 > end) text = buffer.toString('latin1', at, Math.min(end, at + this.#maxHead + 1))
+      else {
+        next = hit + 4
+        if (next - at > this.#maxHead) throw tooLarge(this.#maxHead)
+        text = buffer.toString('latin1', at, hit + 2)
+      }
+    } else {
+      const before = text.length
+      text += buffer.toString('latin1', at, Math.min(end, at + this.#maxHead + 1 - before))
+      // The end may straddle two reads.
+      const hit = text.indexOf('\r\n\r\n', Math.max(0, before - 3))
+      if (hit + 4 > this.#maxHead) throw tooLarge(this.#maxHead)
       if (hit !== -1) {
-        const used = hit + terminator.length - overlap
-        this.#pending += buffer.toString('latin1', at, at + used)
-        return at + used
+        next = at + hit + 4 - before
+        text = text.slice(0, hit + 2)
       }
     }
-    const hit = buffer.indexOf(terminator, at, 'latin1')
-    const stop = hit === -1 ? buffer.length : hit + terminator.length
-    if (before + stop - at > limit) throw new ParseError(`more than ${limit} bytes of response head, chunk line or trailers`, 'head-too-large')
-    this.#pending += buffer.toString('latin1', at, stop)
-    // A bare LF never ends a line: a head made of them would otherwise be waited for until the timeout.
-    if (hit === -1 && /(^|[^\r])\n/.test(this.#pending)) throw new ParseError('a line ends with a bare LF')
-    return hit === -1 ? -1 : stop
+    if (next === -1) {
+      // Refused as soon as it is seen: a head with bare LFs would otherwise be waited for until a deadline.
+      BROKEN.lastIndex = Math.max(0, this.#pending.length - 1)
+      if (BROKEN.test(text) || !'HTTP/1.'.startsWith(text.slice(0, 7))) throw new ParseError('malformed response head')
+      if (text.length > this.#maxHead) throw tooLarge(this.#maxHead)
+      this.#pending = text
+      return -1
+    }
+    this.#pending = ''
+    this.#takeHead(new ResponseHead(text))
+    return next
   }
 
-  /** True when the connection was handed over. */
-  #head (text: string, buffer: Buffer, at: number): boolean {
-    const lines = text.slice(0, -4).split('\r\n')
-    const match = STATUS_LINE.exec(lines[0]!)
-    if (match === null) throw new ParseError('malformed status line')
-    const status = Number(match[2])
-    const http10 = match[1] === '0'
-    const headers = fields(lines, 1)
-    let length = -1
-    let chunked = false
-    let close = http10
-    for (let i = 0; i < headers.length; i += 2) {
-      const name = headers[i]!
-      // Length first: most names are none of ours.
-      switch (name.length) {
-        case 14:
-          if (name.toLowerCase() !== 'content-length') break
-          if (length !== -1 || !/^[0-9]{1,15}$/.test(headers[i + 1]!)) throw new ParseError('Content-Length is repeated or no number')
-          length = Number(headers[i + 1])
-          break
-        case 17:
-          if (name.toLowerCase() !== 'transfer-encoding') break
-          if (chunked || http10 || headers[i + 1]!.toLowerCase() !== 'chunked') throw new ParseError('Transfer-Encoding is not just chunked')
-          chunked = true
-          break
-        case 10: {
-          const lower = name.toLowerCase()
-          if (lower === 'connection') {
-            if (/(^|[,\s])close([,\s]|$)/i.test(headers[i + 1]!)) close = true
-            else if (http10 && /(^|[,\s])keep-alive([,\s]|$)/i.test(headers[i + 1]!)) close = false
-          } else if (lower === 'keep-alive') {
-            const hint = /(?:^|[,\s])timeout=(\d{1,9})/i.exec(headers[i + 1]!)
-            if (hint !== null) this.keepAliveHint = Number(hint[1])
-          }
-        }
-      }
+  #takeHead (head: ResponseHead): void {
+    const { status, headers, length } = head
+    if (status === 101) {
+      if (!this.#maySwitch(head.upgrade)) throw new ParseError('101 to a protocol that was not asked for')
+      this.#state = SWITCHED
+      this.switchedHeaders = headers
+      return
     }
-    if (chunked && length !== -1) throw new ParseError('Content-Length and Transfer-Encoding together')
     if (status < 200) {
-      if (status === 101) {
-        if (!this.#upgrade) throw new ParseError('101 to a request that asked for no upgrade')
-        this.#state = DONE
-        this.keepAlive = false
-        this.#events.upgraded(headers, buffer.subarray(at))
-        return true
-      }
       if (++this.#informational > MAX_INFORMATIONAL) throw new ParseError('too many interim responses')
-      this.#events.informational(status, headers)
-      return false
+      return this.#events.informational(status, headers)
     }
-    this.keepAlive = !close
-    const bodiless = this.#bodiless || status === 204 || status === 304
+    this.headSeen = true
+    this.keepAlive = head.keepAlive
+    this.keepAliveHint = head.keepAliveHint
+    // RFC 9112 6.3: these end with their head, whatever the fields say.
+    const bodiless = this.#method === 'HEAD' || status === 204 || status === 304
     if (bodiless || length === 0) {
       this.#state = DONE
-      this.#events.head(status, match[3] ?? '', headers, bodiless ? 0 : length, true)
-      this.#events.complete(undefined)
-      return false
+      return this.#events.head(status, head.reason, headers, 0, true)
     }
-    if (chunked) {
-      this.#state = CHUNK_SIZE
-      this.#chunkBytes = 0
+    if (head.chunked) {
+      this.#state = CHUNKED
+      this.#chunked.reset()
     } else if (length > 0) {
       this.#state = LENGTH
       this.#left = length
@@ -239,32 +191,17 @@ export class ResponseParser {
       this.#state = CLOSE
       this.keepAlive = false
     }
-    this.#events.head(status, match[3] ?? '', headers, length, false)
-    return false
+    this.#events.head(status, head.reason, headers, length, false)
   }
 
-  #size (line: string): void {
-    const match = /^([0-9a-fA-F]{1,13})((?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?)\r\n$/.exec(line)
-    if (match === null) throw new ParseError('malformed chunk size')
-    this.#left = Number.parseInt(match[1]!, 16)
-    // Extensions carry nothing for us; a bound keeps them from being a body of their own.
-    this.#chunkBytes += match[2]!.length
-    if (this.#chunkBytes > 16_384) throw new ParseError('too many chunk extensions')
-    this.#state = this.#left === 0 ? TRAILERS : CHUNK_DATA
+  /** RFC 9110 7.8: a server switches only to protocols that the request named. */
+  #maySwitch (answer: string): boolean {
+    if (this.#upgrade === undefined || answer === '') return false
+    const asked = this.#upgrade.toLowerCase().split(',').map((name) => name.trim())
+    return answer.toLowerCase().split(',').every((name) => asked.includes(name.trim()))
   }
 }
 
-/** Field lines as a flat list, from `from` on. */
-function fields (lines: string[], from: number): string[] {
-  if (lines.length - from > MAX_HEADERS) throw new ParseError(`more than ${MAX_HEADERS} fields`, 'head-too-large')
-  const list: string[] = []
-  for (let i = from; i < lines.length; i++) {
-    const line = lines[i]!
-    const colon = line.indexOf(':')
-    const name = line.slice(0, colon)
-    const value = line.slice(colon + 1).replace(/^[\t ]+|[\t ]+$/g, '')
-    if (colon < 1 || !TOKEN.test(name) || BAD_VALUE.test(value)) throw new ParseError('malformed field line')
-    list.push(name, value)
-  }
-  return list
+function tooLarge (limit: number): ParseError {
+  return new ParseError(`more than ${limit} bytes of response head`, 'head-too-large')
 }

@@ -2,7 +2,7 @@ import { createServer, type Socket } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'
-import { NativeTransport, type TransportRequest, parseTarget, systemClock } from '../../src/index.ts'
+import { type Attempt, NativeTransport, type TransportRequest, parseTarget, systemClock } from '../../src/index.ts'
 import { ResponseParser } from '../../src/transport/response-parser.ts'
 
 const GET: TransportRequest = {
@@ -16,21 +16,20 @@ function parse (pieces: readonly Buffer[], method = 'GET', close = false): { eve
   const parser = new ResponseParser({
     informational: (status) => { events.push(['1xx', status]) },
     head: (status, reason, headers, length) => { events.push(['head', status, reason, headers, length]) },
-    data: (chunk) => { body += chunk.toString('latin1') },
-    complete: (trailers) => { events.push(['complete', body, trailers]) },
-    upgraded: () => { events.push(['upgraded']) }
+    data: (chunk) => { body += chunk.toString('latin1') }
   }, 65_536)
-  parser.reset(method, false)
+  parser.reset(method)
   let used = true
-  for (const piece of pieces) if (parser.execute(piece) < piece.length) used = false
+  for (const piece of pieces) if (parser.execute(Buffer.from(piece)) < piece.length) used = false
   if (close) parser.end()
+  if (parser.done) events.push(['complete', body, parser.trailers])
   return { events, used }
 }
 
 const valid = [
   'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello',
   'HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n',
-  'HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n00A\r\n0123456789\r\n0\r\nX-T: 1\r\n\r\n',
+  'HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n00A\r\n0123456789\r\n0\r\nX-T: 1\r\n\r\n',
   'HTTP/1.1 103 Early\r\nLink: </a>\r\n\r\nHTTP/1.1 204 No\r\n\r\n',
   'HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\nETag: "x"\r\n\r\n',
   'HTTP/1.0 200 OK\r\nSet-Cookie: a\r\nSet-Cookie:\tb \r\n\r\nuntil the end'
@@ -148,4 +147,21 @@ t.test('a header that would break the framing is never sent', async (t) => {
   const transport = await serve(t, (socket) => { socket.write(`${ok}Content-Length: 0\r\n\r\n`) })
   t.equal(await ask(transport, { ...GET, headers: ['Host', 'h', 'X', 'a\r\nEvil: 1'] }), 'malformed connect')
   t.equal(await ask(transport, { ...GET, path: '/ HTTP/1.1\r\nX: y' }), 'malformed connect')
+})
+
+t.test('an attempt that is over never touches the next one on its connection', async (t) => {
+  const transport = await serve(t, (socket, request) => {
+    if (request === 1) socket.write(`${ok}Content-Length: 0\r\n\r\n`)
+    else setImmediate(() => { socket.write(`${ok}Content-Length: 1\r\n\r\n${request}`) })
+  })
+  const quiet = { onSent () {}, onInformational () {}, onHead () {}, onData: () => true, onDrain () {}, onUpgrade () {}, onError () {} }
+  const old = await new Promise<Attempt>((resolve) => {
+    const attempt = transport.dispatch(GET, { ...quiet, onComplete: () => { setImmediate(() => { resolve(attempt) }) } })
+  })
+  const next = ask(transport)
+  t.equal(transport.stats.open, 1, 'the same connection')
+  old.abort()
+  old.write(Buffer.from('x'))
+  old.end()
+  t.equal(await next, '200 2')
 })

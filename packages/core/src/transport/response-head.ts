@@ -1,0 +1,131 @@
+import type { FailureCode } from './contract.ts'
+import { CLASS, FIELD, TOKEN } from './syntax.ts'
+
+export class ParseError extends Error {
+  readonly code: FailureCode
+  constructor (message: string, code: FailureCode = 'malformed') {
+    super(message)
+    this.code = code
+  }
+}
+
+const MAX_FIELDS = 512
+const CR = 13
+const LF = 10
+const SP = 32
+const TAB = 9
+
+/**
+ * Field lines (RFC 9112 5) from `at` to the end of `text`, each ended by CRLF, as a flat list of names and trimmed values. No
+ * space before the colon, no folding, no bare CR or LF, no control characters.
+ */
+export function parseFields (text: string, at: number): string[] {
+  const list: string[] = []
+  const end = text.length
+  while (at < end) {
+    let i = at
+    while ((CLASS[text.charCodeAt(i)]! & TOKEN) !== 0) i++
+    if (i === at || text.charCodeAt(i) !== 58) throw new ParseError('malformed field name')
+    const name = text.slice(at, i++)
+    let code = text.charCodeAt(i)
+    while (code === SP || code === TAB) code = text.charCodeAt(++i)
+    const from = i
+    while ((CLASS[code]! & FIELD) !== 0) code = text.charCodeAt(++i)
+    if (code !== CR || text.charCodeAt(i + 1) !== LF) throw new ParseError('malformed field value')
+    let to = i
+    while (to > from && ((code = text.charCodeAt(to - 1)) === SP || code === TAB)) to--
+    list.push(name, text.slice(from, to))
+    at = i + 2
+    if (list.length > MAX_FIELDS * 2) throw new ParseError(`more than ${MAX_FIELDS} fields`, 'head-too-large')
+  }
+  return list
+}
+
+const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9][0-9][0-9]) ([\t\x20-\x7e\x80-\xff]*)$/
+
+/** A response's head, and what it says about the connection. */
+export class ResponseHead {
+  readonly status: number
+  readonly reason: string
+  readonly headers: readonly string[]
+  readonly chunked: boolean
+  /** Of Content-Length; −1 without one. */
+  readonly length: number
+  /** The connection may be used again, as far as version and Connection say. */
+  readonly keepAlive: boolean
+  /** Seconds of `Keep-Alive: timeout=N`; −1 without one. */
+  readonly keepAliveHint: number
+  /** Of the Upgrade field; '' without one. */
+  readonly upgrade: string
+
+  /** `text`: status line and field lines, the last CRLF included and the empty line not. Throws {@link ParseError}. */
+  constructor (text: string) {
+    const eol = text.indexOf('\r\n')
+    const match = STATUS_LINE.exec(text.slice(0, eol))
+    if (match === null) throw new ParseError('malformed status line')
+    const http10 = match[1] === '0'
+    const headers = parseFields(text, eol + 2)
+    let length = -1
+    let chunked = false
+    let close = false
+    let persist = !http10
+    let hint = -1
+    let upgrade = ''
+    for (let i = 0; i < headers.length; i += 2) {
+      const name = headers[i]!
+      // Length first: most fields are none of ours.
+      switch (name.length) {
+        case 7:
+          if (name.toLowerCase() === 'upgrade') upgrade = upgrade === '' ? headers[i + 1]! : `${upgrade}, ${headers[i + 1]!}`
+          break
+        case 10: {
+          const lower = name.toLowerCase()
+          if (lower === 'connection') {
+            const value = headers[i + 1]!.toLowerCase()
+            if (hasOption(value, 'close')) close = true
+            else if (hasOption(value, 'keep-alive')) persist = true
+          } else if (lower === 'keep-alive') {
+            const timeout = /(?:^|[,;\s])timeout=(\d{1,9})(?![^,;\s])/i.exec(headers[i + 1]!)
+            if (timeout !== null) hint = Number(timeout[1])
+          }
+          break
+        }
+        case 14:
+          if (name.toLowerCase() !== 'content-length') break
+          // RFC 9112 6.3: a list of equal values may be accepted; none of our business to guess.
+          if (length !== -1) throw new ParseError('Content-Length is repeated')
+          length = decimal(headers[i + 1]!)
+          break
+        case 17:
+          if (name.toLowerCase() !== 'transfer-encoding') break
+          // RFC 9112 6.1: none in HTTP/1.0, and no other coding was asked for.
+          if (chunked || http10 || headers[i + 1]!.toLowerCase() !== 'chunked') throw new ParseError('Transfer-Encoding is not just chunked')
+          chunked = true
+      }
+    }
+    if (chunked && length !== -1) throw new ParseError('Content-Length and Transfer-Encoding together')
+    this.status = Number(match[2])
+    this.reason = match[3]!
+    this.headers = headers
+    this.chunked = chunked
+    this.length = length
+    this.keepAlive = persist && !close
+    this.keepAliveHint = hint
+    this.upgrade = upgrade
+    // RFC 9112 6.1, 6.3 and RFC 9110 8.6: interim responses and 204 have no framing; `Content-Length: 0` harms nobody.
+    if ((this.status < 200 || this.status === 204) && (chunked || length > 0)) throw new ParseError(`${this.status} with a body`)
+  }
+}
+
+/** `value` is in lower case. */
+function hasOption (value: string, option: string): boolean {
+  if (value === option) return true
+  return value.includes(option) && value.split(',').some((part) => part.trim() === option)
+}
+
+/** RFC 9110 8.6: `1*DIGIT`. */
+function decimal (text: string): number {
+  const number = Number(text)
+  if (!/^[0-9]+$/.test(text) || !Number.isSafeInteger(number)) throw new ParseError('Content-Length is not a number, or too large')
+  return number
+}
