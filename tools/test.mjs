@@ -1,14 +1,16 @@
-// The whole check, as CI runs it: set-up, lint, types, documentation, tests. Ends with the line "N passed, N failed".
-// Arguments are passed on to tap (test files, for example) and then only the tests run.
+// The whole check, as CI runs it: set-up (system packages too, where it may), lint, types, documentation, tests.
+// Ends with the line "N passed, N failed". Arguments are passed on to tap (test files, for example); then only the tests run.
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { build, install, root, run, tool } from './setup.mjs'
+import { installSystem } from './system.mjs'
 
 const only = process.argv.slice(2)
 install()
 build()
 if (only.length === 0) {
+  installSystem()
   run(tool('oxlint'), [])
   run(tool('tsc'), ['-p', 'tsconfig.test.json'])
 }
