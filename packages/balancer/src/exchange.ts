@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
 import {
@@ -136,6 +137,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
 
   onData (chunk: Buffer, last: boolean): boolean {
     this.#activity = this.#now()
+    if (this.#lease !== undefined) this.#lease.received += chunk.length
     return this.#sink === undefined || this.#sink.write(chunk, last)
   }
 
@@ -162,7 +164,11 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     const lease = this.#lease!
     this.#lease = undefined
     this.#done = true
-    tunnel(this.#request.raw, this.#reply.raw, headers, socket, head, () => { lease.release('ok') })
+    tunnel(this.#request.raw, this.#reply.raw, headers, socket, head, () => {
+      lease.sent = (socket as Socket).bytesWritten ?? 0
+      lease.received = (socket as Socket).bytesRead ?? 0
+      lease.release('ok')
+    })
   }
 
   onError (error: TransportError): void {
@@ -229,10 +235,16 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     this.#activity = lease.startedAt
     const raw = this.#request.raw
     const body = this.#parsedBody ?? (this.#body === undefined ? null : { length: this.#body.length })
+    const headers = requestHeaders(this.#request, this.#route, upstream.target.host)
+    lease.method = raw.method!
+    lease.sent = this.#parsedBody?.length ?? 0
+    if (channels.dispatch.hasSubscribers) {
+      channels.dispatch.publish({ lease, source: this.#pool, request: this.#request, method: raw.method!, path: this.#target, headers })
+    }
     this.#attempt = upstream.transport.dispatch({
       method: raw.method!,
       path: this.#target,
-      headers: requestHeaders(this.#request, this.#route, upstream.target.host),
+      headers,
       body,
       emptyBody: this.#emptyBody,
       upgrade: this.#upgrade,
@@ -250,7 +262,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   #mayRetry (reason: string): boolean {
     if (this.attempts > this.#route.retries) return false
     const allowed = this.#pool.retryBudget.take()
-    if (channels.retry.hasSubscribers) channels.retry.publish({ pool: this.#pool.name, reason: allowed ? reason : 'budget', refused: !allowed })
+    if (channels.retry.hasSubscribers) channels.retry.publish({ pool: this.#pool.name, reason: allowed ? reason : 'budget', refused: !allowed, source: this.#pool })
     return allowed
   }
 
@@ -258,12 +270,15 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     const lease = this.#lease
     this.#lease = undefined
     this.#attempt = undefined
-    this.#body?.detach()
+    if (this.#body !== undefined) {
+      if (lease !== undefined) lease.sent = this.#body.sent
+      this.#body.detach()
+    }
     lease?.release(outcome, reason)
   }
 
   #shed (reason: 'queue-timeout' | 'queue-full' | 'none-ready'): void {
-    if (channels.shed.hasSubscribers) channels.shed.publish({ pool: this.#pool.name, reason })
+    if (channels.shed.hasSubscribers) channels.shed.publish({ pool: this.#pool.name, reason, source: this.#pool })
     this.#reply.header('retry-after', '1')
     this.#answer(reason === 'none-ready' ? new NoneReadyError() : new OverloadedError())
   }

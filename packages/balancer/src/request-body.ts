@@ -7,6 +7,8 @@ import type { Attempt } from '@headgate/core'
  */
 export class RequestBody {
   readonly length: number | undefined
+  /** Bytes given to the present attempt. */
+  sent = 0
   readonly #source: IncomingMessage
   readonly #limit: number
   readonly #progress: () => void
@@ -32,7 +34,11 @@ export class RequestBody {
   attach (attempt: Attempt): void {
     this.#attempt = attempt
     let more = true
-    for (const chunk of this.#kept) more = attempt.write(chunk)
+    this.sent = 0
+    for (const chunk of this.#kept) {
+      more = attempt.write(chunk)
+      this.sent += chunk.length
+    }
     if (this.#ended) return attempt.end(trailersOf(this.#source))
     if (!this.#started) {
       this.#started = true
@@ -72,7 +78,9 @@ export class RequestBody {
         this.#kept = []
       }
     }
-    if (this.#attempt?.write(chunk) === false) this.#source.pause()
+    if (this.#attempt === undefined) return
+    this.sent += chunk.length
+    if (!this.#attempt.write(chunk)) this.#source.pause()
   }
 
   readonly #onEnd = (): void => {

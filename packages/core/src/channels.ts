@@ -1,6 +1,7 @@
 import { channel, type Channel } from 'node:diagnostics_channel'
 import type { HealthChange } from './health.ts'
-import type { Outcome } from './lease.ts'
+import type { Lease, Outcome } from './lease.ts'
+import type { Pool } from './pool.ts'
 
 /** One attempt ended; published once per lease. Times in milliseconds. */
 export interface AttemptMessage {
@@ -17,12 +18,53 @@ export interface AttemptMessage {
   readonly duration: number
   /** 1 for a request's first attempt. */
   readonly attempt: number
+  /** The request's method; '' where there is none (layer 4). */
+  readonly method: string
+  /** Bytes of bodies (of all that passed, for tunnels) to and from the upstream. */
+  readonly sent: number
+  readonly received: number
+  /** What ended, and where: to tell apart the apps of one process, and to find what was told of its start. */
+  readonly lease: Lease
+  readonly source: Pool
+}
+
+/** An attempt is about to be sent. Whoever listens may add fields to `headers` (trace context). */
+export interface DispatchMessage {
+  readonly lease: Lease
+  readonly source: Pool
+  /** Fastify's request. */
+  readonly request: object
+  readonly method: string
+  /** The target as sent. */
+  readonly path: string
+  /** Flat list of names and values, to be changed in place. */
+  readonly headers: string[]
+}
+
+/** A connection to an upstream was opened. */
+export interface ConnectMessage {
+  readonly pool: string
+  readonly upstream: string
+  readonly url: string
+  /** Milliseconds for DNS, TCP and TLS together. */
+  readonly latency: number
+  readonly source: Pool
+}
+
+/** A request left its pool's queue. */
+export interface QueueMessage {
+  readonly pool: string
+  /** Milliseconds spent in the queue. */
+  readonly wait: number
+  readonly outcome: 'granted' | 'timeout' | 'none-ready' | 'client-closed'
+  readonly source: Pool
 }
 
 export interface HealthMessage extends HealthChange {
   readonly pool: string
   readonly upstream: string
   readonly url: string
+  readonly source: Pool
 }
 
 export interface MembershipMessage {
@@ -31,6 +73,7 @@ export interface MembershipMessage {
   readonly url: string
   readonly change: 'added' | 'removed' | 'drained' | 'weight'
   readonly weight: number
+  readonly source: Pool
 }
 
 export interface PanicMessage {
@@ -39,11 +82,13 @@ export interface PanicMessage {
   /** Members that would be ready without the override, and all that could be. */
   readonly ready: number
   readonly eligible: number
+  readonly source: Pool
 }
 
 export interface ShedMessage {
   readonly pool: string
   readonly reason: 'queue-full' | 'queue-timeout' | 'none-ready'
+  readonly source: Pool
 }
 
 export interface RetryMessage {
@@ -51,6 +96,7 @@ export interface RetryMessage {
   /** What made the attempt fail, or `budget` when the retry was refused for lack of budget. */
   readonly reason: string
   readonly refused: boolean
+  readonly source: Pool
 }
 
 /** A channel of which the payload's type is known. Build a message only when `hasSubscribers`. */
@@ -61,6 +107,9 @@ const typed = <T>(name: string): TypedChannel<T> => channel(name) as TypedChanne
 /** Every `diagnostics_channel` that core and balancer publish to. */
 export const channels: {
   readonly attempt: TypedChannel<AttemptMessage>
+  readonly dispatch: TypedChannel<DispatchMessage>
+  readonly connect: TypedChannel<ConnectMessage>
+  readonly queue: TypedChannel<QueueMessage>
   readonly health: TypedChannel<HealthMessage>
   readonly membership: TypedChannel<MembershipMessage>
   readonly panic: TypedChannel<PanicMessage>
@@ -68,6 +117,9 @@ export const channels: {
   readonly retry: TypedChannel<RetryMessage>
 } = {
   attempt: typed('headgate:balancer:attempt'),
+  dispatch: typed('headgate:balancer:dispatch'),
+  connect: typed('headgate:upstream:connect'),
+  queue: typed('headgate:pool:queue'),
   health: typed('headgate:upstream:health'),
   membership: typed('headgate:pool:membership'),
   panic: typed('headgate:pool:panic'),

@@ -9,6 +9,12 @@ import type { Upstream } from './upstream.ts'
 export type Outcome = 'ok' | 'failed-before-send' | 'failed-after-send' | 'timed-out' | 'aborted' | 'shed'
 
 /**
+ * What made the pool take an upstream. `policy`: the policy's first choice. `alternative`: its next one, as the first was full or
+ * already tried. `affinity`: the client belongs there. `trial`: an ejected upstream is tried out. `last-resort`: nobody is ready.
+ */
+export type Choice = 'policy' | 'alternative' | 'affinity' | 'trial' | 'last-resort'
+
+/**
  * One attempt's claim on one upstream: taken by {@link Pool.pick}, released exactly once with an outcome. Load, passive
  * health, the half-open trial, channels and metrics all read that one outcome.
  */
@@ -16,26 +22,37 @@ export class Lease {
   readonly upstream: Upstream
   /** Clock time of the pick. */
   readonly startedAt: number
-  /** This attempt decides whether an ejected upstream comes back. */
-  readonly trial: boolean
   /** 1 for a request's first attempt. */
   readonly attempt: number
   /** Clock time of the response head; −1 before it. */
   headAt = -1
+  /** Clock time of the release; −1 before it. */
+  endedAt = -1
   /** The response's status; 0 before the head. */
   status = 0
+  /** How it ended, and why in a word; '' before the end. */
+  outcome: Outcome | '' = ''
+  reason = ''
+  /** What made the pool take this upstream. */
+  readonly choice: Choice
+  /** Bytes of bodies that passed, counted by whoever sends. */
+  sent = 0
+  received = 0
+  /** The request's method, set by whoever sends; '' at layer 4. */
+  method = ''
   readonly #pool: Pool
-  #released = false
 
-  constructor (pool: Pool, upstream: Upstream, startedAt: number, trial: boolean, attempt: number) {
+  constructor (pool: Pool, upstream: Upstream, startedAt: number, choice: Choice, attempt: number) {
     this.#pool = pool
     this.upstream = upstream
     this.startedAt = startedAt
-    this.trial = trial
+    this.choice = choice
     this.attempt = attempt
   }
 
-  get released (): boolean { return this.#released }
+  /** This attempt decides whether an ejected upstream comes back. */
+  get trial (): boolean { return this.choice === 'trial' }
+  get released (): boolean { return this.endedAt !== -1 }
 
   /** The response head is here. */
   head (status: number, now: number): void {
@@ -46,8 +63,9 @@ export class Lease {
 
   /** Gives the claim back. Later calls do nothing and return false: the first outcome counts. */
   release (outcome: Outcome, reason = ''): boolean {
-    if (this.#released) return false
-    this.#released = true
+    if (this.endedAt !== -1) return false
+    this.outcome = outcome
+    this.reason = reason
     this.#pool.released(this, outcome, reason)
     return true
   }

@@ -4,7 +4,7 @@ import type { Environment, Timer } from './clock.ts'
 import type { Deadlines } from './deadlines.ts'
 import { DuplicateUpstreamError, UnknownUpstreamError } from './errors.ts'
 import type { HealthChange } from './health.ts'
-import { Lease, type Outcome } from './lease.ts'
+import { type Choice, Lease, type Outcome } from './lease.ts'
 import { refuse } from './options.ts'
 import type { Selector } from './policies/contract.ts'
 import { parsePool, parseUpstream, parseUpstreams } from './pool-options.ts'
@@ -66,7 +66,10 @@ export class Pool extends EventEmitter<PoolEvents> {
     const members = parseUpstreams(options.upstreams, `${path}.upstreams`, this.settings)
     if (members.length === 0) refuse(`${path}.upstreams`, 'must name at least one upstream', options.upstreams)
     this.retryBudget = new RetryBudget(environment.clock, this.settings.retryBudget)
-    this.#queue = new WaitQueue(deadlines, this.settings.queueLimit)
+    this.#queue = new WaitQueue(deadlines, this.settings.queueLimit, (ticket, outcome) => {
+      if (!channels.queue.hasSubscribers) return
+      channels.queue.publish({ pool: name, wait: environment.clock.now() - ticket.enteredAt, outcome, source: this })
+    })
     this.#selector = this.settings.policy.create<Upstream>(environment)
     for (const member of members) this.#join(member)
     this.#refresh()
@@ -93,7 +96,7 @@ export class Pool extends EventEmitter<PoolEvents> {
 
   /** Waits for a lease; `undefined` when the queue is full. `granted` or `refused` is called later, never at once. */
   wait (waiter: PoolWaiter): Ticket | undefined {
-    return this.#queue.enter(waiter, this.environment.clock.now() + this.settings.queueTimeout)
+    return this.#queue.enter(waiter, this.environment.clock.now(), this.settings.queueTimeout)
   }
 
   /** Adds an upstream at run time; it starts slowly. */
@@ -166,7 +169,7 @@ export class Pool extends EventEmitter<PoolEvents> {
     this.#closed = true
     if (this.#timer !== undefined) this.environment.clock.clearTimeout(this.#timer)
     for (let ticket = this.#queue.peek(); ticket !== undefined; ticket = this.#queue.peek()) {
-      ticket.leave()
+      ticket.leave('none-ready')
       ticket.waiter.refused('none-ready')
     }
     await Promise.all([...this.#members.values()].map((upstream) => upstream.transport.close()))
@@ -175,7 +178,7 @@ export class Pool extends EventEmitter<PoolEvents> {
   /** Called by {@link Lease.release} alone. */
   released (lease: Lease, outcome: Outcome, reason: string): void {
     const { upstream, startedAt } = lease
-    const now = this.environment.clock.now()
+    const now = lease.endedAt = this.environment.clock.now()
     const answered = lease.headAt >= 0
     const ok = outcome === 'aborted' || outcome === 'shed' ? undefined : outcome === 'ok' && lease.status < 500
     const latency = (answered ? lease.headAt : now) - startedAt
@@ -191,7 +194,8 @@ export class Pool extends EventEmitter<PoolEvents> {
     if (channels.attempt.hasSubscribers) {
       channels.attempt.publish({
         pool: this.name, upstream: upstream.id, url: upstream.url, outcome, status: lease.status, reason,
-        headLatency: answered ? latency : -1, duration: now - startedAt, attempt: lease.attempt
+        headLatency: answered ? latency : -1, duration: now - startedAt, attempt: lease.attempt,
+        method: lease.method, sent: lease.sent, received: lease.received, lease, source: this
       })
     }
     if (upstream.load.inFlight === 0 && upstream.health.state === 'draining') this.emit('drained', upstream)
@@ -209,7 +213,7 @@ export class Pool extends EventEmitter<PoolEvents> {
     if (bound !== undefined) {
       const upstream = this.#members.get(bound.upstreamId)
       if (upstream !== undefined && upstream.hasRoom && !context.hasTried(upstream) &&
-        (upstream.ready || (bound.whileDraining && upstream.health.state === 'draining'))) return this.#lease(upstream, context, false)
+        (upstream.ready || (bound.whileDraining && upstream.health.state === 'draining'))) return this.#lease(upstream, context, 'affinity')
       if (bound.strict) return upstream?.ready === true ? 'saturated' : 'none-ready'
     }
     if (this.#trials.length > 0) {
@@ -218,15 +222,15 @@ export class Pool extends EventEmitter<PoolEvents> {
       if (context.repeatable || patience || this.#ready.length === 0) {
         this.#trials.shift()
         this.#trialing.add(upstream)
-        return this.#lease(upstream, context, true)
+        return this.#lease(upstream, context, 'trial')
       }
     }
     if (this.#ready.length === 0) return this.#lastResort(context)
     const first = this.#selector.select(context)
-    if (first.hasRoom && !(context.attempts > 0 && context.hasTried(first))) return this.#lease(first, context, false)
+    if (first.hasRoom && !(context.attempts > 0 && context.hasTried(first))) return this.#lease(first, context, 'policy')
     const other = this.#alternative(context, (upstream) => upstream.hasRoom && !context.hasTried(upstream)) ??
       this.#alternative(context, (upstream) => upstream.hasRoom)
-    return other === undefined ? 'saturated' : this.#lease(other, context, false)
+    return other === undefined ? 'saturated' : this.#lease(other, context, 'alternative')
   }
 
   #alternative (context: PoolContext, usable: (upstream: Upstream) => boolean): Upstream | undefined {
@@ -246,17 +250,17 @@ export class Pool extends EventEmitter<PoolEvents> {
     if (this.settings.whenAllDown !== 'try-any') return 'none-ready'
     for (const upstream of this.#members.values()) {
       const { state } = upstream.health
-      if ((state === 'down' || state === 'ejected') && upstream.hasRoom && !context.hasTried(upstream)) return this.#lease(upstream, context, false)
+      if ((state === 'down' || state === 'ejected') && upstream.hasRoom && !context.hasTried(upstream)) return this.#lease(upstream, context, 'last-resort')
     }
     return 'none-ready'
   }
 
-  #lease (upstream: Upstream, context: PoolContext, trial: boolean): Lease {
+  #lease (upstream: Upstream, context: PoolContext, choice: Choice): Lease {
     const now = this.environment.clock.now()
     this.inFlight++
     upstream.load.started()
     this.#selector.started?.(upstream, now)
-    return new Lease(this, upstream, now, trial, context.attempts + 1)
+    return new Lease(this, upstream, now, choice, context.attempts + 1)
   }
 
   #tried (upstream: Upstream, ok: boolean, reason: string): void {
@@ -268,7 +272,7 @@ export class Pool extends EventEmitter<PoolEvents> {
     for (let ticket = this.#queue.peek(); ticket !== undefined; ticket = this.#queue.peek()) {
       const lease = this.#pick(ticket.waiter.context)
       if (lease === 'saturated') return
-      ticket.leave()
+      ticket.leave(lease === 'none-ready' ? 'none-ready' : 'granted')
       if (lease === 'none-ready') ticket.waiter.refused('none-ready')
       else ticket.waiter.granted(lease)
     }
@@ -276,7 +280,10 @@ export class Pool extends EventEmitter<PoolEvents> {
 
   #join ({ settings, app }: ParsedUpstream): Upstream {
     const slot = this.#freeSlots.pop() ?? this.#nextSlot++
-    const transport = createTransport(app, settings.target, this.settings.connection, this.environment.clock)
+    const { id, target } = settings
+    const transport = createTransport(app, target, this.settings.connection, this.environment.clock, (latency) => {
+      if (channels.connect.hasSubscribers) channels.connect.publish({ pool: this.name, upstream: id, url: target.href, latency, source: this })
+    })
     const upstream = new Upstream(settings, slot, transport, this.environment, this.#changed)
     this.#members.set(upstream.id, upstream)
     this.#byHref.set(settings.target.href, upstream)
@@ -291,7 +298,7 @@ export class Pool extends EventEmitter<PoolEvents> {
 
   #announce (upstream: Upstream, change: 'added' | 'removed' | 'drained' | 'weight'): void {
     if (!channels.membership.hasSubscribers) return
-    channels.membership.publish({ pool: this.name, upstream: upstream.id, url: upstream.url, change, weight: upstream.configuredWeight })
+    channels.membership.publish({ pool: this.name, upstream: upstream.id, url: upstream.url, change, weight: upstream.configuredWeight, source: this })
   }
 
   readonly #changed = (upstream: Upstream, change: HealthChange | undefined): void => {
@@ -300,7 +307,7 @@ export class Pool extends EventEmitter<PoolEvents> {
         this.#selector.recovered?.(upstream)
         if (this.settings.slowStart > 0) upstream.slowStartedAt = this.environment.clock.now()
       }
-      if (channels.health.hasSubscribers) channels.health.publish({ ...change, pool: this.name, upstream: upstream.id, url: upstream.url })
+      if (channels.health.hasSubscribers) channels.health.publish({ ...change, pool: this.name, upstream: upstream.id, url: upstream.url, source: this })
       this.emit('state', upstream, change)
     }
     this.#refresh()
@@ -331,7 +338,7 @@ export class Pool extends EventEmitter<PoolEvents> {
     if (ready.length > 0) this.#selector.rebuild(ready)
     if (panic !== this.#panic) {
       this.#panic = panic
-      if (channels.panic.hasSubscribers) channels.panic.publish({ pool: this.name, panic, ready: left, eligible })
+      if (channels.panic.hasSubscribers) channels.panic.publish({ pool: this.name, panic, ready: left, eligible, source: this })
       this.emit('panic', panic)
     }
     if (this.#timer !== undefined) clock.clearTimeout(this.#timer)

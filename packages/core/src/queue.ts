@@ -9,23 +9,29 @@ export interface Waiter {
   refused (reason: 'queue-timeout' | 'none-ready'): void
 }
 
+/** How a wait ended. */
+export type QueueOutcome = 'granted' | 'timeout' | 'none-ready' | 'client-closed'
+
 /** A waiter's place in the queue; `leave()` gives it up (client gone). */
 export class Ticket<W extends Waiter = Waiter> extends Deadline {
   readonly waiter: W
-  readonly #leave: (ticket: never) => boolean
+  /** Clock time. */
+  readonly enteredAt: number
+  readonly #leave: (ticket: never, outcome: QueueOutcome) => boolean
 
-  constructor (waiter: W, leave: (ticket: never) => boolean) {
+  constructor (waiter: W, enteredAt: number, leave: (ticket: never, outcome: QueueOutcome) => boolean) {
     super()
     this.waiter = waiter
+    this.enteredAt = enteredAt
     this.#leave = leave
   }
 
-  leave (): boolean {
-    return this.#leave(this as never)
+  leave (outcome: QueueOutcome = 'client-closed'): boolean {
+    return this.#leave(this as never, outcome)
   }
 
   expired (): void {
-    if (this.#leave(this as never)) this.waiter.refused('queue-timeout')
+    if (this.#leave(this as never, 'timeout')) this.waiter.refused('queue-timeout')
   }
 }
 
@@ -33,21 +39,24 @@ export class Ticket<W extends Waiter = Waiter> extends Deadline {
 export class WaitQueue<W extends Waiter = Waiter> {
   readonly #deadlines: Deadlines
   readonly #limit: number
+  readonly #left: ((ticket: Ticket<W>, outcome: QueueOutcome) => void) | undefined
   readonly #waiting = new Set<Ticket<W>>()
 
-  constructor (deadlines: Deadlines, limit: number) {
+  /** `left` is called for each wait that ends. */
+  constructor (deadlines: Deadlines, limit: number, left?: (ticket: Ticket<W>, outcome: QueueOutcome) => void) {
     this.#deadlines = deadlines
     this.#limit = limit
+    this.#left = left
   }
 
   get length (): number { return this.#waiting.size }
 
-  /** `undefined` when the queue is full. `until` is clock time. */
-  enter (waiter: W, until: number): Ticket<W> | undefined {
+  /** `undefined` when the queue is full. `now` is clock time, `timeout` milliseconds. */
+  enter (waiter: W, now: number, timeout: number): Ticket<W> | undefined {
     if (this.#waiting.size >= this.#limit) return undefined
-    const ticket = new Ticket(waiter, this.#remove)
+    const ticket = new Ticket(waiter, now, this.#remove)
     this.#waiting.add(ticket)
-    this.#deadlines.schedule(ticket, until)
+    this.#deadlines.schedule(ticket, now + timeout)
     return ticket
   }
 
@@ -57,9 +66,10 @@ export class WaitQueue<W extends Waiter = Waiter> {
     return undefined
   }
 
-  readonly #remove = (ticket: Ticket<W>): boolean => {
+  readonly #remove = (ticket: Ticket<W>, outcome: QueueOutcome): boolean => {
     if (!this.#waiting.delete(ticket)) return false
     this.#deadlines.cancel(ticket)
+    this.#left?.(ticket, outcome)
     return true
   }
 }

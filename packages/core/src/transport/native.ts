@@ -18,6 +18,7 @@ export class NativeTransport implements Transport, ConnectionOwner {
   readonly #maxRequests: number
   readonly #maxAge: number
   readonly #clock: Clock
+  readonly #onConnected: ((latency: number) => void) | undefined
   readonly #all = new Set<Connection>()
   readonly #idle: Connection[] = []
   #connecting = 0
@@ -25,10 +26,11 @@ export class NativeTransport implements Transport, ConnectionOwner {
   #closing = false
   #whenClosed: (() => void)[] = []
 
-  /** `opener` is for tests: it gives the sockets. */
-  constructor (target: Target, options: TransportOptions, clock: Clock, opener: Open = open) {
+  /** `opener` is for tests: it gives the sockets. `connected` hears how many milliseconds each new connection took. */
+  constructor (target: Target, options: TransportOptions, clock: Clock, opener: Open = open, connected?: (latency: number) => void) {
     this.#target = target
     this.#clock = clock
+    this.#onConnected = connected
     this.#keepAliveTimeout = options.keepAliveTimeout ?? 4000
     this.#maxIdle = options.maxIdle ?? 256
     this.#maxRequests = options.maxRequestsPerConnection ?? Infinity
@@ -70,8 +72,9 @@ export class NativeTransport implements Transport, ConnectionOwner {
     for (const connection of Array.from(this.#all)) connection.destroy()
   }
 
-  connected (): void {
+  connected (connection: Connection): void {
     this.#connecting--
+    this.#onConnected?.(this.#clock.now() - connection.createdAt)
   }
 
   idle (connection: Connection): boolean {
