@@ -4,7 +4,7 @@ import { checkOptions, refuse } from './options.ts'
 import { policies, type PolicyName } from './policies/index.ts'
 import type { Location, PickContext, Policy } from './policies/contract.ts'
 import type { RetryBudgetOptions } from './retry-budget.ts'
-import { idOf, parseTarget, type Target } from './target.ts'
+import { idOf, type ParseTarget, parseTarget, type Target } from './target.ts'
 import type { TransportOptions } from './transport/contract.ts'
 import type { InjectableApp } from './transport/index.ts'
 import type { UpstreamSettings } from './upstream.ts'
@@ -141,8 +141,10 @@ export interface ParsedUpstream {
   readonly app: InjectableApp | undefined
 }
 
-/** Checks one member. Throws `HG_POOL_INVALID_OPTION` with `path`. */
-export function parseUpstream (spec: UpstreamSpec, path: string, defaults: { maxInFlightPerUpstream: number }): ParsedUpstream {
+/** Checks one member. `parse` reads its address, HTTP origins unless given. Throws `HG_POOL_INVALID_OPTION` with `path`. */
+export function parseUpstream (
+  spec: UpstreamSpec, path: string, defaults: { maxInFlightPerUpstream: number }, parse: ParseTarget = parseTarget
+): ParsedUpstream {
   const options = typeof spec === 'string' ? parseSpec(spec, path) : spec
   checkOptions(upstreamSchema, options, path)
   const { url, app } = options
@@ -151,7 +153,7 @@ export function parseUpstream (spec: UpstreamSpec, path: string, defaults: { max
   if (options.backup === true && options.priority === 0) refuse(`${path}.priority`, 'must be above 0 for a backup', 0)
   const target: Target = url === undefined
     ? { protocol: 'app:', hostname: 'localhost', port: 0, socketPath: undefined, host: 'localhost', href: `app:${options.id!}` }
-    : parseTarget(url, typeof spec === 'string' ? path : `${path}.url`)
+    : parse(url, typeof spec === 'string' ? path : `${path}.url`)
   return {
     app,
     settings: {
@@ -167,10 +169,12 @@ export function parseUpstream (spec: UpstreamSpec, path: string, defaults: { max
 }
 
 /** Checks a list of members, duplicates included. */
-export function parseUpstreams (specs: readonly UpstreamSpec[], path: string, defaults: { maxInFlightPerUpstream: number }): ParsedUpstream[] {
+export function parseUpstreams (
+  specs: readonly UpstreamSpec[], path: string, defaults: { maxInFlightPerUpstream: number }, parse: ParseTarget = parseTarget
+): ParsedUpstream[] {
   const seen = new Map<string, number>()
   return specs.map((spec, index) => {
-    const parsed = parseUpstream(spec, `${path}[${index}]`, defaults)
+    const parsed = parseUpstream(spec, `${path}[${index}]`, defaults, parse)
     for (const name of [parsed.settings.target.href, `id ${parsed.settings.id}`]) {
       const first = seen.get(name)
       if (first !== undefined) throw new DuplicateUpstreamError(`${path}[${index}]`, name, `${path}[${first}]`)

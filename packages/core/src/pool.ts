@@ -12,7 +12,7 @@ import type { ParsedUpstream, PoolContext, PoolOptions, PoolSettings, UpstreamSp
 import { type Ticket, WaitQueue, type Waiter } from './queue.ts'
 import { RetryBudget } from './retry-budget.ts'
 import { readySet } from './tiers.ts'
-import { createTransport } from './transport/index.ts'
+import { httpPool, type PoolKind } from './transport/index.ts'
 import { Upstream } from './upstream.ts'
 
 /** Why there was no lease: nobody may be used now, or everybody who may is full. */
@@ -42,6 +42,7 @@ export class Pool extends EventEmitter<PoolEvents> {
   readonly settings: PoolSettings
   readonly retryBudget: RetryBudget
   readonly environment: Environment
+  readonly kind: PoolKind
   inFlight = 0
 
   readonly #members = new Map<string, Upstream>()
@@ -58,12 +59,13 @@ export class Pool extends EventEmitter<PoolEvents> {
   #closed = false
 
   /** Throws `HG_POOL_INVALID_OPTION` and `HG_UPSTREAM_DUPLICATE`, naming options from `path` on. */
-  constructor (name: string, options: PoolOptions, path: string, environment: Environment, deadlines: Deadlines) {
+  constructor (name: string, options: PoolOptions, path: string, environment: Environment, deadlines: Deadlines, kind: PoolKind = httpPool) {
     super()
     this.name = name
     this.environment = environment
+    this.kind = kind
     this.settings = parsePool(options, path)
-    const members = parseUpstreams(options.upstreams, `${path}.upstreams`, this.settings)
+    const members = parseUpstreams(options.upstreams, `${path}.upstreams`, this.settings, kind.parseTarget)
     if (members.length === 0) refuse(`${path}.upstreams`, 'must name at least one upstream', options.upstreams)
     this.retryBudget = new RetryBudget(environment.clock, this.settings.retryBudget)
     this.#queue = new WaitQueue(deadlines, this.settings.queueLimit, (ticket, outcome) => {
@@ -101,7 +103,7 @@ export class Pool extends EventEmitter<PoolEvents> {
 
   /** Adds an upstream at run time; it starts slowly. */
   add (spec: UpstreamSpec): Upstream {
-    const parsed = parseUpstream(spec, `pool '${this.name}'.add()`, this.settings)
+    const parsed = parseUpstream(spec, `pool '${this.name}'.add()`, this.settings, this.kind.parseTarget)
     const { id, target } = parsed.settings
     const twin = this.#members.get(id) ?? this.#byHref.get(target.href)
     if (twin !== undefined) throw new DuplicateUpstreamError(`pool '${this.name}'.add()`, target.href, twin.id)
@@ -149,7 +151,7 @@ export class Pool extends EventEmitter<PoolEvents> {
 
   /** Makes the members be `specs`: new ones join, missing ones are removed, survivors keep their state. */
   async update (specs: readonly UpstreamSpec[]): Promise<void> {
-    const wanted = parseUpstreams(specs, `pool '${this.name}'.update()`, this.settings)
+    const wanted = parseUpstreams(specs, `pool '${this.name}'.update()`, this.settings, this.kind.parseTarget)
     const ids = new Set(wanted.map(({ settings }) => settings.id))
     const leaving = [...this.#members.keys()].filter((id) => !ids.has(id))
     for (const [index, { settings }] of wanted.entries()) {
@@ -281,7 +283,7 @@ export class Pool extends EventEmitter<PoolEvents> {
   #join ({ settings, app }: ParsedUpstream): Upstream {
     const slot = this.#freeSlots.pop() ?? this.#nextSlot++
     const { id, target } = settings
-    const transport = createTransport(app, target, this.settings.connection, this.environment.clock, (latency) => {
+    const transport = this.kind.createTransport(app, target, this.settings.connection, this.environment.clock, (latency) => {
       if (channels.connect.hasSubscribers) channels.connect.publish({ pool: this.name, upstream: id, url: target.href, latency, source: this })
     })
     const upstream = new Upstream(settings, slot, transport, this.environment, this.#changed)

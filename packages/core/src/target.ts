@@ -3,7 +3,7 @@ import { refuse } from './options.ts'
 
 /** Where an upstream is, taken apart once. */
 export interface Target {
-  readonly protocol: 'http:' | 'https:' | 'unix:' | 'app:'
+  readonly protocol: 'http:' | 'https:' | 'unix:' | 'app:' | 'tcp:' | 'tls:' | 'udp:'
   readonly hostname: string
   readonly port: number
   /** Path of the Unix socket. */
@@ -14,16 +14,14 @@ export interface Target {
   readonly href: string
 }
 
+/** How the addresses of a pool's members read. */
+export type ParseTarget = (text: string, path: string) => Target
+
 const ALLOWED = "an origin such as 'http://10.0.0.1:3000', 'https://api.example' or 'unix:/run/app.sock'"
 
 /** Parses an upstream's address. Paths, queries and credentials are refused: they would be lost or leak silently. */
 export function parseTarget (text: string, path: string): Target {
-  if (text.startsWith('unix:')) {
-    const socketPath = text.slice(5)
-    // sun_path holds 107 bytes and a NUL on Linux; a longer one is cut silently by the system.
-    if (!socketPath.startsWith('/') || Buffer.byteLength(socketPath) > 107) refuse(path, `must be ${ALLOWED} (absolute, at most 107 bytes)`, text)
-    return { protocol: 'unix:', hostname: 'localhost', port: 0, socketPath, host: 'localhost', href: text }
-  }
+  if (text.startsWith('unix:')) return parseUnix(text, path, ALLOWED)
   let url: URL
   try {
     url = new URL(text)
@@ -39,6 +37,27 @@ export function parseTarget (text: string, path: string): Target {
   const port = url.port === '' ? (protocol === 'http:' ? 80 : 443) : Number(url.port)
   if (port === 0) refuse(path, `must be ${ALLOWED}, with a port of 1–65535`, text)
   return { protocol, hostname: bare, port, socketPath: undefined, host: url.host, href: `${protocol}//${url.host}` }
+}
+
+const ALLOWED_STREAM = "an address such as 'tcp://10.0.0.1:5432', 'tls://db.example:5432', 'udp://10.0.0.1:53' or 'unix:/run/db.sock'"
+
+/** Parses the address of a member of a layer 4 pool: a transport protocol, a host and a port, or a Unix socket. */
+export function parseStreamTarget (text: string, path: string): Target {
+  if (text.startsWith('unix:')) return parseUnix(text, path, ALLOWED_STREAM)
+  const [, scheme = '', written = '', digits = ''] = /^(tcp|tls|udp):\/\/(\[[\da-fA-F:.]+\]|[^:/?#@[\]\s]+):(\d{1,5})\/?$/.exec(text) ?? []
+  const port = Number(digits)
+  // The URL parser knows which spellings of a host are the same; for schemes that it does not know it would not say.
+  if (scheme === '' || port < 1 || port > 65_535 || !URL.canParse(`http://${written}`)) refuse(path, `must be ${ALLOWED_STREAM}`, text)
+  const { hostname } = new URL(`http://${written}`)
+  const host = `${hostname}:${port}`
+  return { protocol: `${scheme as 'tcp' | 'tls' | 'udp'}:`, hostname: hostname.replace(/^\[|\]$/g, ''), port, socketPath: undefined, host, href: `${scheme}://${host}` }
+}
+
+function parseUnix (text: string, path: string, allowed: string): Target {
+  const socketPath = text.slice(5)
+  // sun_path holds 107 bytes and a NUL on Linux; a longer one is cut silently by the system.
+  if (!socketPath.startsWith('/') || Buffer.byteLength(socketPath) > 107) refuse(path, `must be ${allowed} (absolute, at most 107 bytes)`, text)
+  return { protocol: 'unix:', hostname: 'localhost', port: 0, socketPath, host: 'localhost', href: text }
 }
 
 /** An opaque, stable name for an address: the same in every process, and no address to be read from it. */
