@@ -115,7 +115,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   onHead (status: number, reason: string, headers: readonly string[], _length: number, complete: boolean): void {
     const now = this.#now()
     this.#activity = now
-    this.#lease!.head(status, now)
+    this.#lease!.head(status, now, headers)
     if (this.#route.retryStatuses.has(status) && this.repeatable && this.#mayRetry(`status-${status}`)) {
       const attempt = this.#attempt
       this.#release('ok', `status-${status}`)

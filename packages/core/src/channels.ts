@@ -67,6 +67,43 @@ export interface HealthMessage extends HealthChange {
   readonly source: Pool
 }
 
+/** An active check of an upstream ended; published for each. */
+export interface ProbeMessage {
+  readonly pool: string
+  readonly upstream: string
+  readonly url: string
+  /** `http`, `tcp`, `ping` …, or `agent`. */
+  readonly kind: string
+  readonly ok: boolean
+  readonly reason: string
+  /** Milliseconds that it took. */
+  readonly latency: number
+  /** Milliseconds since the Unix epoch. */
+  readonly at: number
+  readonly source: Pool
+}
+
+/** An upstream said how busy it is. */
+export interface LoadMessage {
+  readonly pool: string
+  readonly upstream: string
+  readonly url: string
+  /** How it said so: a response header, an agent's line, or `Retry-After`. */
+  readonly from: 'header' | 'agent' | 'retry-after'
+  /** 0 is idle, 1 is full; −1 when it did not say. */
+  readonly utilization: number
+  readonly source: Pool
+}
+
+/** Passive evidence asked for an ejection that `maxEjectionPercent` forbade. */
+export interface SparedMessage {
+  readonly pool: string
+  readonly upstream: string
+  readonly url: string
+  readonly reason: string
+  readonly source: Pool
+}
+
 export interface MembershipMessage {
   readonly pool: string
   readonly upstream: string
@@ -104,13 +141,16 @@ export type TypedChannel<T> = Omit<Channel, 'publish'> & { publish (message: T):
 
 const typed = <T>(name: string): TypedChannel<T> => channel(name) as TypedChannel<T>
 
-/** Every `diagnostics_channel` that core and balancer publish to. */
+/** Every `diagnostics_channel` that Headgate's packages for pools and their health publish to. */
 export const channels: {
   readonly attempt: TypedChannel<AttemptMessage>
   readonly dispatch: TypedChannel<DispatchMessage>
   readonly connect: TypedChannel<ConnectMessage>
   readonly queue: TypedChannel<QueueMessage>
   readonly health: TypedChannel<HealthMessage>
+  readonly probe: TypedChannel<ProbeMessage>
+  readonly load: TypedChannel<LoadMessage>
+  readonly spared: TypedChannel<SparedMessage>
   readonly membership: TypedChannel<MembershipMessage>
   readonly panic: TypedChannel<PanicMessage>
   readonly shed: TypedChannel<ShedMessage>
@@ -121,6 +161,9 @@ export const channels: {
   connect: typed('headgate:upstream:connect'),
   queue: typed('headgate:pool:queue'),
   health: typed('headgate:upstream:health'),
+  probe: typed('headgate:upstream:probe'),
+  load: typed('headgate:upstream:load'),
+  spared: typed('headgate:upstream:spared'),
   membership: typed('headgate:pool:membership'),
   panic: typed('headgate:pool:panic'),
   shed: typed('headgate:pool:shed'),

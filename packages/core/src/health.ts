@@ -7,11 +7,22 @@ import type { Environment } from './clock.ts'
  */
 export type HealthState = 'up' | 'degraded' | 'ejected' | 'down' | 'draining' | 'maintenance'
 
+/**
+ * Who decided: active checks, real traffic (trials included), the upstream's own reports of its load or state, an operator, or
+ * the pool (removal, passing of time).
+ */
+export type EvidenceSource = 'check' | 'traffic' | 'report' | 'operator' | 'pool'
+
+/** The figures behind a verdict: counts, ratios, milliseconds, statuses. */
+export type Evidence = Readonly<Record<string, string | number>>
+
 /** One flip of the verdict, as kept in the history and published. */
 export interface HealthChange {
   readonly from: HealthState
   readonly to: HealthState
   readonly reason: string
+  readonly decidedBy: EvidenceSource
+  readonly evidence: Evidence
   /** An operator's word decided, not evidence. */
   readonly forced: boolean
   /** Milliseconds since the Unix epoch. */
@@ -23,16 +34,39 @@ export interface EjectionTimes {
   readonly base: number
   /** Milliseconds that no ejection exceeds. @default 300000 */
   readonly max: number
+  /** `rise` passed checks end it early: right for failures that a check would meet as well (no connection, no answer). @default false */
+  readonly checksLift?: boolean
 }
 
 /** Operator's words: `up` outranks all evidence; `drain` and `maintenance` end new work. */
 export type ForcedState = 'up' | 'drain' | 'maintenance'
 
+/** What an upstream may say of itself, through an agent for example. */
+export type ReportedState = 'draining' | 'maintenance' | 'down'
+
 const HISTORY = 32
+const NOTHING: Evidence = Object.freeze({})
+
+interface Word {
+  readonly reason: string
+  readonly decidedBy: EvidenceSource
+  readonly evidence: Evidence
+}
+
+interface Ejection extends Word {
+  readonly until: number
+  readonly times: EjectionTimes
+}
+
+interface Degradation extends Word {
+  readonly factor: number
+  readonly until: number
+}
 
 /**
  * The verdict on one upstream, with its reasons: the only writer of its state. Evidence comes in through the methods; each
- * returns whether the verdict flipped. Precedence: operator, removal (drain), active checks, passive ejection, degradation.
+ * returns whether the verdict flipped. Precedence: operator, removal (drain), the upstream's own word of maintenance, active
+ * checks, its own word of being down or draining, passive ejection, degradation.
  */
 export class Health {
   readonly #environment: Environment
@@ -41,17 +75,20 @@ export class Health {
 
   #state: HealthState = 'up'
   #reason = 'initial state'
+  #decidedBy: EvidenceSource = 'pool'
   #since: number
   #forced: ForcedState | undefined
   #forcedReason = ''
   #removal: string | undefined
-  #down: string | undefined
+  #down: Word | undefined
+  #said: (Word & { readonly state: ReportedState }) | undefined
   #successes = 0
   #failures = 0
-  #ejection: { reason: string; until: number; times: EjectionTimes } | undefined
+  #successesSinceEjection = 0
+  #ejection: Ejection | undefined
   #ejections = 0
   #ejectedAt = 0
-  #degraded: { factor: number; reason: string; until: number } | undefined
+  readonly #degradations = new Map<string, Degradation>()
 
   /** `changed` is called on each flip, after the state has changed; with `undefined` when only `factor` or `ejectedUntil` did. */
   constructor (environment: Environment, changed: (change: HealthChange | undefined) => void) {
@@ -62,13 +99,15 @@ export class Health {
 
   get state (): HealthState { return this.#state }
   get reason (): string { return this.#reason }
+  /** Who decided on the state. */
+  get decidedBy (): EvidenceSource { return this.#decidedBy }
   /** When the state began, in milliseconds since the Unix epoch. */
   get since (): number { return this.#since }
   get forced (): ForcedState | undefined { return this.#forced }
   /** May be given new work by the policy. */
   get ready (): boolean { return this.#state === 'up' || this.#state === 'degraded' }
   /** Share of its weight that it should get: 1 unless degraded. */
-  get factor (): number { return this.#state === 'degraded' ? this.#degraded!.factor : 1 }
+  get factor (): number { return this.#state === 'degraded' ? this.#worst()!.factor : 1 }
   /** Ejections that still count for the length of the next one. */
   get ejections (): number { return this.#ejections }
   /** Clock time when the ejection ends; `Infinity` when it is not ejected. */
@@ -80,43 +119,51 @@ export class Health {
 
   /** Active checks will decide: down until they succeed (`wait` is for upstreams that were never checked). */
   startDown (reason: string): boolean {
-    this.#down = reason
-    return this.#settle()
+    this.#down = { reason, decidedBy: 'check', evidence: NOTHING }
+    return this.#settle('check')
+  }
+
+  /** Nobody checks any more: what active checks said is forgotten. */
+  unchecked (reason: string): boolean {
+    this.#down = undefined
+    this.#successes = this.#failures = 0
+    return this.#settle('pool', reason)
   }
 
   /** An active check's result. `rise` successes in a row lift `down`; `fall` failures in a row cause it. */
-  probed (ok: boolean, reason: string, thresholds: { readonly rise: number; readonly fall: number }): boolean {
+  probed (ok: boolean, reason: string, thresholds: { readonly rise: number; readonly fall: number }, evidence: Evidence = NOTHING): boolean {
     if (ok) {
       this.#failures = 0
       this.#successes++
-      if (this.#successes >= thresholds.rise) {
-        this.#down = undefined
-        // As in Envoy: a passed series of checks is newer evidence than the errors that ejected it.
-        this.#ejection = undefined
-      }
+      this.#successesSinceEjection++
+      // Passed checks after an outage, or after failures of the same kind, are newer evidence than what ejected it. A server
+      // that answers checks and fails real requests is left to its trial.
+      if (this.#successesSinceEjection >= thresholds.rise && (this.#ejection?.times.checksLift === true || this.#down !== undefined)) this.#ejection = undefined
+      if (this.#successes >= thresholds.rise) this.#down = undefined
     } else {
-      this.#successes = 0
+      this.#successes = this.#successesSinceEjection = 0
       this.#failures++
-      if (this.#failures >= thresholds.fall) this.#down = reason
+      if (this.#failures >= thresholds.fall) this.#down = { reason, decidedBy: 'check', evidence: { ...evidence, failures: this.#failures } }
     }
-    return this.#settle(ok ? reason : undefined)
+    return ok ? this.#settle('check', reason, { ...evidence, successes: this.#successes }) : this.#settle('check')
   }
 
   /**
    * Takes the upstream out for a time, by evidence of real traffic: base × number of ejections, at most `max`, ± 10 % so
    * that many proxies do not come back at one moment. Good time is forgiven: the count falls by one per `base` ms spent in.
    */
-  eject (reason: string, times: EjectionTimes = { base: 30_000, max: 300_000 }): boolean {
+  eject (reason: string, times: EjectionTimes = { base: 30_000, max: 300_000 }, evidence: Evidence = NOTHING): boolean {
     const { clock, random } = this.#environment
     const now = clock.now()
     if (this.#ejection === undefined && this.#ejections > 0) {
       this.#ejections = Math.max(0, this.#ejections - Math.floor((now - this.#ejectedAt) / times.base))
     }
     this.#ejections++
-    const length = Math.min(times.max, times.base * this.#ejections) * (0.9 + 0.2 * random())
-    this.#ejection = { reason, until: now + length, times }
+    const length = Math.min(times.max, times.base * this.#ejections * (0.9 + 0.2 * random()))
+    this.#ejection = { reason, decidedBy: 'traffic', evidence: { ...evidence, ejections: this.#ejections, milliseconds: Math.round(length) }, until: now + length, times }
     this.#ejectedAt = now + length
-    return this.#settle()
+    this.#successesSinceEjection = 0
+    return this.#settle('traffic')
   }
 
   /** The half-open trial's result: back in, or out again for longer. */
@@ -125,77 +172,101 @@ export class Health {
     if (ejection === undefined) return false
     if (!ok) return this.eject(reason, ejection.times)
     this.#ejection = undefined
-    return this.#settle(reason)
+    return this.#settle('traffic', reason)
   }
 
   /** Lifts a passive ejection now. */
   readmit (reason: string): boolean {
     this.#ejection = undefined
-    return this.#settle(reason)
+    return this.#settle('operator', reason)
   }
 
   /**
    * Lowers its share to `factor` (0 < factor < 1) of its weight for `ms` milliseconds, `Infinity` until told otherwise;
-   * 1 restores it.
+   * 1 restores it. Each `key` is a voice of its own; the lowest factor counts.
    */
-  degrade (factor: number, reason: string, ms: number): boolean {
-    this.#degraded = factor >= 1 ? undefined : { factor, reason, until: this.#environment.clock.now() + ms }
-    return this.#settle(reason)
+  degrade (factor: number, reason: string, ms: number, evidence: Evidence = NOTHING, key = ''): boolean {
+    if (factor >= 1) this.#degradations.delete(key)
+    else this.#degradations.set(key, { factor, reason, decidedBy: 'report', evidence: { ...evidence, factor }, until: this.#environment.clock.now() + ms })
+    return this.#settle('report', reason, evidence)
   }
 
   /** The upstream itself asked for a pause (429 or 503 with Retry-After): as an ejection, but not counted against it. */
-  pause (reason: string, ms: number): boolean {
-    this.#ejection = { reason, until: this.#environment.clock.now() + ms, times: this.#ejection?.times ?? { base: ms, max: ms } }
-    return this.#settle()
+  pause (reason: string, ms: number, evidence: Evidence = NOTHING): boolean {
+    this.#ejection = {
+      reason, decidedBy: 'report', evidence: { ...evidence, milliseconds: ms },
+      until: this.#environment.clock.now() + ms, times: this.#ejection?.times ?? { base: ms, max: ms }
+    }
+    this.#successesSinceEjection = 0
+    return this.#settle('report')
+  }
+
+  /** The upstream's own word on its state, or `undefined`: it has nothing to say any more. */
+  say (state: ReportedState | undefined, reason: string): boolean {
+    this.#said = state === undefined ? undefined : { state, reason, decidedBy: 'report', evidence: NOTHING }
+    return this.#settle('report', reason)
   }
 
   /** An operator's word, or `undefined` to let evidence decide again. */
   force (state: ForcedState | undefined, reason: string): boolean {
     this.#forced = state
     this.#forcedReason = reason
-    return this.#settle(reason)
+    return this.#settle('operator', reason)
   }
 
   /** It is leaving the pool (or `undefined`: it stays after all). */
   leave (reason: string | undefined): boolean {
     this.#removal = reason
-    return this.#settle(reason)
+    return this.#settle('pool', reason)
   }
 
   /** Lets time take effect (a degradation that ended). The pool calls it when it looks at its members. */
   tick (): boolean {
-    if (this.#degraded === undefined || this.#environment.clock.now() < this.#degraded.until) return false
-    this.#degraded = undefined
-    return this.#settle('degradation ended')
+    const now = this.#environment.clock.now()
+    let ended = false
+    for (const [key, { until }] of this.#degradations) if (now >= until) ended = this.#degradations.delete(key)
+    return ended && this.#settle('pool', 'degradation ended')
   }
 
-  #verdict (): [HealthState, string] {
-    if (this.#forced === 'maintenance') return ['maintenance', this.#forcedReason]
-    if (this.#removal !== undefined) return ['draining', this.#removal]
-    if (this.#forced === 'drain') return ['draining', this.#forcedReason]
-    if (this.#forced === 'up') return ['up', this.#forcedReason]
+  #worst (): Degradation | undefined {
+    let worst: Degradation | undefined
+    for (const degradation of this.#degradations.values()) if (worst === undefined || degradation.factor < worst.factor) worst = degradation
+    return worst
+  }
+
+  #verdict (): [HealthState, Word | undefined] {
+    const operator: Word = { reason: this.#forcedReason, decidedBy: 'operator', evidence: NOTHING }
+    const said = this.#said
+    if (this.#forced === 'maintenance') return ['maintenance', operator]
+    if (this.#removal !== undefined) return ['draining', { reason: this.#removal, decidedBy: 'pool', evidence: NOTHING }]
+    if (this.#forced === 'drain') return ['draining', operator]
+    if (this.#forced === 'up') return ['up', operator]
+    if (said?.state === 'maintenance') return ['maintenance', said]
     if (this.#down !== undefined) return ['down', this.#down]
-    if (this.#ejection !== undefined) return ['ejected', this.#ejection.reason]
-    if (this.#degraded !== undefined) return ['degraded', this.#degraded.reason]
-    return ['up', '']
+    if (said !== undefined) return [said.state, said]
+    if (this.#ejection !== undefined) return ['ejected', this.#ejection]
+    const worst = this.#worst()
+    return worst === undefined ? ['up', undefined] : ['degraded', worst]
   }
 
-  #settle (good = 'recovered'): boolean {
-    const [state, why] = this.#verdict()
+  #settle (decidedBy: EvidenceSource, good = 'recovered', evidence: Evidence = NOTHING): boolean {
+    const [state, word = { reason: good, decidedBy, evidence }] = this.#verdict()
     if (state === this.#state) {
       // No flip, but its share or its return may have moved.
       if (state === 'degraded' || state === 'ejected') {
-        this.#reason = why
+        this.#reason = word.reason
+        this.#decidedBy = word.decidedBy
         this.#changed(undefined)
       }
       return false
     }
-    const reason = why === '' ? good : why
     const change: HealthChange = {
-      from: this.#state, to: state, reason, forced: this.#forced !== undefined, at: this.#environment.clock.wall()
+      from: this.#state, to: state, reason: word.reason, decidedBy: word.decidedBy, evidence: word.evidence,
+      forced: word.decidedBy === 'operator' && this.#forced !== undefined, at: this.#environment.clock.wall()
     }
     this.#state = state
-    this.#reason = reason
+    this.#reason = word.reason
+    this.#decidedBy = word.decidedBy
     this.#since = change.at
     this.history.push(change)
     if (this.history.length > HISTORY) this.history.shift()

@@ -54,11 +54,11 @@ export class Lease {
   get trial (): boolean { return this.choice === 'trial' }
   get released (): boolean { return this.endedAt !== -1 }
 
-  /** The response head is here. */
-  head (status: number, now: number): void {
+  /** The response head is here; `headers` is its flat list of names and values, where there is one. */
+  head (status: number, now: number, headers?: readonly string[]): void {
     this.status = status
     this.headAt = now
-    this.#pool.answered(this)
+    this.#pool.answered(this, headers)
   }
 
   /** Gives the claim back. Later calls do nothing and return false: the first outcome counts. */

@@ -29,6 +29,8 @@ export interface PoolEvents {
   drained: [upstream: Upstream]
   state: [upstream: Upstream, change: HealthChange]
   panic: [active: boolean]
+  /** A response head came: `lease.status`, and its fields as a flat list of names and values as received. */
+  head: [lease: Lease, headers: readonly string[]]
   /** One attempt ended: what passive health feeds on. */
   outcome: [upstream: Upstream, outcome: Outcome, lease: Lease, reason: string]
 }
@@ -205,8 +207,9 @@ export class Pool extends EventEmitter<PoolEvents> {
   }
 
   /** Called by {@link Lease.head} alone: the latency part of an attempt is over, its body may take long. */
-  answered (lease: Lease): void {
+  answered (lease: Lease, headers: readonly string[] | undefined): void {
     this.#selector.answered?.(lease.upstream, lease.headAt, lease.startedAt)
+    if (headers !== undefined && this.listenerCount('head') > 0) this.emit('head', lease, headers)
   }
 
   #pick (context: PoolContext): Lease | NoLease {
