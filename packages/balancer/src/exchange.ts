@@ -112,7 +112,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     if (link.length > 0) this.#reply.raw.writeEarlyHints?.({ link })
   }
 
-  onHead (status: number, reason: string, headers: readonly string[], _length: number, complete: boolean): void {
+  onHead (status: number, reason: string, headers: readonly string[], length: number, complete: boolean): void {
     const now = this.#now()
     this.#activity = now
     this.#lease!.head(status, now, headers)
@@ -132,7 +132,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     const raw = this.#upgrade !== undefined || !hasOnSend(this.#request)
     this.#sink = raw
       ? new RawSink(this.#reply, status, reason, list, drained)
-      : new ReplySink(this.#reply, status, list, complete, drained)
+      : new ReplySink(this.#reply, status, list, length, complete, drained)
   }
 
   onData (chunk: Buffer, last: boolean): boolean {

@@ -77,11 +77,14 @@ export class RawSink implements ResponseSink {
   }
 }
 
-/** Goes through `reply.send`, so that every `onSend` hook sees it. */
+/** Goes through `reply.send`, so that every `onSend` hook sees it: a body that came together with its head as one Buffer, else a stream. */
 export class ReplySink implements ResponseSink {
-  readonly #stream: Readable | undefined
+  readonly #reply: FastifyReply
+  readonly #drained: () => void
+  #stream: Readable | undefined
+  #sent = false
 
-  constructor (reply: FastifyReply, status: number, headers: readonly string[], complete: boolean, drained: () => void) {
+  constructor (reply: FastifyReply, status: number, headers: readonly string[], length: number, complete: boolean, drained: () => void) {
     const merged = mergeHeaders(reply.getHeaders(), headers)
     const fields = new Map<string, string | string[]>()
     for (let i = 0; i < merged.length; i += 2) {
@@ -92,19 +95,44 @@ export class ReplySink implements ResponseSink {
     for (const name of Object.keys(reply.getHeaders())) reply.removeHeader(name)
     for (const [name, value] of fields) reply.header(name, value)
     reply.code(status)
-    this.#stream = complete ? undefined : new Readable({ read: drained })
-    reply.send(this.#stream ?? null)
+    this.#reply = reply
+    this.#drained = drained
+    // Fastify would serialise `null`, and give a Buffer without a type one of its own choice.
+    if (complete) this.#send(undefined)
+    // What was read with the head is handed over before this tick ends; a later body must not hold the head back.
+    else if (length > 0 && fields.has('content-type')) process.nextTick(beginStream, this)
+    else this.begin()
   }
 
-  write (chunk: Buffer): boolean {
-    return this.#stream?.push(Buffer.from(chunk)) ?? true
+  /** From here on it is a stream. */
+  begin (): void {
+    if (!this.#sent) this.#send(this.#stream = new Readable({ read: this.#drained }))
+  }
+
+  write (chunk: Buffer, last: boolean): boolean {
+    const copy = Buffer.from(chunk)
+    if (last && !this.#sent) {
+      this.#send(copy)
+      return true
+    }
+    this.begin()
+    return this.#stream?.push(copy) ?? true
   }
 
   end (): void {
+    this.begin()
     this.#stream?.push(null)
   }
 
   fail (error: Error): void {
+    this.begin()
     this.#stream?.destroy(error)
   }
+
+  #send (payload: Buffer | Readable | undefined): void {
+    this.#sent = true
+    this.#reply.send(payload)
+  }
 }
+
+const beginStream = (sink: ReplySink): void => { sink.begin() }

@@ -112,6 +112,40 @@ t.test('hooks fire and headers survive on the raw path and through onSend', asyn
   }
 })
 
+t.test('onSend hooks get a body that came with its head as one Buffer, a later or unknown one as a stream, none as nothing', async (t) => {
+  const { url: to } = await upstream(t, (request, response) => {
+    const kind = request.url!.slice(1)
+    if (kind === 'empty') response.end()
+    else if (kind === 'none') response.writeHead(204).end()
+    else if (kind === 'untyped') response.writeHead(200, { 'content-length': 5 }).end('hello')
+    else if (kind === 'late') {
+      response.writeHead(200, { 'content-type': 'text/plain', 'content-length': 5 }).flushHeaders()
+      setTimeout(() => { response.end('hello') }, 50)
+    } else if (kind === 'chunked') {
+      response.setHeader('content-type', 'text/plain')
+      response.write('hel')
+      response.end('lo')
+    } else response.writeHead(200, { 'content-type': 'text/plain', 'content-length': 5 }).end('hello')
+  })
+  let seen: unknown
+  const { url } = await proxy(t, { pools: { web: [to] }, routes: [{ prefix: '/', pool: 'web' }] }, (app) => {
+    app.addHook('onSend', async (_request, _reply, payload) => {
+      seen = Buffer.isBuffer(payload) ? 'buffer' : typeof payload
+      return payload
+    })
+  })
+  for (const [kind, payload, body] of [
+    ['whole', 'buffer', 'hello'], ['late', 'object', 'hello'], ['chunked', 'object', 'hello'], ['untyped', 'object', 'hello'],
+    ['empty', 'undefined', ''], ['none', 'undefined', '']
+  ]) {
+    const response = await fetch(`${url}/${kind}`)
+    t.equal(await response.text(), body, kind)
+    t.equal(seen, payload, kind)
+    t.equal(response.headers.get('content-type'), ['untyped', 'empty', 'none'].includes(kind!) ? null : 'text/plain', kind)
+  }
+  t.equal((await fetch(`${url}/whole`, { method: 'HEAD' })).headers.get('content-length'), '5')
+})
+
 t.test('reply.forward in own routes, parsed bodies included; inject works without listening', async (t) => {
   const { url: to } = await upstream(t, async (request, response) => { response.end(`${request.method} ${request.url} ${(await body(request)).toString()}`) })
   const { app } = await proxy(t, { pools: { web: [to] } }, (app) => {
