@@ -137,11 +137,11 @@ t.test('onSend hooks get a body that came with its head as one Buffer, a later o
   for (const [kind, payload, body] of [
     ['whole', 'buffer', 'hello'], ['late', 'object', 'hello'], ['chunked', 'object', 'hello'], ['untyped', 'object', 'hello'],
     ['empty', 'undefined', ''], ['none', 'undefined', '']
-  ]) {
+  ] as const) {
     const response = await fetch(`${url}/${kind}`)
     t.equal(await response.text(), body, kind)
     t.equal(seen, payload, kind)
-    t.equal(response.headers.get('content-type'), ['untyped', 'empty', 'none'].includes(kind!) ? null : 'text/plain', kind)
+    t.equal(response.headers.get('content-type'), ['untyped', 'empty', 'none'].includes(kind) ? null : 'text/plain', kind)
   }
   t.equal((await fetch(`${url}/whole`, { method: 'HEAD' })).headers.get('content-length'), '5')
 })
