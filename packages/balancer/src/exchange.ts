@@ -10,7 +10,7 @@ import { requestHeaders, responseHeaders } from './headers.ts'
 import { hashKeyOf } from './hash-key.ts'
 import type { RouteSettings } from './options.ts'
 import { RequestBody } from './request-body.ts'
-import { RawSink, ReplySink, type ResponseSink } from './response-sink.ts'
+import { mergeHeaders, RawSink, ReplySink, type ResponseSink } from './response-sink.ts'
 import { rewriteResponse } from './rewrite-response.ts'
 import { hasOnSend } from './route-context.ts'
 import { headOf, tunnel } from './upgrade.ts'
@@ -34,6 +34,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   #pools: readonly Pool[]
   #pool: Pool
   #keyHash = -1
+  #hint: AffinityHint | undefined
   #lease: Lease | undefined
   #attempt: Attempt | undefined
   #ticket: Ticket | undefined
@@ -66,13 +67,13 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     const { raw } = this.#reply
     raw.on('close', this.#onClientClose)
     this.#pool.retryBudget.request(this.#startedAt)
-    this.#next()
+    this.#ask()
   }
 
   // What the pool and its policy read.
 
   get context (): PoolContext { return this }
-  get affinity (): AffinityHint | undefined { return this.#request.affinity }
+  get affinity (): AffinityHint | undefined { return this.#hint }
   get clientAddress (): string { return this.#request.ip ?? '' }
   get clientLocation (): Location | undefined { return undefined }
   get repeatable (): boolean { return this.#route.retryMethods.has(this.#request.method) && (this.#body?.replayable ?? true) }
@@ -124,6 +125,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     }
     const list = responseHeaders(headers)
     if (this.#route.rewriteLocation || this.#route.rewritesCookies) rewriteResponse(list, this.#route, this.#tried.at(-1)!.url)
+    this.#request.affinity?.answered?.(this.#lease!.upstream, status, list)
     this.#describe(now)
     const drained = (): void => {
       this.#activity = this.#now()
@@ -156,6 +158,8 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   onUpgrade (headers: readonly string[], socket: Duplex, head: Buffer): void {
     const now = this.#now()
     this.#lease!.head(101, now)
+    const list = headers.slice()
+    this.#request.affinity?.answered?.(this.#lease!.upstream, 101, list)
     this.#describe(now)
     this.#deadlines.cancel(this)
     this.#attempt = undefined
@@ -164,7 +168,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     const lease = this.#lease!
     this.#lease = undefined
     this.#done = true
-    tunnel(this.#request.raw, this.#reply.raw, headers, socket, head, () => {
+    tunnel(this.#request.raw, this.#reply.raw, mergeHeaders(this.#reply.getHeaders(), list), socket, head, () => {
       lease.sent = (socket as Socket).bytesWritten ?? 0
       lease.received = (socket as Socket).bytesRead ?? 0
       lease.release('ok')
@@ -208,6 +212,25 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     this.#answer(new UpstreamTimeoutError())
   }
 
+  /** Asks whom the client belongs to in this pool, then picks. */
+  #ask (): void {
+    const asked = this.#request.affinity?.propose(this.#pool)
+    if (asked instanceof Promise) void this.#wait(asked)
+    else {
+      this.#hint = asked
+      this.#next()
+    }
+  }
+
+  async #wait (asked: Promise<AffinityHint | undefined>): Promise<void> {
+    try {
+      this.#hint = await asked
+      if (!this.#done) this.#next()
+    } catch (error) {
+      this.#answer(error as Error)
+    }
+  }
+
   #next (): void {
     const lease = this.#pool.pick(this)
     if (lease instanceof Lease) return this.#send(lease)
@@ -215,11 +238,11 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   }
 
   #without (why: NoLease): void {
-    const rest = this.#pools.slice(this.#pools.indexOf(this.#pool) + 1)
+    const rest = this.#hint?.strict === true ? [] : this.#pools.slice(this.#pools.indexOf(this.#pool) + 1)
     if (rest.length > 0) {
       this.#pool = rest[0]!
       this.#keyHash = -1
-      return this.#next()
+      return this.#ask()
     }
     if (why === 'none-ready') return this.#shed('none-ready')
     this.#ticket = this.#pool.wait(this)
@@ -241,6 +264,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     if (channels.dispatch.hasSubscribers) {
       channels.dispatch.publish({ lease, source: this.#pool, request: this.#request, method: raw.method!, path: this.#target, headers })
     }
+    this.#request.affinity?.sending?.(upstream, headers)
     this.#attempt = upstream.transport.dispatch({
       method: raw.method!,
       path: this.#target,

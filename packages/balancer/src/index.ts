@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { type AffinityHint, Deadlines, Pool, type PoolOptions, UnknownPoolError, type Upstream, systemClock } from '@headgate/core'
+import { type Affinity, Deadlines, Pool, type PoolOptions, UnknownPoolError, type Upstream, systemClock } from '@headgate/core'
 import { BadRequestError, BadTargetError, LoopError, NoneReadyError } from './errors.ts'
 import { Exchange } from './exchange.ts'
 import { checkBalancer, refuseRoute, routeSettings } from './options.ts'
-import type { BalancerOptions, ForwardOptions, RouteSettings } from './options.ts'
+import type { BalancerOptions, ForwardOptions, RouteOptions, RouteSettings } from './options.ts'
 import { authorityOf, rewriteTarget } from './path.ts'
 import { addRoute, compileChooser } from './routes.ts'
 import { listenForUpgrades } from './upgrade.ts'
@@ -22,8 +22,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** Who answered, or was tried last; `null` before the first pick. */
     upstream: Upstream | null
-    /** Proposal of a session-affinity plugin; the pool decides whether it can be followed. */
-    affinity: AffinityHint | undefined
+    /** Whom the client belongs to, set by a session-affinity plugin before the handler; the pool decides whether it is followed. */
+    affinity: Affinity | undefined
   }
   interface FastifyContextConfig {
     /** Options of `reply.forward` for this route. */
@@ -38,6 +38,8 @@ declare module 'fastify' {
 /** The pools of an app. */
 export class Balancer {
   readonly pools: Map<string, Pool> = new Map()
+  /** The routes of the balancer's options, in their order. */
+  readonly routes: RouteOptions[] = []
 
   /** Throws `HG_POOL_UNKNOWN`. */
   pool (name: string): Pool {
@@ -120,8 +122,9 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
     prefixes.set(route.prefix, index)
     const settings = routeSettings(route.prefix, route, viaName)
     const choose = compileChooser(route, path, balancer.pools, environment.random)
+    balancer.routes.push(route)
     await app.register(async (scope) => {
-      addRoute(scope, route.prefix, (request, reply) => {
+      addRoute(scope, route.prefix, route.config ?? {}, (request, reply) => {
         const pools = choose(request)
         if (pools.length === 0) throw new NoneReadyError()
         new Exchange(request, reply, pools, settings, checked(request, settings), deadlines).start()

@@ -1,4 +1,4 @@
-import type { FastifyRequest } from 'fastify'
+import type { FastifyContextConfig, FastifyRequest } from 'fastify'
 import { type Clock, type PoolOptions, type Random, type UpstreamSpec, checkOptions, show } from '@headgate/core'
 import { InvalidRouteError } from './errors.ts'
 
@@ -57,6 +57,8 @@ export interface RouteOptions<P extends string = string> extends ForwardOptions 
   readonly prefix: string
   /** The pool; this or `rules`. */
   readonly pool?: P
+  /** Fastify's `config` of the routes: what other plugins read of them (`rateLimit`, `sticky` …). @default {} */
+  readonly config?: FastifyContextConfig
   /** Several pools by rules; the first that matches is taken. */
   readonly rules?: readonly Rule<P>[]
 }
@@ -133,6 +135,7 @@ const routeSchema = {
     ...forwardSchema,
     prefix: { type: 'string', pattern: '^/' },
     pool: { type: 'string' },
+    config: { type: 'object' },
     rules: { type: 'array', minItems: 1, items: { type: 'object', required: ['pool'] } }
   } satisfies Record<keyof RouteOptions, object>
 }

@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyContextConfig, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Pool } from '@headgate/core'
 import { cookieValue } from './hash-key.ts'
 import { headOf } from './upgrade.ts'
@@ -59,7 +59,9 @@ export function compileChooser (route: RouteOptions, path: string, pools: Readon
 }
 
 /** Registers one prefix in a scope of its own, where bodies of all types pass unread. */
-export function addRoute (app: FastifyInstance, prefix: string, handler: (request: FastifyRequest, reply: FastifyReply) => void): void {
+export function addRoute (
+  app: FastifyInstance, prefix: string, config: FastifyContextConfig, handler: (request: FastifyRequest, reply: FastifyReply) => void
+): void {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, payload, done) => { done(null, payload) })
   for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method, { hasBody: true })
@@ -74,6 +76,9 @@ export function addRoute (app: FastifyInstance, prefix: string, handler: (reques
     // What the app answers itself stays its own: @fastify/cors has an `OPTIONS *`, which is the same route as `/*`.
     const free = app.supportedMethods.filter((method) => !app.hasRoute({ method: method as never, url }) &&
       !(url === '/*' && app.hasRoute({ method: method as never, url: '*' })))
-    if (free.length > 0) app.route({ method: free as never, url, exposeHeadRoute: false, bodyLimit: Number.MAX_SAFE_INTEGER, preHandler: upgrades, handler })
+    if (free.length === 0) continue
+    // Fastify writes into a route's config.
+    const settings = { config: { ...config }, exposeHeadRoute: false, bodyLimit: Number.MAX_SAFE_INTEGER }
+    app.route({ ...settings, method: free as never, url, preHandler: upgrades, handler })
   }
 }

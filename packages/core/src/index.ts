@@ -1,3 +1,4 @@
+export type * from './affinity.ts'
 export * from './clock.ts'
 export * from './hash.ts'
 export * from './load.ts'

@@ -1,4 +1,5 @@
 import type { SchemaObject } from 'ajv'
+import type { AffinityHint } from './affinity.ts'
 import { DuplicateUpstreamError } from './errors.ts'
 import { checkOptions, refuse } from './options.ts'
 import { policies, type PolicyName } from './policies/index.ts'
@@ -223,16 +224,6 @@ export function parsePool (options: PoolOptions, path: string): PoolSettings {
     drainTimeout: options.drainTimeout ?? 30_000,
     connection: options.connection ?? {}
   })
-}
-
-/** Affinity's proposal for a request: read by {@link Pool.pick}, which still decides whether that upstream may be used. */
-export interface AffinityHint {
-  /** The upstream that the client belongs to. */
-  readonly upstreamId: string
-  /** May it be used while it drains? */
-  readonly whileDraining: boolean
-  /** Nobody else will do: with it not usable there is no pick at all. */
-  readonly strict: boolean
 }
 
 /** What {@link Pool.pick} reads of a request, beside what the policy reads. */

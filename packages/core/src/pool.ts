@@ -218,8 +218,9 @@ export class Pool extends EventEmitter<PoolEvents> {
     if (bound !== undefined) {
       const upstream = this.#members.get(bound.upstreamId)
       if (upstream !== undefined && upstream.hasRoom && !context.hasTried(upstream) &&
-        (upstream.ready || (bound.whileDraining && upstream.health.state === 'draining'))) return this.#lease(upstream, context, 'affinity')
-      if (bound.strict) return upstream?.ready === true ? 'saturated' : 'none-ready'
+        (upstream.ready || (bound.whileDraining && (upstream.health.ready || upstream.health.state === 'draining')))) return this.#lease(upstream, context, 'affinity')
+      // Not 'saturated': in the queue it would hold up those behind it, who may have others to go to.
+      if (bound.strict) return 'none-ready'
     }
     if (this.#trials.length > 0) {
       const upstream = this.#trials[0]!

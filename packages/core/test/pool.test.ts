@@ -129,6 +129,20 @@ t.test('affinity is followed while the pool allows it', async (t) => {
   home.health.force('maintenance', 'x')
   t.not(take(pool, [], { affinity }).upstream, home)
   t.equal(pool.pick(context([], { affinity: { ...affinity, strict: true } })), 'none-ready')
+  home.health.force(undefined, 'x')
+  pool.setWeight(home.id, 0)
+  t.equal(take(pool, [], { affinity }).upstream, home, 'a weight of 0 ends new work, not what is bound')
+  t.not(take(pool, [], { affinity: { ...affinity, whileDraining: false } }).upstream, home)
+})
+
+t.test('strict affinity to an upstream that is full or was tried is refused at once', async (t) => {
+  const { pool } = make({ maxInFlightPerUpstream: 1 })
+  const home = pool.upstreams[1]!
+  const affinity = { upstreamId: home.id, whileDraining: true, strict: true }
+  const lease = take(pool, [], { affinity })
+  t.equal(pool.pick(context([], { affinity })), 'none-ready', 'queued, it would hold up those who may go elsewhere')
+  lease.release('ok')
+  t.equal(pool.pick(context([home], { affinity })), 'none-ready')
 })
 
 t.test('drain resolves with the last lease, or at its deadline', async (t) => {
