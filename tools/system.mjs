@@ -7,7 +7,9 @@ import { fileURLToPath } from 'node:url'
 
 /** By the command that tests start: the package that brings it, and which tests want it. One line each. */
 export const packages = {
-  curl: { package: 'curl', for: 'the lines that npm start prints' }
+  curl: { package: 'curl', for: 'the lines that npm start prints' },
+  promtool: { package: 'prometheus', for: 'the metrics' },
+  chromium: { package: 'chromium', for: 'the dashboard' }
 }
 
 const ci = Boolean(process.env.CI)

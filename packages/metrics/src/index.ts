@@ -1,0 +1,60 @@
+import type { Pool } from '@headgate/core'
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import { collectDefaultMetrics, Registry } from 'prom-client'
+import { openMetrics, wantsOpenMetrics } from './exposition.ts'
+import { families } from './families.ts'
+import { installGuard } from './guard.ts'
+import { checkMetrics, type MetricsOptions } from './options.ts'
+import { Recorder } from './recorder.ts'
+import { View } from './view.ts'
+
+export { type Guard, type Guarded, installGuard } from './guard.ts'
+export { Histogram, geometricBounds, quantile } from './histogram.ts'
+export { type MetricsOptions, type MetricsRouteOptions, requireGuard } from './options.ts'
+export { CacheRecord, EncodingRecord, PluginRecords } from './plugin-records.ts'
+export { type Pools, Recorder, type RecorderOptions } from './recorder.ts'
+export * from './records.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** The registry that holds Headgate's metrics, for metrics of your own or a route of your own. */
+    metrics: Registry
+  }
+}
+
+/** The pools of the app's balancer; `undefined` without one. */
+export function poolsOf (app: FastifyInstance): ReadonlyMap<string, Pool> | undefined {
+  return (app as { readonly balancer?: { readonly pools: ReadonlyMap<string, Pool> } }).balancer?.pools
+}
+
+const plugin: FastifyPluginAsync<MetricsOptions> = async (app, options) => {
+  const settings = checkMetrics(options)
+  const registry = options.registry ?? new Registry()
+  const recorder = new Recorder(() => poolsOf(app), settings)
+  for (const family of families(recorder)) registry.registerMetric(new View(family))
+  if (options.defaultMetrics === true) collectDefaultMetrics({ register: registry })
+  app.decorate('metrics', registry)
+
+  app.addHook('onResponse', (request, reply, done) => {
+    recorder.response(request.routeOptions.url, request.method, reply.raw.statusCode, reply.elapsedTime)
+    done()
+  })
+  recorder.start()
+  app.addHook('onClose', async () => { recorder.stop() })
+
+  const { route } = options
+  if (route === false) return
+  await app.register(async (scope) => {
+    installGuard(scope, route)
+    scope.get(route.path ?? '/metrics', { logLevel: 'warn' }, async (request, reply) => {
+      reply.header('cache-control', 'no-store').header('vary', 'accept')
+      if (wantsOpenMetrics(request.headers.accept)) return reply.type(Registry.OPENMETRICS_CONTENT_TYPE).send(await openMetrics(registry))
+      return reply.type(registry.contentType).send(await registry.metrics())
+    })
+  })
+}
+
+/** The plugin: `await app.register(metrics, { route: { guard } })`. */
+const metrics: FastifyPluginAsync<MetricsOptions> = fp(plugin, { name: '@headgate/metrics', fastify: '5.x' })
+export default metrics

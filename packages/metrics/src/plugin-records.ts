@@ -1,0 +1,101 @@
+import { type Channel, channel } from 'node:diagnostics_channel'
+import type { Pool } from '@headgate/core'
+import { Histogram } from './histogram.ts'
+import { WordCounts } from './records.ts'
+import type { Recorder } from './recorder.ts'
+
+/** A field of a message that another package made, perhaps in another version. */
+type Message = Readonly<Record<string, unknown>>
+const text = (value: unknown, otherwise = 'unknown'): string => typeof value === 'string' && value !== '' ? value : otherwise
+const number = (value: unknown): number => typeof value === 'number' && Number.isFinite(value) ? value : 0
+
+export class CacheRecord {
+  /** By `hit`, `stale`, `revalidated`, `miss`, `collapsed`, `bypass` … */
+  readonly lookups: WordCounts = new WordCounts()
+  readonly purges: WordCounts = new WordCounts()
+  stored = 0
+  refused = 0
+  storedBytes = 0
+  servedBytes = 0
+  evictions = 0
+  evictedBytes = 0
+
+  /** Share of the lookups that were answered without asking an upstream; NaN before the first. */
+  get hitRatio (): number {
+    return (this.lookups.get('hit') + this.lookups.get('stale') + this.lookups.get('collapsed')) / (this.lookups.total - this.lookups.get('bypass'))
+  }
+}
+
+export class EncodingRecord {
+  responses = 0
+  bytesIn = 0
+  bytesOut = 0
+  readonly duration: Histogram
+
+  constructor (bounds: readonly number[]) {
+    this.duration = new Histogram(bounds)
+  }
+}
+
+/**
+ * What the plugins beside the balancer tell. Their channels are named here and not imported, as a user may have any of them, or
+ * none; a field that is missing counts as 0. Their messages say nothing of the app: with several apps in one process these figures
+ * are the process's.
+ */
+export class PluginRecords {
+  readonly cache: CacheRecord = new CacheRecord()
+  readonly compress: Map<string, EncodingRecord> = new Map()
+  readonly sticky: WordCounts = new WordCounts()
+  readonly #listeners: readonly (readonly [Channel, (message: unknown) => void])[]
+
+  constructor (recorder: Recorder) {
+    const listen = (name: string, take: (message: Message) => void): readonly [Channel, (message: unknown) => void] =>
+      [channel(name), (message) => { take(message as Message) }]
+    const { cache } = this
+    this.#listeners = [
+      listen('headgate:cache:lookup', (message) => {
+        cache.lookups.add(text(message['result']))
+        cache.servedBytes += number(message['size'])
+      }),
+      listen('headgate:cache:store', (message) => {
+        if (message['stored'] !== true) cache.refused++
+        else {
+          cache.stored++
+          cache.storedBytes += number(message['size'])
+        }
+      }),
+      listen('headgate:cache:evict', (message) => {
+        cache.evictions++
+        cache.evictedBytes += number(message['size'])
+      }),
+      listen('headgate:cache:purge', (message) => { cache.purges.add(text(message['by'])) }),
+      listen('headgate:compress:response', (message) => {
+        const encoding = text(message['encoding'])
+        let record = this.compress.get(encoding)
+        if (record === undefined) {
+          // Encodings are few; a user's own ones are bounded all the same.
+          if (this.compress.size >= 16) return
+          this.compress.set(encoding, record = new EncodingRecord(recorder.bounds))
+        }
+        record.responses++
+        record.bytesIn += number(message['bytesIn'])
+        record.bytesOut += number(message['bytesOut'])
+        record.duration.observe(number(message['duration']))
+      }),
+      listen('headgate:sticky:binding', (message) => { this.sticky.add(text(message['result'])) }),
+      listen('headgate:upstream:probe', (message) => {
+        const record = recorder.member(message['source'] as Pool, text(message['upstream']))
+        record?.probes.add(message['ok'] === true ? 'ok' : 'failed')
+        record?.probe.observe(number(message['latency']))
+      })
+    ]
+  }
+
+  start (): void {
+    for (const [channel, listener] of this.#listeners) channel.subscribe(listener)
+  }
+
+  stop (): void {
+    for (const [channel, listener] of this.#listeners) channel.unsubscribe(listener)
+  }
+}
