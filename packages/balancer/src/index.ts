@@ -12,6 +12,7 @@ import { listenForUpgrades } from './upgrade.ts'
 
 export * from './errors.ts'
 export type * from './options.ts'
+export { balancerSchema } from './options.ts'
 export { bodies } from './bodies.ts'
 
 declare module 'fastify' {

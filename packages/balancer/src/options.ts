@@ -1,5 +1,6 @@
+import type { SchemaObject } from 'ajv'
 import type { FastifyContextConfig, FastifyRequest } from 'fastify'
-import { type Clock, type PoolOptions, type Random, type UpstreamSpec, checkOptions, show } from '@headgate/core'
+import { type Clock, type OptionUnit, type PoolOptions, type Random, type UpstreamSpec, checkOptions, show } from '@headgate/core'
 import { InvalidRouteError } from './errors.ts'
 
 export interface RetryOptions {
@@ -96,7 +97,7 @@ export interface RouteSettings {
   readonly replayLimit: number
 }
 
-const time = { type: 'number', minimum: 1, maximum: 86_400_000 }
+const time = { type: 'number', minimum: 1, maximum: 86_400_000, unit: 'ms' satisfies OptionUnit }
 
 const forwardSchema = {
   rewritePrefix: { type: 'string', pattern: '^/[\\x21-\\x7e]*$' },
@@ -107,7 +108,7 @@ const forwardSchema = {
   forwardedHeaders: { type: 'boolean' },
   headersTimeout: time,
   idleTimeout: time,
-  timeout: { type: 'number', minimum: 0, maximum: 86_400_000 },
+  timeout: { ...time, minimum: 0 },
   retry: {
     anyOf: [
       { const: false },
@@ -118,7 +119,7 @@ const forwardSchema = {
           attempts: { type: 'integer', minimum: 0, maximum: 10 },
           statuses: { type: 'array', items: { type: 'integer', minimum: 400, maximum: 599 } },
           methods: { type: 'array', items: { type: 'string', minLength: 1 } },
-          bodyLimit: { type: 'integer', minimum: 0, maximum: 67_108_864 }
+          bodyLimit: { type: 'integer', minimum: 0, maximum: 67_108_864, unit: 'bytes' satisfies OptionUnit }
         } satisfies Record<keyof RetryOptions, object>
       }
     ]
@@ -140,7 +141,8 @@ const routeSchema = {
   } satisfies Record<keyof RouteOptions, object>
 }
 
-const balancerSchema = {
+/** JSON Schema of {@link BalancerOptions}, for those who check whole configurations; pools have `poolSchema` of core. */
+export const balancerSchema: SchemaObject = {
   type: 'object',
   additionalProperties: false,
   required: ['pools'],

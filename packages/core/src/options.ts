@@ -8,6 +8,12 @@ ajv.addKeyword({
   validate: (_: boolean, data: unknown) => typeof data === 'function'
 })
 
+/**
+ * What a numeric option counts, as `unit` beside its type in a schema: programs that read configuration files let their users
+ * write '2s' or '64KiB' there. In code such options are plain numbers.
+ */
+export type OptionUnit = 'ms' | 'bytes'
+
 const compiled = new WeakMap<SchemaObject, ValidateFunction>()
 
 /** How a wrong value is shown in an error: short, and never a whole object. */

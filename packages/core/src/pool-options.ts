@@ -1,7 +1,7 @@
 import type { SchemaObject } from 'ajv'
 import type { AffinityHint } from './affinity.ts'
 import { DuplicateUpstreamError } from './errors.ts'
-import { checkOptions, refuse } from './options.ts'
+import { checkOptions, type OptionUnit, refuse } from './options.ts'
 import { policies, type PolicyName } from './policies/index.ts'
 import type { Location, PickContext, Policy } from './policies/contract.ts'
 import type { RetryBudgetOptions } from './retry-budget.ts'
@@ -72,6 +72,8 @@ export interface PoolOptions {
 
 const number = (minimum: number, maximum: number): object => ({ type: 'number', minimum, maximum })
 const integer = (minimum: number, maximum: number): object => ({ type: 'integer', minimum, maximum })
+const time = (minimum: number, maximum: number): object => ({ ...number(minimum, maximum), unit: 'ms' satisfies OptionUnit })
+const size = (minimum: number, maximum: number): object => ({ ...integer(minimum, maximum), unit: 'bytes' satisfies OptionUnit })
 const object = (properties: object, required: string[] = []): object => ({ type: 'object', additionalProperties: false, properties, required })
 
 const upstreamSchema = object({
@@ -87,13 +89,13 @@ const upstreamSchema = object({
 } satisfies Record<keyof UpstreamOptions, object>)
 
 const connectionSchema = object({
-  connectTimeout: number(1, 600_000),
-  keepAliveTimeout: number(0, 3_600_000),
+  connectTimeout: time(1, 600_000),
+  keepAliveTimeout: time(0, 3_600_000),
   maxIdle: integer(0, 65_535),
   maxRequestsPerConnection: integer(1, 1e9),
-  maxConnectionAge: number(1, 1e9),
-  maxHeadSize: integer(1024, 16_777_216),
-  readBufferSize: integer(4096, 16_777_216),
+  maxConnectionAge: time(1, 1e9),
+  maxHeadSize: size(1024, 16_777_216),
+  readBufferSize: size(4096, 16_777_216),
   tls: { type: 'object' }
 } satisfies Record<keyof TransportOptions, object>)
 
@@ -108,30 +110,39 @@ export const poolSchema: SchemaObject = {
     hashOn: {},
     maxInFlight: integer(1, 1e9),
     maxInFlightPerUpstream: integer(1, 1e9),
-    queue: object({ limit: integer(0, 1_000_000), timeout: number(1, 600_000) } satisfies Record<keyof QueueOptions, object>),
+    queue: object({ limit: integer(0, 1_000_000), timeout: time(1, 600_000) } satisfies Record<keyof QueueOptions, object>),
     retryBudget: object({ ratio: number(0, 10), perSecond: number(0, 100_000) } satisfies Record<keyof RetryBudgetOptions, object>),
     panicThreshold: number(0, 1),
     whenAllDown: { type: 'string', enum: ['fail', 'try-any'] },
-    slowStart: number(0, 3_600_000),
-    drainTimeout: number(0, 86_400_000),
+    slowStart: time(0, 3_600_000),
+    drainTimeout: time(0, 86_400_000),
     connection: connectionSchema
   } satisfies Record<keyof PoolOptions, object>
 }
 
 const HASH_KEY = /^(client-address|path|url|header:[!#$%&'*+.^_`|~\w-]+|cookie:[!#$%&'*+.^_`|~\w-]+|query:.+)$/
 
+const PARAMETERS = ';weight=N ;backup ;priority=N ;zone=NAME ;location=LATITUDE,LONGITUDE ;id=NAME ;maxInFlight=N, each once'
+
 /** `http://host:1;weight=3;backup;zone=a` as options. */
 function parseSpec (text: string, path: string): UpstreamOptions {
   const [url = '', ...parameters] = text.split(';')
   const options: Record<string, unknown> = { url: url.trim() }
   for (const parameter of parameters) {
-    const [name = '', value] = parameter.split('=', 2).map((part) => part.trim())
+    const at = parameter.indexOf('=')
+    const name = (at === -1 ? parameter : parameter.slice(0, at)).trim()
+    const value = at === -1 ? undefined : parameter.slice(at + 1).trim()
+    if (name === 'url' || Object.hasOwn(options, name)) refuse(path, `parameters are ${PARAMETERS}`, text)
     if (name === 'backup' && value === undefined) options['backup'] = true
-    else if ((name === 'weight' || name === 'priority' || name === 'maxInFlight') && value !== undefined && value !== '') {
-      if (!/^\d+(\.\d+)?$/.test(value)) refuse(`${path};${name}`, 'must be a number', value)
+    else if (name === 'weight' || name === 'priority' || name === 'maxInFlight') {
+      if (value === undefined || !/^\d+(\.\d+)?$/.test(value)) refuse(`${path};${name}`, 'must be a number, 0 or more', value)
       options[name] = Number(value)
+    } else if (name === 'location') {
+      const [, latitude, longitude] = /^(-?\d+(?:\.\d+)?),(-?\d+(?:\.\d+)?)$/.exec(value ?? '') ?? []
+      if (latitude === undefined) refuse(`${path};location`, 'must be LATITUDE,LONGITUDE in degrees, such as 48.9,2.4', value)
+      options['location'] = { latitude: Number(latitude), longitude: Number(longitude) }
     } else if ((name === 'zone' || name === 'id') && value !== undefined) options[name] = value
-    else refuse(path, 'parameters are ;weight=N ;backup ;priority=N ;zone=NAME ;id=NAME ;maxInFlight=N', text)
+    else refuse(path, `parameters are ${PARAMETERS}`, text)
   }
   return options
 }

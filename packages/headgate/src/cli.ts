@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
 import type { FastifyInstance } from 'fastify'
-import { help, parseCommand, UsageError } from './options.ts'
+import { help, parseCommand } from './options.ts'
 import { serve } from './serve.ts'
+import { UsageError } from './usage-error.ts'
 
 /** Milliseconds that running requests may go on after the first signal. */
 const CLOSE_DEADLINE = 30_000
@@ -23,6 +24,12 @@ async function close (app: FastifyInstance, signal: string): Promise<void> {
   process.exit(0)
 }
 
+/** Plugins name their options from `options` on: users gave them in a file, or by flags. */
+function named (error: unknown, source: string): unknown {
+  if (error instanceof Error && error.message.startsWith('options.')) error.message = source + error.message.slice('options'.length)
+  return error
+}
+
 async function main (): Promise<void> {
   const command = await parseCommand(process.argv.slice(2))
   switch (command.name) {
@@ -34,7 +41,7 @@ async function main (): Promise<void> {
       break
     case 'serve': {
       // A signal may also come while it starts.
-      const starting = serve(command.options)
+      const starting = serve(command.options).catch((error: unknown) => { throw named(error, command.source) })
       let signals = 0
       for (const signal of ['SIGTERM', 'SIGINT']) {
         process.on(signal, () => {

@@ -1,4 +1,5 @@
 export { default as balancer } from '@headgate/balancer'
 export type * from '@headgate/balancer'
 export { serve } from './serve.ts'
-export { UsageError, type LogLevel, type ServeOptions } from './options.ts'
+export type { LogLevel, ServeOptions } from './serve-options.ts'
+export { UsageError } from './usage-error.ts'

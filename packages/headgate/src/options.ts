@@ -1,32 +1,15 @@
-import { readFile } from 'node:fs/promises'
-import { extname, resolve } from 'node:path'
-import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
-import type { BalancerOptions } from '@headgate/balancer'
-import { checkOptions, type PoolOptions } from '@headgate/core'
-import { parse as parseYaml } from 'yaml'
-
-export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
-export type LogLevel = (typeof logLevels)[number]
-
-/** What `serve` takes; a configuration file holds the same object. */
-export interface ServeOptions extends BalancerOptions {
-  /** `host:port`, `[::1]:port`, `:port` (all interfaces) or `unix:/path`; port 0: any free one. @default '127.0.0.1:8080' */
-  readonly listen?: string
-  /** Least level of the log on stdout. @default 'info' */
-  readonly logLevel?: LogLevel
-  /** Milliseconds in which a client has to send a request's head, 1–600,000. @default 60000 */
-  readonly clientHeadersTimeout?: number
-}
-
-/** A mistake of the user's in flags or configuration: shown without a stack, and the command ends with status 2. */
-export class UsageError extends Error {
-  override readonly name = 'UsageError'
-}
+import { parseUpstreams, policies, type PoolOptions } from '@headgate/core'
+import { readConfig } from './config.ts'
+import { parseListen } from './listen.ts'
+import { type LogLevel, logLevels, type ServeOptions } from './serve-options.ts'
+import { ALLOWED, parseUnit } from './units.ts'
+import { UsageError } from './usage-error.ts'
 
 export type Command =
   | { readonly name: 'help' | 'version' }
-  | { readonly name: 'serve'; readonly options: ServeOptions }
+  /** `source`: where the options come from, for errors. */
+  | { readonly name: 'serve'; readonly options: ServeOptions; readonly source: string }
 
 const flags = {
   listen: { type: 'string' },
@@ -49,32 +32,21 @@ A load-balancing reverse proxy. It is ready when it logs a line with "msg":"list
 Options of serve:
   --listen ADDRESS               host:port, :port or unix:/path        (default 127.0.0.1:8080)
   --upstream URL                 an origin server; repeat it for more. After the URL may follow
-                                 ;weight=N ;backup ;priority=N ;zone=NAME ;id=NAME ;maxInFlight=N
+                                 ;weight=N ;backup ;priority=N ;zone=NAME ;location=LAT,LON ;id=NAME ;maxInFlight=N
   --policy NAME                  how to choose among the upstreams     (default adaptive)
-  --connect-timeout MS           to connect to an upstream             (default 2000)
-  --timeout MS                   to wait for an upstream that is silent, before the response and within it
-  --config FILE                  .json, .yaml, .yml, .js or .mjs with { listen, pools, routes, logLevel, clientHeadersTimeout }
+  --connect-timeout TIME         to connect to an upstream             (default 2s)
+  --timeout TIME                 to wait for an upstream that is silent, before the response and within it
+  --config FILE                  .json, .yaml, .yml, .js, .mjs, or .ts where Node runs TypeScript; it holds
+                                 { listen, pools, routes, logLevel, clientHeadersTimeout }
   --log-level LEVEL              ${logLevels.join(', ')}  (default info)
-  --client-headers-timeout MS    for a client to send its request's head (default 60000)
+  --client-headers-timeout TIME  for a client to send its request's head (default 60s)
+
+TIME is milliseconds, or 500ms, 2s, 1.5m, 1h.
 
   -h, --help      -v, --version
 
 SIGTERM and SIGINT end it: running requests may finish for 30 seconds; a second signal ends it at once.
 `
-
-const configSchema = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['pools'],
-  properties: {
-    listen: { type: 'string' },
-    pools: { type: 'object' },
-    routes: { type: 'array' },
-    logLevel: { type: 'string', enum: logLevels },
-    viaName: { type: 'string' },
-    clientHeadersTimeout: { type: 'number', minimum: 1, maximum: 600_000 }
-  }
-}
 
 /** Reads the command line (without node and script) into what to do. Throws {@link UsageError}. */
 export async function parseCommand (args: readonly string[]): Promise<Command> {
@@ -95,13 +67,17 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
     ...logLevel !== undefined && { logLevel },
     ...clientHeadersTimeout !== undefined && { clientHeadersTimeout }
   }
-  if (overrides.listen !== undefined) parseListen(overrides.listen)
+  if (overrides.listen !== undefined) parseListen(overrides.listen, '--listen')
 
   if (values.config !== undefined) {
     for (const flag of ['upstream', 'policy', 'connect-timeout', 'timeout'] as const) {
       if (values[flag] !== undefined) throw new UsageError(`--${flag} and --config do not go together: put it into the file's pools and routes`)
     }
-    return { name: 'serve', options: { ...await readConfig(values.config), ...overrides } }
+    return { name: 'serve', options: { ...await readConfig(values.config), ...overrides }, source: values.config }
+  }
+  parseUpstreams(upstreams, '--upstream', { maxInFlightPerUpstream: Infinity })
+  if (values.policy !== undefined && !Object.hasOwn(policies, values.policy)) {
+    throw new UsageError(`--policy must be one of ${Object.keys(policies).join(', ')}; it is '${values.policy}'`)
   }
   const connectTimeout = milliseconds('connect-timeout', values['connect-timeout'])
   const timeout = milliseconds('timeout', values.timeout)
@@ -111,16 +87,7 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
     ...connectTimeout !== undefined && { connection: { connectTimeout } }
   } as PoolOptions
   const route = { prefix: '/', pool: 'default', ...timeout !== undefined && { headersTimeout: timeout, idleTimeout: timeout } }
-  return { name: 'serve', options: { pools: { default: pool }, routes: [route], ...overrides } }
-}
-
-/** `host:port` and its kin as what `listen` takes. Throws {@link UsageError}. */
-export function parseListen (text: string): { host: string; port: number } | { path: string } {
-  if (text.startsWith('unix:') && text.length > 5) return { path: text.slice(5) }
-  const [, host = '', digits = ''] = /^(\[[\da-fA-F:.]+\]|[^:[\]/\s]*):(\d{1,5})$/.exec(text) ?? []
-  const port = Number(digits)
-  if (digits === '' || port > 65_535) throw new UsageError(`--listen must be host:port, [::1]:port, :port or unix:/path; it is '${text}'`)
-  return { host: host === '' ? '::' : host.replace(/^\[|\]$/g, ''), port }
+  return { name: 'serve', options: { pools: { default: pool }, routes: [route], ...overrides }, source: 'the flags' }
 }
 
 function parse (args: readonly string[]) {
@@ -138,32 +105,7 @@ function isLogLevel (text: string): text is LogLevel {
 
 function milliseconds (flag: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined
-  const value = Number(text)
-  if (!/^\d+$/.test(text) || value < 1 || value > 600_000) throw new UsageError(`--${flag} must be milliseconds, 1–600000; it is '${text}'`)
+  const value = parseUnit(text, 'ms')
+  if (value === undefined || value < 1 || value > 600_000) throw new UsageError(`--${flag} must be ${ALLOWED.ms}, from 1 ms to 10 minutes; it is '${text}'`)
   return value
-}
-
-async function readConfig (file: string): Promise<ServeOptions> {
-  const config = await load(file)
-  checkOptions(configSchema, config, file)
-  const options = config as ServeOptions
-  if (options.listen !== undefined) parseListen(options.listen)
-  if (options.routes !== undefined) return options
-  const names = Object.keys(options.pools)
-  if (names.length !== 1) throw new UsageError(`${file}: routes are needed to share requests among ${names.length} pools (${names.join(', ')})`)
-  return { ...options, routes: [{ prefix: '/', pool: names[0]! }] }
-}
-
-async function load (file: string): Promise<unknown> {
-  const kind = extname(file)
-  try {
-    switch (kind) {
-      case '.json': return JSON.parse(await readFile(file, 'utf8')) as unknown
-      case '.yaml': case '.yml': return parseYaml(await readFile(file, 'utf8')) as unknown
-      case '.js': case '.mjs': return ((await import(pathToFileURL(resolve(file)).href)) as { default: unknown }).default
-    }
-  } catch (error) {
-    throw new UsageError(`--config ${file} cannot be read: ${(error as Error).message}`)
-  }
-  throw new UsageError(`--config must be a .json, .yaml, .yml, .js or .mjs file; it is '${file}'`)
 }

@@ -1,6 +1,7 @@
 import balancer from '@headgate/balancer'
 import fastify, { type FastifyInstance } from 'fastify'
-import { parseListen, type ServeOptions } from './options.ts'
+import { listen as listenAt, parseListen } from './listen.ts'
+import type { ServeOptions } from './serve-options.ts'
 
 /**
  * Starts a proxy of its own. Resolves when it listens, after one log line with `msg: 'listening'` and its `address`. `close()`
@@ -25,7 +26,7 @@ export async function serve (options: ServeOptions): Promise<FastifyInstance> {
     await app.ready()
     // Fastify's own lines, one for each interface and with the address inside a sentence, give way to ours.
     app.log.level = 'silent'
-    const url = await app.listen(address)
+    const url = await listenAt(app, address)
     app.log.level = logLevel
     app.log.info({ address: url }, 'listening')
     return app

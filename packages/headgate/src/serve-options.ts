@@ -1,0 +1,14 @@
+import type { BalancerOptions } from '@headgate/balancer'
+
+export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
+export type LogLevel = (typeof logLevels)[number]
+
+/** What `serve` takes; a configuration file holds the same object, where times and sizes may be texts ('2s', '64KiB'). */
+export interface ServeOptions extends BalancerOptions {
+  /** `host:port`, `[::1]:port`, `:port` (all interfaces) or `unix:/path`; port 0: any free one. @default '127.0.0.1:8080' */
+  readonly listen?: string
+  /** Least level of the log on stdout. @default 'info' */
+  readonly logLevel?: LogLevel
+  /** Milliseconds in which a client has to send a request's head, 1–600,000. @default 60000 */
+  readonly clientHeadersTimeout?: number
+}

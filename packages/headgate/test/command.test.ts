@@ -1,0 +1,56 @@
+import { join } from 'node:path'
+import t from 'tap'
+import { parseCommand } from '../src/options.ts'
+
+t.test('mistakes in flags and files are named', async (t) => {
+  const dir = t.testdir({
+    'two.json': JSON.stringify({ pools: { a: ['http://127.0.0.1:1'], b: ['http://127.0.0.1:2'] } }),
+    'unknown.json': JSON.stringify({ pools: { a: ['http://127.0.0.1:1'] }, port: 80 }),
+    'broken.json': '{'
+  })
+  const up = ['--upstream', 'http://127.0.0.1:1']
+  const cases: [string, string[], RegExp][] = [
+    ['unknown flag', ['serve', ...up, '--colour'], /'--colour'/],
+    ['unknown command', ['run'], /unknown command 'run'/],
+    ['nobody to forward to', ['serve'], /--upstream URL/],
+    ['stray argument', ['serve', 'http://127.0.0.1:1'], /--upstream/],
+    ['malformed address', ['serve', ...up, '--listen', 'nowhere'], /--listen .*'nowhere'/],
+    ['port out of range', ['serve', ...up, '--listen', '127.0.0.1:65536'], /--listen/],
+    ['malformed upstream', ['serve', '--upstream', 'ftp://x'], /ftp:\/\/x/],
+    ['same upstream twice', ['serve', ...up, ...up], /--upstream\[1\]: 'http:\/\/127\.0\.0\.1:1' is already in the pool \(as --upstream\[0\]\)/],
+    ['weight out of range', ['serve', '--upstream', 'http://127.0.0.1:1;weight=70000'], /--upstream\[0\]\.weight: must be <= 65535; got 70000/],
+    ['negative weight', ['serve', '--upstream', 'http://127.0.0.1:1;weight=-1'], /--upstream\[0\];weight: must be a number, 0 or more; got '-1'/],
+    ['weight without a value', ['serve', '--upstream', 'http://127.0.0.1:1;weight='], /--upstream\[0\];weight: must be a number/],
+    ['weight twice', ['serve', '--upstream', 'http://127.0.0.1:1;weight=1;weight=2'], /each once; got/],
+    ['priority out of range', ['serve', '--upstream', 'http://127.0.0.1:1;priority=1.5'], /--upstream\[0\]\.priority: must be integer; got 1\.5/],
+    ['location out of range', ['serve', '--upstream', 'http://127.0.0.1:1;location=91,0'], /--upstream\[0\]\.location\.latitude: must be <= 90; got 91/],
+    ['location without a comma', ['serve', '--upstream', 'http://127.0.0.1:1;location=here'], /;location: must be LATITUDE,LONGITUDE .*got 'here'/],
+    ['empty zone', ['serve', '--upstream', 'http://127.0.0.1:1;zone='], /--upstream\[0\]\.zone: .*got ''/],
+    ['id with odd characters', ['serve', '--upstream', 'http://127.0.0.1:1;id=a b'], /--upstream\[0\]\.id: .*got 'a b'/],
+    ['unknown parameter', ['serve', '--upstream', 'http://127.0.0.1:1;colour=red'], /--upstream\[0\]: parameters are ;weight=N .*colour=red/],
+    ['unknown policy', ['serve', ...up, '--policy', 'best'], /--policy must be one of adaptive, .*'best'/],
+    ['timeout that is no number', ['serve', ...up, '--timeout', '2 minutes'], /--timeout must be milliseconds, or a duration .*'2 minutes'/],
+    ['timeout out of range', ['serve', ...up, '--connect-timeout', '11m'], /--connect-timeout .*from 1 ms to 10 minutes; it is '11m'/],
+    ['unknown level', ['serve', ...up, '--log-level', 'loud'], /--log-level .*'loud'/],
+    ['no such file', ['serve', '--config', join(dir, 'none.json')], /none\.json/],
+    ['unknown kind of file', ['serve', '--config', 'headgate.toml'], /\.yaml.*headgate\.toml/],
+    ['malformed file', ['serve', '--config', join(dir, 'broken.json')], /broken\.json/],
+    ['unknown key of a file', ['serve', '--config', join(dir, 'unknown.json')], /unknown\.json\.port/],
+    ['pools without routes', ['serve', '--config', join(dir, 'two.json')], /routes.*\(a, b\)/],
+    ['file and upstreams', ['serve', '--config', join(dir, 'two.json'), ...up], /--upstream and --config/]
+  ]
+  for (const [name, args, message] of cases) await t.rejects(parseCommand(args), { message }, name)
+})
+
+t.test('flags become options', async (t) => {
+  t.match(await parseCommand(['serve', '--upstream', 'http://a:1', '--upstream', 'http://b:1;weight=3', '--policy', 'p2c', '--connect-timeout', '500ms',
+    '--timeout', '1.5m', '--client-headers-timeout', '9000', '--listen', ':0', '--log-level', 'warn']), {
+    name: 'serve',
+    options: {
+      pools: { default: { upstreams: ['http://a:1', 'http://b:1;weight=3'], policy: 'p2c', connection: { connectTimeout: 500 } } },
+      routes: [{ prefix: '/', pool: 'default', headersTimeout: 90_000, idleTimeout: 90_000 }],
+      clientHeadersTimeout: 9000, listen: ':0', logLevel: 'warn'
+    }
+  })
+  t.same(await parseCommand([]), { name: 'help' })
+})

@@ -1,0 +1,92 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { assert, constantFrom, double, integer, property, tuple } from 'fast-check'
+import t from 'tap'
+import { readConfig } from '../src/config.ts'
+import { parseListen } from '../src/listen.ts'
+import { parseUnit, withUnits } from '../src/units.ts'
+
+t.test('durations and sizes', async (t) => {
+  for (const [text, ms] of [['250', 250], ['250ms', 250], ['2s', 2000], ['1.5m', 90_000], ['1h', 3_600_000], ['0s', 0], ['1d', 86_400_000]] as const) t.equal(parseUnit(text, 'ms'), ms, text)
+  for (const [text, bytes] of [['64', 64], ['512B', 512], ['64KiB', 65_536], ['1.5MiB', 1_572_864], ['1GiB', 2 ** 30], ['64KB', 64_000]] as const) t.equal(parseUnit(text, 'bytes'), bytes, text)
+  for (const text of ['', 's', '2 s', '2S', '-1s', '+1s', '1e3', '0x10', '2s ', '2KiB', '2toString', '.5s', '1.s', 'Infinity']) t.equal(parseUnit(text, 'ms'), undefined, text)
+  for (const text of ['2s', '64kib', '64Kib', '64 KiB', '1_000']) t.equal(parseUnit(text, 'bytes'), undefined, text)
+  assert(property(tuple(integer({ min: 0, max: 1e6 }), constantFrom('ms', 's', 'm', 'h')), ([count, unit]) =>
+    parseUnit(`${count}${unit}`, 'ms')! >= count))
+  assert(property(double({ min: 0, max: 1e6, noNaN: true }), (value) => {
+    const text = value.toFixed(3)
+    return parseUnit(`${text}s`, 'ms') === Math.round(Number(text) * 1000)
+  }))
+})
+
+t.test('texts become numbers only where the schema says so', async (t) => {
+  const inner = { type: 'object', properties: { time: { type: 'number', unit: 'ms' }, name: { type: 'string' } } }
+  const schema = { properties: { one: inner, list: { items: inner }, either: { anyOf: [{ const: false }, inner] }, named: { additionalProperties: inner } } }
+  const given = {
+    one: { time: '2s', name: '2s' }, list: [{ time: '1m' }, { time: 5 }], either: { time: '3s' }, named: { a: { time: '4ms' } }, other: { time: '9s' }
+  }
+  const kept = structuredClone(given)
+  t.same(withUnits(schema, given, 'f'), {
+    one: { time: 2000, name: '2s' }, list: [{ time: 60_000 }, { time: 5 }], either: { time: 3000 }, named: { a: { time: 4 } }, other: { time: '9s' }
+  })
+  t.same(given, kept, 'what was given is not changed')
+  t.same(withUnits(schema, { either: false, one: null, list: 'x' }, 'f'), { either: false, one: null, list: 'x' })
+  t.throws(() => withUnits(schema, { list: [{ time: '2 minutes' }] }, 'f'), {
+    code: 'HG_POOL_INVALID_OPTION', message: "f.list[0].time: must be milliseconds, or a duration such as '500ms', '2s', '1.5m', '1h'; got '2 minutes'"
+  })
+})
+
+t.test('a configuration file', async (t) => {
+  const dir = t.testdir({})
+  const write = (name: string, text: string): string => {
+    const file = join(dir, name)
+    writeFileSync(file, text)
+    return file
+  }
+  const expected = {
+    listen: 'unix:/tmp/x.sock', clientHeadersTimeout: 5000,
+    pools: { web: { upstreams: ['http://a:1'], slowStart: 30_000, connection: { connectTimeout: 500, maxHeadSize: 65_536 }, queue: { timeout: 250 } } },
+    routes: [{ prefix: '/', pool: 'web', headersTimeout: 5000, timeout: 60_000, retry: { bodyLimit: 1_048_576 } }]
+  }
+  t.same(await readConfig(write('units.yaml', `
+listen: unix:/tmp/x.sock
+clientHeadersTimeout: 5s
+pools:
+  web: { upstreams: ['http://a:1'], slowStart: 30s, connection: { connectTimeout: 500ms, maxHeadSize: 64KiB }, queue: { timeout: 0.25s } }
+routes: [{ prefix: /, pool: web, headersTimeout: 5s, timeout: 1m, retry: { bodyLimit: 1MiB } }]
+`)), expected)
+  const module = `const pools: Record<string, string[]> = { web: ['http://a:1'] }
+export default { pools }
+`
+  const ts = write('headgate.ts', module)
+  if ((process.features as { typescript?: unknown }).typescript) t.match(await readConfig(ts), { pools: { web: ['http://a:1'] }, routes: [{ prefix: '/', pool: 'web' }] })
+  else await t.rejects(readConfig(ts), { name: 'UsageError', message: /TypeScript needs Node 22\.18 or newer, and this is v/ })
+  const bad: [name: string, text: string, message: RegExp][] = [
+    ['time.json', '{"pools":{"web":{"upstreams":["http://a:1"],"slowStart":"soon"}}}', /time\.json\.pools\.web\.slowStart: must be milliseconds, or a duration .*; got 'soon'$/],
+    ['size.json', '{"pools":{"web":["http://a:1"]},"routes":[{"prefix":"/","pool":"web","retry":{"bodyLimit":"1 MB"}}]}', /size\.json\.routes\[0\]\.retry\.bodyLimit: must be bytes, or a size .*; got '1 MB'$/],
+    ['range.yaml', "clientHeadersTimeout: 1h\npools: { web: ['http://a:1'] }", /range\.yaml\.clientHeadersTimeout: must be <= 600000; got 3600000/],
+    ['none.mjs', 'export const pools = {}', /none\.mjs must have a default export/],
+    ['listen.yaml', "listen: 8080\npools: { web: ['http://a:1'] }", /listen\.yaml\.listen: must be string; got 8080/],
+    ['list.json', '[]', /list\.json: must be object; got an array of 0/],
+    ['empty.yaml', '', /empty\.yaml: must be object; got null/],
+    ['level.yaml', "logLevel: loud\npools: { web: ['http://a:1'] }", /level\.yaml\.logLevel: must be one of 'fatal', .*; got 'loud'/],
+    ['nobody.yaml', 'listen: :1', /nobody\.yaml\.pools: is required; got undefined/]
+  ]
+  for (const [name, text, message] of bad) await t.rejects(readConfig(write(name, text)), { message }, name)
+})
+
+t.test('addresses to listen at', async (t) => {
+  const good: [text: string, address: object][] = [
+    ['127.0.0.1:8080', { host: '127.0.0.1', port: 8080 }],
+    ['localhost:0', { host: 'localhost', port: 0 }],
+    ['[::1]:80', { host: '::1', port: 80 }],
+    ['[fe80::1%eth0]:80', { host: 'fe80::1%eth0', port: 80 }],
+    [':8080', { host: undefined, port: 8080 }],
+    ['*:8080', { host: undefined, port: 8080 }],
+    ['unix:/run/headgate.sock', { path: '/run/headgate.sock' }]
+  ]
+  for (const [text, address] of good) t.same(parseListen(text), address, text)
+  for (const text of ['', '8080', 'host', 'host:', 'host:65536', 'host:-1', 'host:8x', '::1:80', '[::1]', '[1:2]:80', '[]:80', 'http://a:1', 'a b:1', 'a/b:1', 'unix:', `unix:/${'x'.repeat(107)}`]) {
+    t.throws(() => parseListen(text, '--listen'), { name: 'UsageError', message: /^--listen must .*; it is '/ }, text)
+  }
+})
