@@ -153,7 +153,7 @@ t.test('502 when no upstream listens', async (t) => {
   const { url } = await serve(t, '--upstream', 'http://127.0.0.1:1')
   const response = await fetch(url)
   t.equal(response.status, 502)
-  t.match(await response.json(), { statusCode: 502, code: 'HG_UPSTREAM_FAILED' })
+  t.match(await response.json(), { status: 502, code: 'HG_UPSTREAM_FAILED' })
 })
 
 t.test('a socket that a killed process left behind is taken over, one in use is not', async (t) => {

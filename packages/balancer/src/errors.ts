@@ -8,6 +8,10 @@ export const InvalidRouteError: Code<500> = createError('HG_BALANCER_INVALID_OPT
 export const BadTargetError: Code<400> = createError('HG_BALANCER_BAD_TARGET', 'The request target is not acceptable', 400)
 /** The request's framing or Host cannot be trusted. */
 export const BadRequestError: Code<400> = createError('HG_BALANCER_BAD_REQUEST', 'The request is not acceptable: %s', 400)
+/** The client's body did not come in time. */
+export const SlowBodyError: Code<408> = createError('HG_BALANCER_SLOW_BODY', 'The request body did not come in time', 408)
+/** The client's body is longer than the route allows. */
+export const BodyTooLargeError: Code<413> = createError('HG_BALANCER_BODY_TOO_LARGE', 'The request body is too large', 413)
 /** No upstream of the pool may be used now. */
 export const NoneReadyError: Code<503> = createError('HG_POOL_NONE_READY', 'No upstream is ready', 503)
 /** Every upstream is at its limit and the queue is full, or the wait was too long. */

@@ -1,25 +1,35 @@
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import {
   type AffinityHint, type Attempt, type AttemptHandler, Deadline, type Deadlines, Lease, type Location, type NoLease, type Outcome, type Pool,
-  type PoolContext, type PoolWaiter, type Ticket, type TransportError, type Upstream, channels, hash32
+  type PoolContext, type PoolWaiter, type Ticket, type Timer, type TransportError, type Upstream, channels, hash32
 } from '@headgate/core'
-import { NoneReadyError, OverloadedError, UpstreamFailedError, UpstreamTimeoutError } from './errors.ts'
+import { BodyTooLargeError, NoneReadyError, OverloadedError, SlowBodyError, UpstreamFailedError, UpstreamTimeoutError } from './errors.ts'
+import { awaitsContinue } from './expect-continue.ts'
+import { describeChoice } from './choice-log.ts'
+import { fieldOf } from './fields.ts'
 import { requestHeaders, responseHeaders } from './headers.ts'
 import { hashKeyOf } from './hash-key.ts'
+import { forwardInterim } from './interim.ts'
 import type { RouteSettings } from './options.ts'
-import { RequestBody } from './request-body.ts'
-import { mergeHeaders, RawSink, ReplySink, type ResponseSink } from './response-sink.ts'
+import { parsedBody } from './parsed-body.ts'
+import { describeFailure } from './problem.ts'
+import { type Repeatability, backoff, isRepeatable, mayRepeat } from './repeat.ts'
+import { type BodyOwner, RequestBody } from './request-body.ts'
+import { RawSink, ReplySink, mergeHeaders, type ResponseSink } from './response-sink.ts'
+import { Resumption } from './resume.ts'
+import { parseRetryAfter } from './retry-after.ts'
 import { rewriteResponse } from './rewrite-response.ts'
 import { hasOnSend } from './route-context.ts'
-import { headOf, tunnel } from './upgrade.ts'
+import { Tunnel } from './tunnel.ts'
+import { upgradeOf } from './upgrade.ts'
 
 /**
  * One client request's life upstream: pick, send, account, retry, deadline, abort, report. It is the transport's handler, the
  * pick context, the queue's waiter and the deadline at once: one object per request.
  */
-export class Exchange extends Deadline implements AttemptHandler, PoolContext, PoolWaiter {
+export class Exchange extends Deadline implements AttemptHandler, PoolContext, PoolWaiter, Repeatability, BodyOwner {
   readonly #request: FastifyRequest
   readonly #reply: FastifyReply
   readonly #route: RouteSettings
@@ -31,15 +41,23 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   readonly #emptyBody: boolean
   readonly #upgrade: string | undefined
   readonly #tried: Upstream[] = []
-  #pools: readonly Pool[]
+  readonly #pools: readonly Pool[]
   #pool: Pool
   #keyHash = -1
   #hint: AffinityHint | undefined
   #lease: Lease | undefined
   #attempt: Attempt | undefined
   #ticket: Ticket | undefined
+  #backoff: Timer = undefined
   #sink: ResponseSink | undefined
+  #resumption: Resumption | undefined
+  #resuming = false
+  /** The body waits for the upstream's 100. */
+  #withheld: boolean
+  /** The client has not taken what was written to it. */
+  #blocked = false
   #activity: number
+  #retries = 0
   #done = false
   attempts = 0
 
@@ -56,11 +74,13 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     const { headers, method } = request.raw
     const length = headers['content-length']
     this.#emptyBody = length === '0'
-    this.#upgrade = headOf(request.raw) === undefined ? undefined : headers.upgrade
+    this.#upgrade = upgradeOf(request.raw)
     this.#parsedBody = parsedBody(request)
-    const streamed = this.#parsedBody === null && this.#upgrade === undefined && method !== 'TRACE' &&
-      ((length !== undefined && length !== '0') || headers['transfer-encoding'] !== undefined || (request.raw.httpVersionMajor >= 2 && !request.raw.readableEnded && method !== 'GET' && method !== 'HEAD'))
-    this.#body = streamed ? new RequestBody(request.raw, length === undefined ? undefined : Number(length), route.replayLimit, this.#progress) : undefined
+    const streamed = this.#parsedBody === null && this.#upgrade === undefined &&
+      ((length !== undefined && length !== '0') || headers['transfer-encoding'] !== undefined ||
+        (request.raw.httpVersionMajor >= 2 && !request.raw.readableEnded && method !== 'GET' && method !== 'HEAD'))
+    this.#body = streamed ? new RequestBody(request.raw, length === undefined ? undefined : Number(length), route, this) : undefined
+    this.#withheld = streamed && awaitsContinue(request.raw)
   }
 
   start (): void {
@@ -76,7 +96,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   get affinity (): AffinityHint | undefined { return this.#hint }
   get clientAddress (): string { return this.#request.ip ?? '' }
   get clientLocation (): Location | undefined { return undefined }
-  get repeatable (): boolean { return this.#route.retryMethods.has(this.#request.method) && (this.#body?.replayable ?? true) }
+  get repeatable (): boolean { return isRepeatable(this, this.#route) }
 
   get keyHash (): number {
     if (this.#keyHash === -1) this.#keyHash = hash32(hashKeyOf(this.#request, this.#pool.settings.hashOn))
@@ -87,6 +107,13 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     for (const tried of this.#tried) if (tried.id === upstream.id) return true
     return false
   }
+
+  // What decides about repetition.
+
+  get method (): string { return this.#request.method }
+  get replayable (): boolean { return this.#body?.replayable ?? true }
+  get withheld (): boolean { return this.#withheld }
+  get keyed (): boolean { return this.#request.headers['idempotency-key'] !== undefined }
 
   // What the queue tells.
 
@@ -100,47 +127,63 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     this.#shed(reason)
   }
 
+  // What the request's body tells.
+
+  bodyProgress (): void {
+    this.#activity = this.#now()
+  }
+
+  bodyTooLarge (): void {
+    if (this.#sink === undefined) this.#giveUp('client-body', new BodyTooLargeError())
+    else this.#breakOff('aborted', 'client-body', new BodyTooLargeError())
+  }
+
   // What the transport tells.
 
   onSent (): void {
-    if (this.#attempt !== undefined) this.#body?.attach(this.#attempt)
+    if (this.#attempt !== undefined && !this.#withheld) this.#body?.attach(this.#attempt)
   }
 
   onInformational (status: number, headers: readonly string[]): void {
-    if (status !== 103 || this.#reply.raw.headersSent) return
-    const link: string[] = []
-    for (let i = 0; i < headers.length; i += 2) if (headers[i]!.toLowerCase() === 'link') link.push(headers[i + 1]!)
-    if (link.length > 0) this.#reply.raw.writeEarlyHints?.({ link })
+    if (status === 100) this.#release100()
+    else if (this.#sink === undefined) forwardInterim(this.#request, this.#reply, status, headers)
   }
 
   onHead (status: number, reason: string, headers: readonly string[], length: number, complete: boolean): void {
     const now = this.#now()
     this.#activity = now
     this.#lease!.head(status, now, headers)
-    if (this.#route.retryStatuses.has(status) && this.repeatable && this.#mayRetry(`status-${status}`)) {
-      const attempt = this.#attempt
-      this.#release('ok', `status-${status}`)
-      attempt?.abort()
-      return this.#next()
+    if (this.#resuming) {
+      if (this.#resumption!.accepts(status, headers, complete ? 0 : length)) return
+      this.#drop('ok')
+      this.#request.log.warn({ upstream: this.#lastUrl(), status }, 'the rest of a broken response does not match')
+      return this.#failSink(new UpstreamFailedError())
     }
-    const list = responseHeaders(headers)
+    if (this.#isRetryStatus(status, headers) && this.repeatable && this.#mayRetry(`status-${status}`)) {
+      this.#drop('ok', `status-${status}`)
+      return this.#again()
+    }
+    // A final answer without the body: it is not wanted any more.
+    this.#withheld = false
+    const list = responseHeaders(headers, length === -1 && this.#request.raw.httpVersion === '1.1')
     if (this.#route.rewriteLocation || this.#route.rewritesCookies) rewriteResponse(list, this.#route, this.#tried.at(-1)!.url)
     this.#request.affinity?.answered?.(this.#lease!.upstream, status, list)
-    this.#describe(now)
-    const drained = (): void => {
-      this.#activity = this.#now()
-      this.#attempt?.resume()
-    }
+    describeChoice(this.#reply, this.#lastUrl(), this.attempts, now - this.#startedAt)
+    if (this.#route.resume && !complete && this.method === 'GET' && this.#body === undefined) this.#resumption = Resumption.of(status, headers, length)
     const raw = this.#upgrade !== undefined || !hasOnSend(this.#request)
     this.#sink = raw
-      ? new RawSink(this.#reply, status, reason, list, drained)
-      : new ReplySink(this.#reply, status, list, length, complete, drained)
+      ? new RawSink(this.#reply, status, reason, list, this.#onDrained)
+      : new ReplySink(this.#reply, status, list, length, complete, this.#onDrained)
   }
 
   onData (chunk: Buffer, last: boolean): boolean {
     this.#activity = this.#now()
     if (this.#lease !== undefined) this.#lease.received += chunk.length
-    return this.#sink === undefined || this.#sink.write(chunk, last)
+    if (this.#sink === undefined) return true
+    this.#resumption?.received(chunk.length)
+    const more = this.#sink.write(chunk, last)
+    this.#blocked = !more
+    return more
   }
 
   onComplete (trailers: readonly string[] | undefined): void {
@@ -160,15 +203,14 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     this.#lease!.head(101, now)
     const list = headers.slice()
     this.#request.affinity?.answered?.(this.#lease!.upstream, 101, list)
-    this.#describe(now)
-    this.#deadlines.cancel(this)
+    describeChoice(this.#reply, this.#lastUrl(), this.attempts, now - this.#startedAt)
     this.#attempt = undefined
-    this.#reply.hijack()
-    this.#reply.raw.off('close', this.#onClientClose)
     const lease = this.#lease!
     this.#lease = undefined
-    this.#done = true
-    tunnel(this.#request.raw, this.#reply.raw, mergeHeaders(this.#reply.getHeaders(), list), socket, head, () => {
+    this.#end()
+    this.#reply.hijack()
+    const fields = mergeHeaders(this.#reply.getHeaders(), list)
+    void new Tunnel(this.#request.raw, this.#reply.raw, fields, socket, head, this.#deadlines, this.#route.tunnelTimeout, () => {
       lease.sent = (socket as Socket).bytesWritten ?? 0
       lease.received = (socket as Socket).bytesRead ?? 0
       lease.release('ok')
@@ -177,39 +219,44 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
 
   onError (error: TransportError): void {
     const { phase, stale, code } = error
-    if (this.#sink !== undefined) {
-      this.#release('failed-after-send', code)
-      this.#request.log.warn({ err: error, upstream: this.#lastUrl() }, 'the upstream broke off its response')
-      this.#sink.fail(error)
-      return this.#end()
+    const outcome = phase === 'connect' ? 'failed-before-send' : 'failed-after-send'
+    if (this.#sink !== undefined) return this.#breakOff(outcome, code, error)
+    const repeat = mayRepeat(this, phase, this.#route)
+    if (stale && repeat) {
+      // The keep-alive race is no fault of the upstream: neither counted nor a reason to avoid it.
+      this.#tried.pop()
+      this.#release('shed', code)
+      return this.#next()
     }
-    const again = (phase === 'connect' ? this.#body?.replayable ?? true : this.repeatable) && (stale || this.#mayRetry(code))
-    // The keep-alive race is no fault of the upstream: neither counted nor a reason to avoid it.
-    if (stale) this.#tried.pop()
-    this.#release(stale ? 'shed' : phase === 'connect' ? 'failed-before-send' : 'failed-after-send', code)
-    if (again) return this.#next()
+    const again = repeat && this.#mayRetry(code)
+    this.#release(stale ? 'shed' : outcome, code)
+    if (again) return this.#again()
     this.#request.log.warn({ err: error, attempts: this.attempts }, 'the upstream failed')
-    this.#answer(code === 'connect-timeout' ? new UpstreamTimeoutError() : new UpstreamFailedError())
+    this.#answer(code === 'connect-timeout' ? new UpstreamTimeoutError() : new UpstreamFailedError(), code, error.message)
   }
 
   /** The deadline's turn: looks at what is due, as activity only moves a field. */
   expired (now: number): void {
     if (this.#done) return
-    const due = this.#due()
-    if (now < due) return this.#deadlines.schedule(this, due)
-    const whole = this.#route.timeout > 0 && now >= this.#startedAt + this.#route.timeout
-    const attempt = this.#attempt
-    this.#ticket?.leave()
-    this.#ticket = undefined
-    const again = !whole && this.#sink === undefined && this.repeatable && this.#mayRetry('headers-timeout')
-    this.#release('timed-out', this.#sink === undefined ? 'headers-timeout' : 'idle-timeout')
-    attempt?.abort()
-    if (again) return this.#next()
-    if (this.#sink !== undefined) {
-      this.#sink.fail(new UpstreamTimeoutError())
-      return this.#end()
+    if (this.#withheld && this.#attempt !== undefined && now >= this.#activity + this.#route.continueTimeout) this.#release100()
+    if (now < this.#due()) return this.#schedule()
+    if (this.#route.timeout > 0 && now >= this.#startedAt + this.#route.timeout) {
+      if (this.#sink !== undefined) return this.#breakOff('timed-out', 'timeout', new UpstreamTimeoutError(), false)
+      this.#request.log.warn({ upstream: this.#lastUrl(), attempts: this.attempts }, 'the whole time of the request is over')
+      return this.#giveUp('timeout', new UpstreamTimeoutError(), 'timed-out')
     }
-    this.#answer(new UpstreamTimeoutError())
+    if (this.#sink !== undefined) {
+      // A client that does not read is no fault of the upstream, and nothing that another one could mend.
+      if (this.#blocked || this.#body?.starved === true) return this.#breakOff('aborted', 'client-idle', new Error('the client is idle'), false)
+      return this.#breakOff('timed-out', 'idle-timeout', new UpstreamTimeoutError())
+    }
+    if (this.#body?.starved === true && now >= this.#activity + this.#route.idleTimeout) return this.#giveUp('client-idle', new SlowBodyError())
+    const reason = now >= this.#activity + this.#route.headersTimeout ? 'headers-timeout' : 'try-timeout'
+    const again = this.repeatable && this.#mayRetry(reason)
+    this.#drop('timed-out', reason)
+    if (again) return this.#again()
+    this.#request.log.warn({ upstream: this.#lastUrl(), attempts: this.attempts, reason }, 'the upstream did not answer in time')
+    this.#answer(new UpstreamTimeoutError(), reason)
   }
 
   /** Asks whom the client belongs to in this pool, then picks. */
@@ -227,7 +274,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
       this.#hint = await asked
       if (!this.#done) this.#next()
     } catch (error) {
-      this.#answer(error as Error)
+      this.#answer(error as Error, 'affinity')
     }
   }
 
@@ -237,28 +284,42 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     this.#without(lease)
   }
 
+  /** Another attempt: at once where somebody is untried, else after a pause. */
+  #again (): void {
+    if (this.#pool.ready.length === 0 || this.#pool.hasUntried(this)) return this.#next()
+    const { clock, random } = this.#pool.environment
+    this.#backoff = clock.setTimeout(() => {
+      this.#backoff = undefined
+      this.#next()
+    }, backoff(this.#retries, random))
+  }
+
   #without (why: NoLease): void {
-    const rest = this.#hint?.strict === true ? [] : this.#pools.slice(this.#pools.indexOf(this.#pool) + 1)
-    if (rest.length > 0) {
-      this.#pool = rest[0]!
+    if (this.#resuming) return this.#failSink(new UpstreamFailedError())
+    const rest = this.#hint?.strict === true ? undefined : this.#pools[this.#pools.indexOf(this.#pool) + 1]
+    if (rest !== undefined) {
+      this.#pool = rest
       this.#keyHash = -1
       return this.#ask()
     }
     if (why === 'none-ready') return this.#shed('none-ready')
     this.#ticket = this.#pool.wait(this)
-    if (this.#ticket === undefined) this.#shed('queue-full')
+    if (this.#ticket === undefined) return this.#shed('queue-full')
+    this.#schedule()
   }
 
   #send (lease: Lease): void {
     const { upstream } = lease
+    const { raw } = this.#request
     this.#lease = lease
     this.#tried.push(upstream)
     this.attempts++
     this.#request.upstream = upstream
     this.#activity = lease.startedAt
-    const raw = this.#request.raw
+    if (this.#withheld && upstream.target.protocol === 'app:') this.#withheld = false
     const body = this.#parsedBody ?? (this.#body === undefined ? null : { length: this.#body.length })
-    const headers = requestHeaders(this.#request, this.#route, upstream.target.host)
+    const requested = requestHeaders(this.#request, this.#route, upstream.target.host)
+    const headers = this.#resuming ? this.#resumption!.request(requested) : requested
     lease.method = raw.method!
     lease.sent = this.#parsedBody?.length ?? 0
     if (channels.dispatch.hasSubscribers) {
@@ -272,22 +333,56 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
       body,
       emptyBody: this.#emptyBody,
       upgrade: this.#upgrade,
-      expectContinue: false,
+      expectContinue: this.#withheld,
       trailerNames: body !== null && !Buffer.isBuffer(body) && body.length === undefined ? raw.headers.trailer : undefined
     }, this)
-    this.#deadlines.schedule(this, this.#due())
+    this.#schedule()
   }
 
+  #schedule (): void {
+    const due = this.#due()
+    if (due !== Infinity) this.#deadlines.schedule(this, due)
+  }
+
+  /** When to look again, in clock time. */
   #due (): number {
-    const next = this.#activity + (this.#sink === undefined ? this.#route.headersTimeout : this.#route.idleTimeout)
-    return this.#route.timeout > 0 ? Math.min(next, this.#startedAt + this.#route.timeout) : next
+    const { headersTimeout, idleTimeout, tryTimeout, continueTimeout, timeout } = this.#route
+    let due = Infinity
+    if (this.#lease !== undefined) {
+      due = this.#activity + (this.#sink === undefined && this.#body?.starved !== true ? headersTimeout : idleTimeout)
+      if (this.#sink === undefined) {
+        if (this.#withheld) due = Math.min(due, this.#activity + continueTimeout)
+        if (tryTimeout > 0) due = Math.min(due, this.#lease.startedAt + tryTimeout)
+      }
+    }
+    return timeout > 0 ? Math.min(due, this.#startedAt + timeout) : due
+  }
+
+  /** The upstream wants the body, or waited long enough for it. */
+  #release100 (): void {
+    if (!this.#withheld) return
+    this.#withheld = false
+    this.#activity = this.#now()
+    if (this.#attempt !== undefined) this.#body!.attach(this.#attempt)
+  }
+
+  #isRetryStatus (status: number, headers: readonly string[]): boolean {
+    if (!this.#route.retryStatuses.has(status)) return false
+    // Who is told to wait does not come back at once: only somebody else may be asked.
+    return status !== 429 || (this.#pool.hasUntried(this) &&
+      parseRetryAfter(fieldOf(headers, 'retry-after'), this.#pool.environment.clock.wall()) !== undefined)
   }
 
   #mayRetry (reason: string): boolean {
-    if (this.attempts > this.#route.retries) return false
+    if (this.#retries >= this.#route.retries) return false
     const allowed = this.#pool.retryBudget.take()
-    if (channels.retry.hasSubscribers) channels.retry.publish({ pool: this.#pool.name, reason: allowed ? reason : 'budget', refused: !allowed, source: this.#pool })
+    if (allowed) this.#retries++
+    this.#tellRetry(allowed ? reason : 'budget', !allowed)
     return allowed
+  }
+
+  #tellRetry (reason: string, refused: boolean): void {
+    if (channels.retry.hasSubscribers) channels.retry.publish({ pool: this.#pool.name, reason, refused, source: this.#pool })
   }
 
   #release (outcome: Outcome, reason = ''): void {
@@ -301,29 +396,58 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     lease?.release(outcome, reason)
   }
 
+  /** The response broke off after its head: gone on with elsewhere where that is possible, else the client's transfer breaks too. */
+  #breakOff (outcome: Outcome, reason: string, error: Error, resumable = outcome !== 'aborted'): void {
+    this.#drop(outcome, reason)
+    this.#request.log.warn({ err: error, upstream: this.#lastUrl(), reason }, 'the response broke off')
+    if (!resumable || this.#resumption?.take() !== true || !this.#pool.retryBudget.take()) return this.#failSink(error)
+    this.#tellRetry(`resume-${reason}`, false)
+    this.#resuming = true
+    this.#retries++
+    this.#again()
+  }
+
+  #failSink (error: Error): void {
+    this.#end()
+    this.#body?.discard()
+    this.#sink!.fail(error)
+  }
+
+  /** Ends the attempt from our side. */
+  #drop (outcome: Outcome, reason = ''): void {
+    const attempt = this.#attempt
+    this.#release(outcome, reason)
+    attempt?.abort()
+  }
+
   #shed (reason: 'queue-timeout' | 'queue-full' | 'none-ready'): void {
     if (channels.shed.hasSubscribers) channels.shed.publish({ pool: this.#pool.name, reason, source: this.#pool })
     this.#reply.header('retry-after', '1')
-    this.#answer(reason === 'none-ready' ? new NoneReadyError() : new OverloadedError())
+    this.#answer(reason === 'none-ready' ? new NoneReadyError() : new OverloadedError(), reason)
   }
 
-  #answer (error: Error): void {
+  /** Ends everything that runs, for a reason that is not the upstream's. */
+  #giveUp (reason: string, error: Error, outcome: Outcome = 'aborted'): void {
+    this.#drop(outcome, reason)
+    this.#answer(error, reason)
+  }
+
+  #answer (error: Error, reason: string, cause?: string): void {
     this.#end()
     this.#body?.discard()
-    if (!this.#reply.sent) this.#reply.send(error)
+    if (this.#reply.sent) return
+    describeFailure(error, this.#request, this.#route, { reason, cause, attempts: this.attempts, hop: this.#tried.at(-1)?.target.host })
+    void this.#reply.send(error)
   }
 
   #end (): void {
     this.#done = true
     this.#deadlines.cancel(this)
+    this.#ticket?.leave()
+    this.#ticket = undefined
+    if (this.#backoff !== undefined) this.#pool.environment.clock.clearTimeout(this.#backoff)
+    this.#backoff = undefined
     this.#reply.raw.off('close', this.#onClientClose)
-  }
-
-  /** Puts the choice into the request's log line; a child logger costs, so only where the line will be written. */
-  #describe (now: number): void {
-    const log = this.#reply.log as FastifyBaseLogger & { isLevelEnabled? (level: string): boolean }
-    if (log.isLevelEnabled?.('info') !== true) return
-    this.#reply.log = log.child({ upstream: this.#lastUrl(), attempts: this.attempts, upstreamTime: now - this.#startedAt })
   }
 
   #lastUrl (): string {
@@ -334,29 +458,17 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     return this.#pool.environment.clock.now()
   }
 
-  readonly #progress = (): void => {
+  readonly #onDrained = (): void => {
     this.#activity = this.#now()
+    this.#blocked = false
+    this.#attempt?.resume()
   }
 
   readonly #onClientClose = (): void => {
-    if (this.#done) return
     // All was handed over before the client left: nothing to abort.
-    if (this.#reply.raw.writableFinished) return
-    const attempt = this.#attempt
-    this.#ticket?.leave()
-    this.#release('aborted', 'client-closed')
-    attempt?.abort()
+    if (this.#done || this.#reply.raw.writableFinished) return
+    this.#drop('aborted', 'client-closed')
     this.#end()
-    if (this.#sink !== undefined) this.#sink.fail(new Error('the client closed the connection'))
+    this.#sink?.fail(new Error('the client closed the connection'))
   }
-}
-
-/** A body that the app's own parser has already read: sent again as JSON or as it is; `null` when it is still to be read. */
-function parsedBody (request: FastifyRequest): Buffer | null {
-  const { body } = request
-  if (body === undefined || body === null || body === request.raw) return null
-  if (Buffer.isBuffer(body)) return body
-  if (typeof body === 'string') return Buffer.from(body)
-  if (typeof body === 'object' && 'pipe' in body) return null
-  return Buffer.from(JSON.stringify(body))
 }

@@ -1,10 +1,11 @@
 import type { FastifyRequest } from 'fastify'
+import { maxForwardsOf } from './max-forwards.ts'
 import type { RouteSettings } from './options.ts'
 
 /** Fields that belong to one connection (RFC 9110 7.6.1), and framing, which the transport writes anew. */
 const HOP = new Set([
   'connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'te', 'trailer', 'upgrade', 'proxy-authenticate',
-  'proxy-authorization', 'http2-settings', 'content-length', 'expect', 'host'
+  'proxy-authorization', 'proxy-authentication-info', 'http2-settings', 'content-length', 'expect', 'host'
 ])
 /** A client that names these in `Connection` wants an upstream to miss what protects it: they stay. */
 const KEPT = new Set(['authorization', 'cookie', 'host', 'via', 'forwarded', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'x-forwarded-port'])
@@ -33,6 +34,7 @@ export function requestHeaders (request: FastifyRequest, route: RouteSettings, u
     : new Set(connectionNames(connection).filter((name) => !KEPT.has(name)))
   const host = request.host ?? ''
   const list: string[] = ['Host', route.preserveHost && host !== '' ? host : upstreamHost]
+  const hops = maxForwardsOf(request)
   let via = ''
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i]!
@@ -40,7 +42,9 @@ export function requestHeaders (request: FastifyRequest, route: RouteSettings, u
     if (lower === 'via') via += `${raw[i + 1]!}, `
     // HTTP/2's pseudo-fields start with a colon.
     if (HOP.has(lower) || OURS.has(lower) || named?.has(lower) === true || name.startsWith(':')) continue
-    list.push(name, raw[i + 1]!)
+    // Upstreams that turn names into variables (CGI, WSGI) take these for ours.
+    if (lower.includes('_') && OURS.has(lower.replaceAll('_', '-'))) continue
+    list.push(name, hops !== undefined && lower === 'max-forwards' ? String(hops - 1) : raw[i + 1]!)
   }
   if (request.raw.headers.te?.includes('trailers') === true) list.push('TE', 'trailers')
   if (route.forwardedHeaders) {
@@ -56,8 +60,10 @@ export function requestHeaders (request: FastifyRequest, route: RouteSettings, u
   return list
 }
 
-/** The upstream's fields for the client, without hop-by-hop ones; Content-Length stays. */
-export function responseHeaders (headers: readonly string[]): string[] {
+/**
+ * The upstream's fields for the client, without hop-by-hop ones; Content-Length stays, and `Trailer` where trailers can follow.
+ */
+export function responseHeaders (headers: readonly string[], trailers = false): string[] {
   let named: Set<string> | undefined
   for (let i = 0; i < headers.length; i += 2) {
     if (headers[i]!.length === 10 && headers[i]!.toLowerCase() === 'connection') named = new Set([...(named ?? []), ...connectionNames(headers[i + 1]!)])
@@ -65,7 +71,8 @@ export function responseHeaders (headers: readonly string[]): string[] {
   const list: string[] = []
   for (let i = 0; i < headers.length; i += 2) {
     const lower = headers[i]!.toLowerCase()
-    if (lower !== 'content-length' && (HOP.has(lower) || named?.has(lower) === true)) continue
+    if (named?.has(lower) === true && lower !== 'content-length') continue
+    if (HOP.has(lower) && lower !== 'content-length' && !(trailers && lower === 'trailer')) continue
     list.push(headers[i]!, headers[i + 1]!)
   }
   return list

@@ -1,12 +1,13 @@
 import { randomBytes } from 'node:crypto'
-import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 import { type Affinity, Deadlines, Pool, type PoolOptions, UnknownPoolError, type Upstream, systemClock } from '@headgate/core'
-import { BadRequestError, BadTargetError, LoopError, NoneReadyError } from './errors.ts'
-import { Exchange } from './exchange.ts'
+import { closeInTime } from './closing.ts'
+import { listenForExpectations } from './expect-continue.ts'
+import { forwardTo } from './forward.ts'
 import { checkBalancer, refuseRoute, routeSettings } from './options.ts'
 import type { BalancerOptions, ForwardOptions, RouteOptions, RouteSettings } from './options.ts'
-import { authorityOf, rewriteTarget } from './path.ts'
+import { useProblems } from './problem.ts'
 import { addRoute, compileChooser } from './routes.ts'
 import { listenForUpgrades } from './upgrade.ts'
 
@@ -14,6 +15,8 @@ export * from './errors.ts'
 export type * from './options.ts'
 export { balancerSchema } from './options.ts'
 export { bodies } from './bodies.ts'
+export { clientErrors } from './client-errors.ts'
+export { sendProblem } from './problem.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -50,27 +53,6 @@ export class Balancer {
   }
 }
 
-/** Refuses what must not reach an upstream; the target to send otherwise. */
-function checked (request: FastifyRequest, settings: RouteSettings): string {
-  const { raw } = request
-  const { headers, rawHeaders } = raw
-  let hosts = 0
-  let lengths = 0
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = rawHeaders[i]!
-    if (name.length === 4 && name.toLowerCase() === 'host') hosts++
-    else if (name.length === 14 && name.toLowerCase() === 'content-length') lengths++
-  }
-  if (hosts > 1) throw new BadRequestError('more than one Host field')
-  if (lengths > 1 || (headers['content-length'] !== undefined && !/^\d{1,15}$/.test(headers['content-length']))) throw new BadRequestError('Content-Length is no number')
-  const authority = authorityOf(raw.url ?? '')
-  if (authority !== undefined && authority.toLowerCase() !== headers.host?.toLowerCase()) throw new BadRequestError('Host differs from the target')
-  if (headers.via?.includes(settings.viaName) === true) throw new LoopError()
-  const target = rewriteTarget(raw.url ?? '', settings.prefix, settings.rewritePrefix)
-  if (target === undefined) throw new BadTargetError()
-  return target
-}
-
 const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance, options) => {
   checkBalancer(options)
   const environment = { clock: options.clock ?? systemClock, random: options.random ?? Math.random }
@@ -104,16 +86,14 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
         const prefix = this.request.routeOptions.url?.replace(/\/?\*$/, '') || '/'
         known.set(given!, settings = routeSettings(prefix, given!, viaName, 'reply.forward options'))
       }
-      new Exchange(this.request, this, [pool], settings, checked(this.request, settings), deadlines).start()
+      forwardTo(this.request, this, [pool], settings, deadlines)
       return this
     })
-    app.addHook('onReady', async () => { listenForUpgrades(app) })
-    app.addHook('preClose', async () => {
-      if (!app.server.listening) return
-      // Fastify closes what is idle when closing starts; what becomes idle later would hold it up until its keep-alive ends.
-      const timer = setInterval(() => { app.server.closeIdleConnections() }, 100).unref()
-      app.server.once('close', () => { clearInterval(timer) })
+    app.addHook('onReady', async () => {
+      listenForUpgrades(app)
+      listenForExpectations(app)
     })
+    closeInTime(app, () => balancer.pools.values(), options.closeTimeout ?? 30_000)
   }
   const prefixes = new Map<string, number>()
   for (const [index, route] of (options.routes ?? []).entries()) {
@@ -125,11 +105,8 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
     const choose = compileChooser(route, path, balancer.pools, environment.random)
     balancer.routes.push(route)
     await app.register(async (scope) => {
-      addRoute(scope, route.prefix, route.config ?? {}, (request, reply) => {
-        const pools = choose(request)
-        if (pools.length === 0) throw new NoneReadyError()
-        new Exchange(request, reply, pools, settings, checked(request, settings), deadlines).start()
-      })
+      useProblems(scope, app)
+      addRoute(scope, route.prefix, route.config ?? {}, (request, reply) => { forwardTo(request, reply, choose(request), settings, deadlines) })
     })
   }
   app.addHook('onClose', async () => { await Promise.all(own.map((pool) => pool.close())) })

@@ -6,10 +6,15 @@ import { InvalidRouteError } from './errors.ts'
 export interface RetryOptions {
   /** Attempts after the first, 0–10. @default 2 */
   readonly attempts?: number
-  /** Statuses that are tried again elsewhere. @default [502, 503, 504] */
+  /**
+   * Statuses that are tried again elsewhere, 400–599; 429 only where its `Retry-After` is understood.
+   * @default [429, 502, 503, 504]
+   */
   readonly statuses?: readonly number[]
   /** Methods that may be repeated after they were sent. @default GET, HEAD, OPTIONS, TRACE, PUT, DELETE, QUERY (RFC 9110 9.2.2) */
   readonly methods?: readonly string[]
+  /** Requests of any method that carry an `Idempotency-Key` may be repeated too. @default false */
+  readonly idempotencyKey?: boolean
   /** Bytes of a request body kept for a repetition, 0–67,108,864; longer bodies are sent once. @default 65536 */
   readonly bodyLimit?: number
 }
@@ -47,10 +52,25 @@ export interface ForwardOptions {
   readonly headersTimeout?: number
   /** Milliseconds without a byte in either direction of a body, 1–86,400,000. @default 60000 */
   readonly idleTimeout?: number
+  /** Milliseconds from the pick of an upstream to its response head, the body's upload included; 0: none. @default 0 */
+  readonly tryTimeout?: number
+  /** Milliseconds that an upgraded connection may be silent, to the next quarter; 0: for ever. @default 3600000 */
+  readonly tunnelTimeout?: number
+  /** Milliseconds that a body waits for the upstream's `100 Continue` before it is sent all the same, 1–600,000. @default 1000 */
+  readonly continueTimeout?: number
   /** Milliseconds for the whole request, its waiting and retries included; 0: none. @default 0 */
   readonly timeout?: number
+  /** Bytes of a request body that are accepted; more is answered 413. @default unlimited */
+  readonly bodyLimit?: number
   /** What may be tried again; `false`: nothing. */
   readonly retry?: false | RetryOptions
+  /**
+   * Go on with a response body that breaks off, from another upstream: for GET with a strong `ETag`, a known length and
+   * `Accept-Ranges: bytes`; at most 3 times, out of the retry budget. @default true
+   */
+  readonly resume?: boolean
+  /** Name upstreams and causes in `Proxy-Status` and in problem documents. @default false */
+  readonly exposeErrors?: boolean
 }
 
 export interface RouteOptions<P extends string = string> extends ForwardOptions {
@@ -71,6 +91,8 @@ export interface BalancerOptions<P extends string = string> {
   readonly routes?: readonly RouteOptions<NoInfer<P>>[]
   /** The proxy's name in `Via`, a token; one that comes back with it is answered 508. @default 'headgate-' and a random part */
   readonly viaName?: string
+  /** Milliseconds that requests and tunnels may go on once the app closes, 0–86,400,000. @default 30000 */
+  readonly closeTimeout?: number
   /** Where time comes from. @default the system's */
   readonly clock?: Clock
   /** Where chance comes from. @default Math.random */
@@ -90,11 +112,18 @@ export interface RouteSettings {
   readonly viaName: string
   readonly headersTimeout: number
   readonly idleTimeout: number
+  readonly tryTimeout: number
+  readonly tunnelTimeout: number
+  readonly continueTimeout: number
   readonly timeout: number
+  readonly bodyLimit: number
   readonly retries: number
   readonly retryStatuses: ReadonlySet<number>
   readonly retryMethods: ReadonlySet<string>
+  readonly retryByKey: boolean
   readonly replayLimit: number
+  readonly resume: boolean
+  readonly exposeErrors: boolean
 }
 
 const time = { type: 'number', minimum: 1, maximum: 86_400_000, unit: 'ms' satisfies OptionUnit }
@@ -109,6 +138,12 @@ const forwardSchema = {
   headersTimeout: time,
   idleTimeout: time,
   timeout: { ...time, minimum: 0 },
+  tryTimeout: { ...time, minimum: 0 },
+  tunnelTimeout: { ...time, minimum: 0 },
+  continueTimeout: { ...time, maximum: 600_000 },
+  bodyLimit: { type: 'integer', minimum: 0, unit: 'bytes' satisfies OptionUnit },
+  resume: { type: 'boolean' },
+  exposeErrors: { type: 'boolean' },
   retry: {
     anyOf: [
       { const: false },
@@ -119,6 +154,7 @@ const forwardSchema = {
           attempts: { type: 'integer', minimum: 0, maximum: 10 },
           statuses: { type: 'array', items: { type: 'integer', minimum: 400, maximum: 599 } },
           methods: { type: 'array', items: { type: 'string', minLength: 1 } },
+          idempotencyKey: { type: 'boolean' },
           bodyLimit: { type: 'integer', minimum: 0, maximum: 67_108_864, unit: 'bytes' satisfies OptionUnit }
         } satisfies Record<keyof RetryOptions, object>
       }
@@ -150,6 +186,7 @@ export const balancerSchema: SchemaObject = {
     pools: { type: 'object', minProperties: 1 },
     routes: { type: 'array', items: routeSchema },
     viaName: { type: 'string', pattern: "^[!#$%&'*+.^_`|~\\w-]+$" },
+    closeTimeout: { ...time, minimum: 0 },
     clock: { type: 'object' },
     random: { isFunction: true }
   } satisfies Record<keyof BalancerOptions, object>
@@ -183,10 +220,17 @@ export function routeSettings (prefix: string, options: ForwardOptions, viaName:
     viaName,
     headersTimeout: options.headersTimeout ?? 30_000,
     idleTimeout: options.idleTimeout ?? 60_000,
+    tryTimeout: options.tryTimeout ?? 0,
+    tunnelTimeout: options.tunnelTimeout ?? 3_600_000,
+    continueTimeout: options.continueTimeout ?? 1000,
     timeout: options.timeout ?? 0,
+    bodyLimit: options.bodyLimit ?? Infinity,
     retries: retry.attempts ?? 2,
-    retryStatuses: new Set(retry.statuses ?? (retry.attempts === 0 ? [] : [502, 503, 504])),
+    retryStatuses: new Set(retry.statuses ?? (retry.attempts === 0 ? [] : [429, 502, 503, 504])),
     retryMethods: new Set(retry.methods ?? IDEMPOTENT),
-    replayLimit: retry.bodyLimit ?? 65_536
+    retryByKey: retry.idempotencyKey ?? false,
+    replayLimit: retry.bodyLimit ?? 65_536,
+    resume: options.resume ?? true,
+    exposeErrors: options.exposeErrors ?? false
   })
 }

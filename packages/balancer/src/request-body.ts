@@ -1,6 +1,17 @@
 import type { IncomingMessage } from 'node:http'
 import type { Attempt } from '@headgate/core'
 
+/** Who is told of the body's progress. */
+export interface BodyOwner {
+  /** The client sent a piece. */
+  bodyProgress (): void
+  /** The client sent more than the route allows. */
+  bodyTooLarge (): void
+}
+
+/** Trailers that must not follow a body: they frame, route, authorise or describe it (RFC 9110 6.5.1). */
+const NO_TRAILER = /^(?:content-(?:length|encoding|type|range)|transfer-encoding|te|trailer|connection|host|authorization|cookie|expect|max-forwards|cache-control|via|forwarded|x-forwarded-.*|proxy-.*|if-.*|range)$/i
+
 /**
  * The client's body on its way to one attempt after the other: streamed with backpressure, and kept as long as it fits in the
  * replay bound, so that another attempt can start from the first byte.
@@ -10,25 +21,31 @@ export class RequestBody {
   /** Bytes given to the present attempt. */
   sent = 0
   readonly #source: IncomingMessage
-  readonly #limit: number
-  readonly #progress: () => void
+  readonly #replayLimit: number
+  readonly #sizeLimit: number
+  readonly #owner: BodyOwner
   #kept: Buffer[] = []
   #size = 0
   #replayable = true
   #started = false
   #ended = false
+  #paused = true
   #attempt: Attempt | undefined
 
-  /** `progress` is called for each piece that the client sends. */
-  constructor (source: IncomingMessage, length: number | undefined, limit: number, progress: () => void) {
+  constructor (source: IncomingMessage, length: number | undefined, limits: { readonly replayLimit: number; readonly bodyLimit: number }, owner: BodyOwner) {
     this.#source = source
     this.length = length
-    this.#limit = limit
-    this.#progress = progress
+    this.#replayLimit = limits.replayLimit
+    this.#sizeLimit = limits.bodyLimit
+    this.#owner = owner
   }
 
   /** Another attempt would get the whole body. */
   get replayable (): boolean { return this.#replayable }
+  /** Nothing of it was read yet. */
+  get untouched (): boolean { return !this.#started }
+  /** It is the client's turn: no more of the body is there. */
+  get starved (): boolean { return this.#started && !this.#ended && !this.#paused }
 
   /** Sends what was kept, then what comes, to `attempt`. */
   attach (attempt: Attempt): void {
@@ -45,18 +62,18 @@ export class RequestBody {
       this.#source.on('data', this.#onData)
       this.#source.on('end', this.#onEnd)
     }
-    if (more) this.#source.resume()
-    else this.#source.pause()
+    if (more) this.#resume()
+    else this.#pause()
   }
 
   /** The attempt is over. */
   detach (): void {
     this.#attempt = undefined
-    if (this.#started && !this.#ended) this.#source.pause()
+    if (this.#started && !this.#ended) this.#pause()
   }
 
   drained (): void {
-    if (!this.#ended) this.#source.resume()
+    if (!this.#ended) this.#resume()
   }
 
   /** Nobody wants the rest: read it away, so that the connection can be used again. */
@@ -68,11 +85,22 @@ export class RequestBody {
     this.#source.resume()
   }
 
+  #resume (): void {
+    this.#paused = false
+    this.#source.resume()
+  }
+
+  #pause (): void {
+    this.#paused = true
+    this.#source.pause()
+  }
+
   readonly #onData = (chunk: Buffer): void => {
-    this.#progress()
+    this.#owner.bodyProgress()
+    this.#size += chunk.length
+    if (this.#size > this.#sizeLimit) return this.#owner.bodyTooLarge()
     if (this.#replayable) {
-      this.#size += chunk.length
-      if (this.#size <= this.#limit) this.#kept.push(chunk)
+      if (this.#size <= this.#replayLimit) this.#kept.push(chunk)
       else {
         this.#replayable = false
         this.#kept = []
@@ -80,7 +108,7 @@ export class RequestBody {
     }
     if (this.#attempt === undefined) return
     this.sent += chunk.length
-    if (!this.#attempt.write(chunk)) this.#source.pause()
+    if (!this.#attempt.write(chunk)) this.#pause()
   }
 
   readonly #onEnd = (): void => {
@@ -89,6 +117,10 @@ export class RequestBody {
   }
 }
 
-function trailersOf (source: IncomingMessage): readonly string[] {
-  return source.rawTrailers ?? []
+function trailersOf (source: IncomingMessage): readonly string[] | undefined {
+  const raw = source.rawTrailers
+  if (raw === undefined || raw.length === 0) return undefined
+  const list: string[] = []
+  for (let i = 0; i < raw.length; i += 2) if (!NO_TRAILER.test(raw[i]!)) list.push(raw[i]!, raw[i + 1]!)
+  return list
 }

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
+import { fieldOf } from './fields.ts'
 
 /** Where a response's body goes. `write` false: wait for `drained`. */
 export interface ResponseSink {
@@ -30,6 +31,12 @@ export function mergeHeaders (own: Readonly<Record<string, number | string | str
     else list.push(name, String(value))
   }
   return list
+}
+
+/** Breaks the client's transfer. To an HTTP/1.0 client without a length, the usual FIN would look like the body's end. */
+function breakOff (response: ServerResponse): void {
+  if (response.req.httpVersion === '1.0') response.socket?.resetAndDestroy?.()
+  response.destroy()
 }
 
 /** Writes to the socket's response at once; taken only on routes without `onSend` hooks, which it would pass by. */
@@ -73,7 +80,7 @@ export class RawSink implements ResponseSink {
   }
 
   fail (): void {
-    this.#response.destroy()
+    breakOff(this.#response)
   }
 }
 
@@ -83,6 +90,7 @@ export class ReplySink implements ResponseSink {
   readonly #drained: () => void
   #stream: Readable | undefined
   #sent = false
+  #trailers: readonly string[] | undefined
 
   constructor (reply: FastifyReply, status: number, headers: readonly string[], length: number, complete: boolean, drained: () => void) {
     const merged = mergeHeaders(reply.getHeaders(), headers)
@@ -93,10 +101,12 @@ export class ReplySink implements ResponseSink {
       fields.set(name, before === undefined ? merged[i + 1]! : [before, merged[i + 1]!].flat())
     }
     for (const name of Object.keys(reply.getHeaders())) reply.removeHeader(name)
-    for (const [name, value] of fields) reply.header(name, value)
-    reply.code(status)
     this.#reply = reply
     this.#drained = drained
+    this.#announce(fields.get('trailer'))
+    fields.delete('trailer')
+    for (const [name, value] of fields) reply.header(name, value)
+    reply.code(status)
     // Fastify would serialise `null`, and give a Buffer without a type one of its own choice.
     if (complete) this.#send(undefined)
     // What was read with the head is handed over before this tick ends; a later body must not hold the head back.
@@ -119,7 +129,8 @@ export class ReplySink implements ResponseSink {
     return this.#stream?.push(copy) ?? true
   }
 
-  end (): void {
+  end (trailers: readonly string[] | undefined): void {
+    this.#trailers = trailers
     this.begin()
     this.#stream?.push(null)
   }
@@ -127,6 +138,19 @@ export class ReplySink implements ResponseSink {
   fail (error: Error): void {
     this.begin()
     this.#stream?.destroy(error)
+    if (this.#reply.request.raw.httpVersion === '1.0') breakOff(this.#reply.raw)
+  }
+
+  /** Fastify sends trailers that were named before the body. */
+  #announce (names: string | string[] | undefined): void {
+    if (names === undefined) return
+    for (const name of [names].flat().join(',').split(',').map((part) => part.trim().toLowerCase())) {
+      try {
+        this.#reply.trailer(name, (_reply, _payload, done) => { done(null, fieldOf(this.#trailers ?? [], name) ?? '') })
+      } catch (error) {
+        this.#reply.log.debug({ err: error, trailer: name }, 'a trailer is not forwarded')
+      }
+    }
   }
 
   #send (payload: Buffer | Readable | undefined): void {

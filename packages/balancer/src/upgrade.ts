@@ -1,8 +1,6 @@
 import { type IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
-import { responseHeaders } from './headers.ts'
 
 const heads = new WeakMap<IncomingMessage, Buffer>()
 
@@ -38,32 +36,13 @@ export function listenForUpgrades (app: FastifyInstance): void {
   })
 }
 
-/** Joins the client's connection and the upstream's after a 101, half-close honoured. `ended` is called once. */
-export function tunnel (
-  request: IncomingMessage, response: ServerResponse, headers: readonly string[], upstream: Duplex, head: Buffer, ended: () => void
-): void {
-  const client = request.socket
-  let text = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n'
-  for (let i = 0; i < headers.length; i += 2) if (headers[i]!.toLowerCase() === 'upgrade') text += `Upgrade: ${headers[i + 1]!}\r\n`
-  const rest = responseHeaders(headers)
-  for (let i = 0; i < rest.length; i += 2) text += `${rest[i]!}: ${rest[i + 1]!}\r\n`
-  response.detachSocket(client)
-  client.setTimeout(0)
-  client.write(`${text}\r\n`, 'latin1')
-  if (head.length > 0) client.write(head)
-  const early = headOf(request)
-  if (early !== undefined && early.length > 0) upstream.write(early)
-  let open = 2
-  const closed = (): void => {
-    if (--open === 1) {
-      client.destroy()
-      upstream.destroy()
-    }
-    if (open === 0) ended()
-  }
-  client.on('close', closed)
-  upstream.on('close', closed)
-  upstream.on('error', () => { upstream.destroy() })
-  client.pipe(upstream)
-  upstream.pipe(client)
+/**
+ * The protocols that a request asks to switch to. HTTP/2 without TLS is left out: forwarded, it would open a connection on
+ * which nobody looks at the requests any more (h2c smuggling; RFC 9113 dropped that upgrade).
+ */
+export function upgradeOf (request: IncomingMessage): string | undefined {
+  const { upgrade } = request.headers
+  if (upgrade === undefined || headOf(request) === undefined) return undefined
+  const kept = upgrade.split(',').map((protocol) => protocol.trim()).filter((protocol) => protocol !== '' && !/^h2c(?:\/|$)/i.test(protocol))
+  return kept.length === 0 ? undefined : kept.join(', ')
 }

@@ -26,6 +26,11 @@ export class Deadlines {
     this.#clock = clock
   }
 
+  /** The clock's time. */
+  now (): number {
+    return this.#clock.now()
+  }
+
   /** Asks for `deadline.expired` at `at` (clock milliseconds), instead of any earlier wish. */
   schedule (deadline: Deadline, at: number): void {
     if (deadline.deadlineBucket !== -1) this.cancel(deadline)

@@ -98,6 +98,12 @@ export class Pool extends EventEmitter<PoolEvents> {
     return this.#pick(context)
   }
 
+  /** Is somebody ready, with room, who was not tried for this request? */
+  hasUntried (context: PoolContext): boolean {
+    for (const upstream of this.#ready) if (upstream.hasRoom && !context.hasTried(upstream)) return true
+    return false
+  }
+
   /** Waits for a lease; `undefined` when the queue is full. `granted` or `refused` is called later, never at once. */
   wait (waiter: PoolWaiter): Ticket | undefined {
     return this.#queue.enter(waiter, this.environment.clock.now(), this.settings.queueTimeout)
@@ -177,6 +183,11 @@ export class Pool extends EventEmitter<PoolEvents> {
       ticket.waiter.refused('none-ready')
     }
     await Promise.all([...this.#members.values()].map((upstream) => upstream.transport.close()))
+  }
+
+  /** Breaks all connections at once, tunnels included. */
+  destroy (): void {
+    for (const upstream of this.#members.values()) upstream.transport.destroy()
   }
 
   /** Called by {@link Lease.release} alone. */
