@@ -63,6 +63,10 @@ export class Connection implements ParserEvents {
   readonly #raw: boolean
   readonly #parser: ResponseParser
   #buffer: Buffer
+  /** Holds the piece that the handler keeps back; another one is read into meanwhile. */
+  #held: Buffer | undefined
+  /** Within the socket's read callback, after which it asks for the buffer of the next read; else it has that already. */
+  #reading = false
   #timer: Timer
   #attempt: NativeAttempt | undefined
   #connected = false
@@ -149,6 +153,10 @@ export class Connection implements ParserEvents {
   resume (): void {
     if (!this.#paused) return
     this.#paused = false
+    if (this.#held !== undefined) {
+      this.#buffers.give(this.#held)
+      this.#held = undefined
+    }
     while (this.#backlog !== undefined && !this.#paused && !this.#ending && !this.#closed) {
       const chunk = this.#backlog.shift()!
       if (this.#backlog.length === 0) this.#backlog = undefined
@@ -200,11 +208,22 @@ export class Connection implements ParserEvents {
     if (this.#attempt !== undefined) this.#send(this.#attempt, false)
   }
 
-  /** Asked by the socket at its creation and after each read. */
-  readonly #nextBuffer = (): Buffer => this.#buffer
+  /**
+   * Asked by the socket at its creation and after each read. TLS goes on with what is deciphered already, whatever was
+   * answered: what comes then must not be written over the piece that is held.
+   */
+  readonly #nextBuffer = (): Buffer => {
+    if (this.#paused && this.#secure && this.#held === undefined && !this.#closed) {
+      this.#held = this.#buffer
+      this.#buffer = this.#buffers.take()
+    }
+    return this.#buffer
+  }
 
   readonly #onRead = (count: number, buffer: Buffer): boolean => {
+    this.#reading = true
     this.#received(buffer, count)
+    this.#reading = false
     return !this.#paused
   }
 
@@ -252,7 +271,7 @@ export class Connection implements ParserEvents {
     const reusable = this.#parser.keepAlive && this.#sendDone && !this.#extra && !this.#raw && !this.#peerEnded && this.#backlog === undefined
     if (reusable && this.#owner.idle(this)) {
       this.#socket.unref()
-      this.#buffer = this.#buffers.idle(this.#buffer)
+      this.#buffer = this.#buffers.idle(this.#buffer, this.#reading)
     } else this.#close()
     handler.onComplete(trailers)
   }

@@ -27,10 +27,10 @@ export class ReadBuffers {
     if (buffer.length === this.#size && this.#free.length < FREE) this.#free.push(buffer)
   }
 
-  /** The connection goes idle: the buffer that it keeps meanwhile. */
-  idle (buffer: Buffer): Buffer {
+  /** The connection goes idle: the buffer that it keeps meanwhile. Not `exchangeable`: the system has it for the next read. */
+  idle (buffer: Buffer, exchangeable: boolean): Buffer {
     if (buffer.length !== this.#size) return buffer
-    if (this.#keptByIdle < KEPT_BY_IDLE) {
+    if (this.#keptByIdle < KEPT_BY_IDLE || !exchangeable) {
       this.#keptByIdle++
       return buffer
     }

@@ -41,6 +41,7 @@ export function parseFields (text: string, at: number): string[] {
   return list
 }
 
+const TABBED_FRAMING = /\r\n(?:content-length|transfer-encoding):[^\r]*\t/i
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9][0-9][0-9]) ([\t\x20-\x7e\x80-\xff]*)$/
 
 /** A response's head, and what it says about the connection. */
@@ -103,6 +104,8 @@ export class ResponseHead {
           chunked = true
       }
     }
+    // llhttp refuses both, and a parser that reads on where another stops is how responses are split.
+    if (text.includes('\t') && TABBED_FRAMING.test(text)) throw new ParseError('tab in a framing field')
     if (chunked && length !== -1) throw new ParseError('Content-Length and Transfer-Encoding together')
     this.status = Number(match[2])
     this.reason = match[3]!
@@ -114,6 +117,8 @@ export class ResponseHead {
     this.upgrade = upgrade
     // RFC 9112 6.1, 6.3 and RFC 9110 8.6: interim responses and 204 have no framing; `Content-Length: 0` harms nobody.
     if ((this.status < 200 || this.status === 204) && (chunked || length > 0)) throw new ParseError(`${this.status} with a body`)
+    // RFC 9110 15.2: none in HTTP/1.0; and nothing may follow on a connection that is to be closed.
+    if (this.status < 200 && (close || http10)) throw new ParseError('an interim response in HTTP/1.0, or one that closes the connection')
   }
 }
 
