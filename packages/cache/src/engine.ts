@@ -1,0 +1,242 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { forwardStatus } from './cache-status.ts'
+import { channels, type CacheResult } from './channels.ts'
+import type { CacheClock } from './clock.ts'
+import { completeFields } from './combine.ts'
+import { decide, type Forward, usableWhileSlow } from './decide.ts'
+import type { Entry } from './entry.ts'
+import { OnlyIfCachedError } from './errors.ts'
+import { handBack } from './flight/detached-request.ts'
+import type { Flight } from './flight/flight.ts'
+import { runHandler } from './flight/run-handler.ts'
+import { Flights } from './flights.ts'
+import { Invalidator } from './invalidator.ts'
+import { cookie } from './keys.ts'
+import { observeHead } from './observe.ts'
+import { openOutput, sendComplete } from './output.ts'
+import { RecentMap } from './recent-map.ts'
+import { requestBody } from './request-body.ts'
+import type { Route } from './route.ts'
+import { hasOnSend } from './route-context.ts'
+import { parseRequestCacheControl } from './semantics/cache-control.ts'
+import { storable, without } from './semantics/fields.ts'
+import { isSafe } from './semantics/invalidation.ts'
+import type { QueryRule } from './semantics/no-vary-search.ts'
+import { parseRange, resolve } from './semantics/ranges.ts'
+import { ifRangeHolds, notModified } from './semantics/validators.ts'
+import { serveEntry } from './serve.ts'
+import { type CacheStats, noStats } from './stats.ts'
+import type { CacheStore } from './store/contract.ts'
+import { Visit } from './visit.ts'
+import { locate, type Where } from './where.ts'
+
+export interface EngineOptions {
+  readonly name: string
+  readonly store: CacheStore
+  readonly clock: CacheClock
+  readonly backgroundMax: number
+}
+
+/** Paths whose No-Vary-Search rule is remembered. */
+const MAX_RULES = 10_000
+const OF_BODY = new Set(['content-length', 'content-type', 'content-encoding', 'content-language', 'content-range'])
+
+/** Decides for each request of a cached route who answers it: the store, a fetch that is under way, or the route's handler. */
+export class Engine {
+  readonly name: string
+  readonly store: CacheStore
+  readonly clock: CacheClock
+  readonly stats: CacheStats = noStats()
+  readonly rules: RecentMap<QueryRule> = new RecentMap(MAX_RULES)
+  readonly flights: Flights
+  readonly invalidator: Invalidator
+
+  constructor ({ name, store, clock, backgroundMax }: EngineOptions) {
+    this.name = name
+    this.store = store
+    this.clock = clock
+    this.flights = new Flights(this, backgroundMax)
+    this.invalidator = new Invalidator(this)
+  }
+
+  /** Takes the place of a route's handler; what it returns is for Fastify. */
+  handle (request: FastifyRequest, reply: FastifyReply, route: Route): unknown {
+    const { settings } = route
+    const { method, headers } = request
+    const plain = method === 'GET' ? settings.bodyless : method === 'HEAD' && settings.head
+    if (!plain && !settings.bodyMethods.has(method)) return this.#direct(request, reply, route, 'method', '')
+    const hasBody = headers['transfer-encoding'] !== undefined || (headers['content-length'] !== undefined && headers['content-length'] !== '0')
+    const why = plain && hasBody ? 'body' : bypassReason(request, route)
+    if (why !== '') return this.#direct(request, reply, route, 'bypass', why)
+    if (plain) {
+      this.#lookup(request, reply, route, locate(request, settings, this.rules, ''))
+      return
+    }
+    requestBody(request, settings.maxRequestBody, (hash) => {
+      if (hash === undefined) this.pass(request, reply, route, 'bypass', 'body')
+      else this.#lookup(request, reply, route, locate(request, settings, this.rules, hash))
+    })
+  }
+
+  /** Looks again, for a request that could not use the flight it waited for. */
+  again (visit: Visit): void {
+    this.#lookup(visit.request, visit.reply, visit.route, visit.where, visit.plain)
+  }
+
+  /** Lets the route's handler answer this one request by itself. */
+  pass (request: FastifyRequest, reply: FastifyReply, route: Route, forward: Forward, detail: string): void {
+    if (reply.raw.destroyed) return
+    this.#observe(request, reply, route, forward, detail)
+    runHandler(route.handler, route.server, request, reply)
+  }
+
+  /** Nobody may wait any more for this flight. */
+  left (flight: Flight): void {
+    this.flights.left(flight)
+  }
+
+  /** The leader's hooks and log line get what the handler put on its request. */
+  handBack (flight: Flight, visit: Visit): void {
+    const own = this.flights.detached(flight)
+    if (own === undefined) return
+    handBack(own.request, visit.request)
+    if (own.reply.log !== visit.reply.log && own.logged !== own.reply.log) visit.reply.log = own.reply.log
+  }
+
+  answerEntry (visit: Visit, entry: Entry, detail: 'revalidated' | 'stale-if-error' | 'stale-while-slow', status: number, collapsed: boolean): void {
+    const { request, reply, route, where, forward } = visit
+    this.count(detail === 'revalidated' ? 'revalidated' : 'stale', where.key, detail)
+    this.#serve(request, reply, route, where, entry, forwardStatus(this.name, {
+      forward, ...(status > 0 && { status }), collapsed, ...(detail !== 'revalidated' && { detail })
+    }))
+  }
+
+  /** Answers from a flight; returns how to stop. */
+  answerStream (visit: Visit, flight: Flight, collapsed: boolean): (() => void) | undefined {
+    const { request, reply, forward, where } = visit
+    if (reply.raw.destroyed) return undefined
+    this.count(collapsed ? 'collapsed' : 'miss', where.key, forward)
+    const { entry, status, reason } = flight
+    const fast = !hasOnSend(request)
+    let fields = storable(flight.fields)
+    fields.push('Cache-Status', forwardStatus(this.name, { forward, stored: flight.writer !== undefined, collapsed, detail: flight.refusal }))
+    const { headers } = request
+    if (entry !== undefined && status === 200 && notModified(headers, entry, this.clock.now())) {
+      sendComplete(reply, 304, '', without(fields, OF_BODY), undefined, fast)
+      return undefined
+    }
+    let [skip, length, answered] = [0, Number.POSITIVE_INFINITY, status]
+    const total = flight.expected
+    if (headers.range !== undefined && status === 200 && total > 0 && entry !== undefined && ifRangeHolds(headers['if-range'] as string | undefined, entry, this.clock.now())) {
+      const specs = parseRange(headers.range)
+      const [range, more] = specs === undefined ? [] : resolve(specs, total)
+      if (range !== undefined && more === undefined) {
+        skip = range.start
+        length = range.end - range.start + 1
+        answered = 206
+        fields = completeFields(fields)
+        fields.push('Content-Range', `bytes ${range.start}-${range.end}/${total}`, 'Content-Length', String(length))
+      }
+    }
+    if (status === 304 || status === 204) {
+      sendComplete(reply, status, reason, fields, undefined, fast)
+      return undefined
+    }
+    return flight.read((drained) => openOutput(reply, answered, answered === status ? reason : '', fields, fast, drained), skip, length)
+  }
+
+  count (result: CacheResult, key: string, reason: string): void {
+    const { stats } = this
+    switch (result) {
+      case 'hit': stats.hits++; break
+      case 'stale': stats.stale++; break
+      case 'revalidated': stats.revalidated++; break
+      case 'miss': stats.misses++; break
+      case 'collapsed': stats.collapsed++; break
+      case 'bypass': stats.bypassed++; break
+    }
+    if (channels.lookup.hasSubscribers) channels.lookup.publish({ key, result, reason })
+  }
+
+  #lookup (request: FastifyRequest, reply: FastifyReply, route: Route, where: Where, plain = false): void {
+    const found = this.store.get(where.key)
+    if (!(found instanceof Promise)) return this.#decide(request, reply, route, where, found, plain)
+    found.then((entries) => { this.#decide(request, reply, route, where, entries, plain) }, () => { this.#decide(request, reply, route, where, [], plain) })
+  }
+
+  #decide (request: FastifyRequest, reply: FastifyReply, route: Route, where: Where, entries: readonly Entry[], plain: boolean): void {
+    const { settings } = route
+    const { headers } = request
+    const directives = parseRequestCacheControl(settings.requestDirectives ? headers['cache-control'] : undefined)
+    const now = this.clock.now()
+    const decision = decide(entries, headers, directives, now)
+    if (decision.use === 'fresh') {
+      this.count('hit', where.key, '')
+      return this.#serve(request, reply, route, where, decision.entry, undefined)
+    }
+    if (decision.use === 'stale') {
+      this.count('stale', where.key, decision.revalidate ? 'stale-while-revalidate' : 'max-stale')
+      this.#serve(request, reply, route, where, decision.entry, undefined)
+      if (decision.revalidate) this.flights.background(request, reply, route, where, decision.entry)
+      return
+    }
+    const { forward, entry } = decision
+    if (directives.onlyIfCached) {
+      this.count('only-if-cached', where.key, forward)
+      reply.header('cache-status', forwardStatus(this.name, { forward, detail: 'only-if-cached' }))
+      reply.send(new OnlyIfCachedError())
+      return
+    }
+    // A HEAD's response is not stored, but tells about what is (RFC 9111 4.3.5).
+    if (request.method === 'HEAD') return this.pass(request, reply, route, forward, '')
+    const visit = new Visit(this, request, reply, route, where, forward, entry)
+    visit.plain = plain
+    this.flights.board(visit, entries)
+    this.#armSlow(visit, now)
+  }
+
+  /** A stale copy is better than a slow origin, where the route says so. */
+  #armSlow (visit: Visit, now: number): void {
+    const { staleWhileSlow, staleWhileSlowMax } = visit.route.settings
+    if (staleWhileSlow === false || visit.entry === undefined || !usableWhileSlow(visit.entry, staleWhileSlowMax, now)) return
+    const ms = staleWhileSlow === 'p95' ? visit.route.latency.p95 : staleWhileSlow
+    visit.deadline(ms, () => { this.answerEntry(visit, visit.entry!, 'stale-while-slow', 0, false) })
+  }
+
+  #serve (request: FastifyRequest, reply: FastifyReply, route: Route, where: Where, entry: Entry, status: string | undefined): void {
+    if (reply.raw.destroyed) return
+    this.store.touch(entry)
+    serveEntry({
+      request, reply, entry, now: this.clock.now(), name: this.name, status, store: this.store,
+      lost: () => { this.#lookup(request, reply, route, where, true) }
+    })
+  }
+
+  #direct (request: FastifyRequest, reply: FastifyReply, route: Route, forward: Forward, detail: string): unknown {
+    this.#observe(request, reply, route, forward, detail)
+    return route.handler.call(route.server, request, reply)
+  }
+
+  #observe (request: FastifyRequest, reply: FastifyReply, route: Route, forward: Forward, detail: string): void {
+    const { method } = request
+    this.count('bypass', request.url, detail === '' ? forward : detail)
+    const requestTime = this.clock.now()
+    observeHead(reply, (status, fields) => {
+      if (!isSafe(method)) this.invalidator.unsafe(request, route, status, fields)
+      else if (method === 'HEAD' && status === 200) this.invalidator.head(request, route, fields, requestTime)
+      return ['Cache-Status', forwardStatus(this.name, { forward, detail })]
+    })
+  }
+}
+
+/** Why a request goes past the cache, in a word; '' when it does not. */
+function bypassReason (request: FastifyRequest, { settings }: Route): string {
+  const { headers } = request
+  // Conditions on the current state of the resource are for the origin alone (RFC 9111 4.3.2).
+  if (headers['if-match'] !== undefined || headers['if-unmodified-since'] !== undefined) return 'condition'
+  if (request.raw.url!.charCodeAt(0) !== 47) return 'target'
+  for (const name of settings.privateCookies) if (cookie(headers.cookie, name) !== '') return 'cookie'
+  if (settings.bypass?.(request) === true) return 'bypass'
+  if (settings.requestDirectives && headers['cache-control'] !== undefined && parseRequestCacheControl(headers['cache-control']).noStore) return 'no-store'
+  return ''
+}

@@ -1,0 +1,260 @@
+import type { Entry } from '../entry.ts'
+import type { Output } from '../output.ts'
+import type { EntryWriter } from '../store/contract.ts'
+import type { DetachedResponse, ResponseSink } from './detached-response.ts'
+
+/** Somebody who waits for a flight. */
+export interface Passenger {
+  /** The head is there, and it is decided what becomes of it. */
+  settled (flight: Flight, outcome: Outcome): void
+  interim (status: number, headers: Record<string, string | string[]>): void
+}
+
+export type Outcome =
+  /** The response itself; `shared`: for everybody whom it selects, else for the leader alone. */
+  | { readonly kind: 'stream'; readonly shared: boolean }
+  /** A stored response answers: validated, or in place of a failure. */
+  | { readonly kind: 'entry'; readonly entry: Entry; readonly detail: 'revalidated' | 'stale-if-error' }
+  /** Start again, without what made this request a special one. */
+  | { readonly kind: 'again' }
+  /** Nothing came at all. */
+  | { readonly kind: 'failed' }
+
+/** What decides over a flight. */
+export interface Controller {
+  onHead (flight: Flight): void
+  onEnd (flight: Flight, complete: boolean): void
+}
+
+/** Bytes by which the slowest reader may be behind, once a body is too long to be kept. */
+const WINDOW = 256 * 1024
+
+interface Reader {
+  output: Output | undefined
+  /** Next chunk to write, counted from the start of the body. */
+  at: number
+  skip: number
+  /** Bytes still to write; infinite for all. */
+  left: number
+  blocked: boolean
+}
+
+export interface FlightPlan {
+  readonly key: string
+  readonly url: string
+  /** Milliseconds since the epoch. */
+  readonly requestTime: number
+  /** Stored response whose validators the request carries. */
+  readonly validating: Entry | undefined
+  /** Stored part that the request asks for the rest of. */
+  readonly completing: Entry | undefined
+  /** Stored response that may be used in place of a failure. */
+  readonly stale: Entry | undefined
+  readonly background: boolean
+}
+
+/**
+ * One fetch by a route's handler, shared by all who want its response: it runs apart from any client's connection, keeps what came
+ * as long as somebody may still join, and is held back when its slowest reader is.
+ */
+export class Flight implements ResponseSink {
+  readonly plan: FlightPlan
+  readonly #controller: Controller
+  /** The request that the flight was made for; `undefined` once it has left, or in the background. */
+  leader: Passenger | undefined
+  readonly passengers: Set<Passenger> = new Set()
+  response: DetachedResponse | undefined
+  status = 0
+  reason = ''
+  fields: string[] = []
+  responseTime = 0
+  outcome: Outcome | undefined
+  /** The handler failed, rather than that the origin answered. */
+  failed = false
+  /** The resource was purged or changed since the request was sent: the response answers who asked, and nobody later. */
+  outdated = false
+  /** It goes on when nobody waits for it any more. */
+  kept = false
+  entry: Entry | undefined
+  /** Why nothing is stored; '' when something is. */
+  refusal = ''
+  writer: EntryWriter | undefined
+  /** Keep the whole body for late joiners while it is at most this long. */
+  retain = 0
+  ended = false
+  broken = false
+  #discarded = false
+  #size = 0
+  #expected = -1
+  #chunks: Buffer[] = []
+  /** Number of the first chunk kept; above 0 nobody can join any more. */
+  #base = 0
+  #kept = 0
+  readonly #readers: Set<Reader> = new Set()
+  #writerBlocked = false
+  #before: Buffer | undefined
+
+  constructor (plan: FlightPlan, controller: Controller) {
+    this.plan = plan
+    this.#controller = controller
+  }
+
+  get joinable (): boolean {
+    return !this.broken && !this.outdated && !this.#discarded && this.#base === 0 &&
+      (this.outcome === undefined || (this.outcome.kind === 'stream' && this.outcome.shared))
+  }
+
+  get idle (): boolean {
+    return this.#readers.size === 0 && this.passengers.size === 0
+  }
+
+  // What the handler answers.
+
+  onInterim (status: number, headers: Record<string, string | string[]>): void {
+    if (this.outcome !== undefined) return
+    for (const passenger of this.passengers) passenger.interim(status, headers)
+  }
+
+  onHead (status: number, reason: string, fields: string[]): void {
+    this.status = status
+    this.reason = reason
+    this.fields = fields
+    for (let i = 0; i < fields.length; i += 2) {
+      if (fields[i]!.length === 14 && fields[i]!.toLowerCase() === 'content-length' && /^\d+$/.test(fields[i + 1]!)) this.#expected = Number(fields[i + 1])
+    }
+    this.#controller.onHead(this)
+  }
+
+  /** Length of the body where the head told it; −1 otherwise. */
+  get expected (): number { return this.#expected }
+
+  onData (chunk: Buffer): boolean {
+    if (this.#discarded || this.broken) return true
+    this.#size += chunk.length
+    this.#take(chunk)
+    return !this.#full()
+  }
+
+  onEnd (): void {
+    if (this.ended || this.broken) return
+    // A body that is not as long as it said is not the whole (RFC 9112 8): it is neither stored nor passed on as if it were.
+    const bodyless = this.response?.req.method === 'HEAD' || this.status === 304 || this.status === 204
+    if (!this.#discarded && !bodyless && this.#expected !== -1 && this.#size !== this.#expected) return this.onAbort(new Error('the body is not as long as its Content-Length'))
+    this.ended = true
+    for (const reader of this.#readers) this.#pump(reader)
+    this.#controller.onEnd(this, true)
+  }
+
+  onAbort (error: Error | undefined): void {
+    if (this.ended || this.broken) return
+    this.broken = true
+    const reason = error ?? new Error('the response was cut off')
+    for (const reader of this.#readers) reader.output?.fail(reason)
+    this.#readers.clear()
+    this.#chunks = []
+    this.#controller.onEnd(this, false)
+  }
+
+  // What the controller and the clients do.
+
+  settle (outcome: Outcome): void {
+    this.outcome = outcome
+    const waiting = [...this.passengers]
+    this.passengers.clear()
+    for (const passenger of waiting) passenger.settled(this, outcome)
+  }
+
+  /** Turns the rest of a stored part into the complete response: with that part's bytes before those that come. */
+  become (status: number, reason: string, fields: string[], before: Buffer): void {
+    this.status = status
+    this.reason = reason
+    this.fields = fields
+    this.#before = before
+    if (this.#expected !== -1) this.#expected += before.length
+  }
+
+  /** The writer is in place: what was there before the first byte came goes to it. */
+  begin (): void {
+    const before = this.#before
+    if (before === undefined) return
+    this.#before = undefined
+    this.#size += before.length
+    this.#take(before)
+  }
+
+  /** Nobody gets this response; its rest is not waited for where it has one. */
+  discard (): void {
+    this.#discarded = true
+    this.#chunks = []
+    if (this.status !== 304) this.response?.abandon()
+  }
+
+  /** Writes the body, or a part of it, from its first byte on, to an output; returns how to stop. */
+  read (open: (drained: () => void) => Output, skip: number = 0, length: number = Number.POSITIVE_INFINITY): () => void {
+    const reader: Reader = { output: undefined, at: 0, skip, left: length, blocked: false }
+    this.#readers.add(reader)
+    reader.output = open(() => {
+      reader.blocked = false
+      this.#pump(reader)
+      this.#relieve()
+    })
+    this.#pump(reader)
+    return () => {
+      this.#readers.delete(reader)
+      this.#relieve()
+    }
+  }
+
+  writerDrained (): void {
+    this.#writerBlocked = false
+    this.#relieve()
+  }
+
+  #take (chunk: Buffer): void {
+    this.#chunks.push(chunk)
+    this.#kept += chunk.length
+    if (this.writer !== undefined && !this.writer.write(chunk)) this.#writerBlocked = true
+    for (const reader of this.#readers) this.#pump(reader)
+    this.#trim()
+  }
+
+  #pump (reader: Reader): void {
+    const { output } = reader
+    if (output === undefined) return
+    while (!reader.blocked && reader.left > 0 && reader.at < this.#base + this.#chunks.length) {
+      let chunk = this.#chunks[reader.at - this.#base]!
+      reader.at++
+      if (reader.skip > 0) {
+        const cut = Math.min(reader.skip, chunk.length)
+        reader.skip -= cut
+        chunk = chunk.subarray(cut)
+      }
+      if (chunk.length > reader.left) chunk = chunk.subarray(0, reader.left)
+      reader.left -= chunk.length
+      if (chunk.length > 0) reader.blocked = !output.write(chunk)
+    }
+    if (reader.left === 0 || (this.ended && reader.at === this.#base + this.#chunks.length)) {
+      if (this.#readers.delete(reader)) output.end()
+    }
+  }
+
+  /** Lets go of what all have, once there is too much to keep for those who might come. */
+  #trim (): void {
+    if (this.outcome === undefined || this.#kept <= this.retain) return
+    let least = this.#base + this.#chunks.length
+    for (const { at } of this.#readers) if (at < least) least = at
+    while (this.#base < least) {
+      this.#kept -= this.#chunks.shift()!.length
+      this.#base++
+    }
+  }
+
+  #full (): boolean {
+    return this.#writerBlocked || this.#kept > this.retain + WINDOW
+  }
+
+  #relieve (): void {
+    this.#trim()
+    if (!this.#full()) this.response?.drained()
+  }
+}

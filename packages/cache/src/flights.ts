@@ -1,0 +1,369 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { channels } from './channels.ts'
+import { combined, completeFields, sameStrong } from './combine.ts'
+import { usableOnError } from './decide.ts'
+import type { Engine } from './engine.ts'
+import { type Entry, makeEntry } from './entry.ts'
+import { DetachedResponse } from './flight/detached-response.ts'
+import { detachRequest } from './flight/detached-request.ts'
+import { type Controller, Flight, type FlightPlan } from './flight/flight.ts'
+import { detachReply, runHandler } from './flight/run-handler.ts'
+import { freshen, freshened, type Fresh } from './freshen.ts'
+import { urlKey } from './keys.ts'
+import { type Dropped, droppedFields } from './poison.ts'
+import { RecentMap } from './recent-map.ts'
+import type { Route } from './route.ts'
+import { contextSymbol } from './route-context.ts'
+import { joined, single } from './semantics/fields.ts'
+import { formatHttpDate } from './semantics/http-date.ts'
+import { parseNoVarySearch } from './semantics/no-vary-search.ts'
+import { parseContentRange } from './semantics/ranges.ts'
+import { updated } from './semantics/update.ts'
+import { sameNames, varyValues } from './semantics/vary.ts'
+import type { Visit } from './visit.ts'
+import { keptQuery, type Where } from './where.ts'
+
+/** Keys of which something is remembered beside the store. */
+const MAX_MARKS = 20_000
+/** Bytes of a shared response that are kept for late joiners. */
+const RETAINED = 1024 * 1024
+/** An origin that answers with these has failed, as far as a stale response may help (RFC 5861 4). */
+const FAILURES = new Set([500, 502, 503, 504])
+
+/** What a flight's handler was run with. */
+interface Detached {
+  readonly request: FastifyRequest
+  readonly reply: FastifyReply
+  /** The reply's logger before it ran. */
+  readonly logged: unknown
+}
+
+/** The fetch behind a flight: on whose behalf, and where it goes. */
+interface Fetch {
+  readonly request: FastifyRequest
+  readonly route: Route
+  readonly where: Where
+  readonly detached: Detached
+}
+
+/** All fetches under way: starts them, lets requests share them, and decides what becomes of their responses. */
+export class Flights implements Controller {
+  readonly #engine: Engine
+  readonly #backgroundMax: number
+  /** Flights that may be joined, and those whose entry may still be outdated by a purge. */
+  readonly #byUrl: Map<string, Flight[]> = new Map()
+  readonly #fetches: Map<Flight, Fetch> = new Map()
+  /** Names that the responses of a key vary by, when its variants were told apart before. */
+  readonly #hints: RecentMap<readonly string[]> = new RecentMap(MAX_MARKS)
+  /** Keys whose response could not be shared, and until when that is believed. */
+  readonly #unshared: RecentMap<number> = new RecentMap(MAX_MARKS)
+  readonly #uses: RecentMap<number> = new RecentMap(MAX_MARKS)
+  readonly #dropped: WeakMap<Route, Dropped> = new WeakMap()
+  #background = 0
+
+  constructor (engine: Engine, backgroundMax: number) {
+    this.#engine = engine
+    this.#backgroundMax = backgroundMax
+  }
+
+  get size (): number { return this.#fetches.size }
+
+  detached (flight: Flight): Detached | undefined {
+    return this.#fetches.get(flight)?.detached
+  }
+
+  /** Flights of a resource, or all. */
+  * of (url?: string): Iterable<Flight> {
+    if (url === undefined) yield * this.#fetches.keys()
+    else yield * this.#byUrl.get(url) ?? []
+  }
+
+  /** Has a request wait for a flight: one that is under way, or its own. */
+  board (visit: Visit, entries: readonly Entry[]): void {
+    const { request, reply, route, where, entry } = visit
+    const engine = this.#engine
+    const { collapse } = route.settings
+    const now = engine.clock.now()
+    const until = this.#unshared.size === 0 ? undefined : this.#unshared.get(where.key)
+    if (until !== undefined && until > now) return engine.pass(request, reply, route, visit.forward, 'hit-for-miss')
+    const key = this.#keyOf(request, where, entries)
+    const running = collapse === 0 ? undefined : this.#find(where.url, key)
+    if (running !== undefined && !(visit.forward === 'request' && running.outcome !== undefined)) {
+      if (running.outcome !== undefined) return visit.settled(running, running.outcome)
+      return visit.wait(running, collapse, () => { engine.pass(request, reply, route, visit.forward, 'collapse-timeout') })
+    }
+    const flight = new Flight(this.#plan(key, where, request, visit.plain ? undefined : entry, now), this)
+    flight.leader = visit
+    visit.wait(flight, 0, () => {})
+    this.#launch(flight, request, reply, route, where, collapse > 0)
+  }
+
+  /** Fetches a stale response again, unless that is being done, or too much else is. */
+  background (request: FastifyRequest, reply: FastifyReply, route: Route, where: Where, entry: Entry): void {
+    const key = this.#keyOf(request, where, [entry])
+    if (this.#background >= this.#backgroundMax || this.#find(where.url, key) !== undefined) return
+    this.#background++
+    this.#engine.stats.background++
+    const flight = new Flight({ ...this.#plan(key, where, request, entry, this.#engine.clock.now()), background: true }, this)
+    flight.kept = true
+    this.#launch(flight, request, reply, route, where, true)
+  }
+
+  /** Somebody went away. */
+  left (flight: Flight): void {
+    if (!flight.idle || flight.kept || flight.writer !== undefined || flight.ended || flight.broken) return
+    flight.discard()
+    this.#remove(flight)
+  }
+
+  /** What is being fetched may not be used later. */
+  outdate (flight: Flight): void {
+    flight.outdated = true
+  }
+
+  onHead (flight: Flight): void {
+    const fetch = this.#fetches.get(flight)!
+    const engine = this.#engine
+    const { plan, status } = flight
+    flight.responseTime = engine.clock.now()
+    fetch.route.latency.add(flight.responseTime - plan.requestTime)
+    if (status === 304 && plan.validating !== undefined) return this.#validated(flight, fetch, plan.validating)
+    if ((flight.failed || FAILURES.has(status)) && this.#rescued(flight, fetch)) return
+    if (plan.completing !== undefined && status !== 200) {
+      if (status === 206 && this.#completes(flight, plan.completing)) return this.#store(flight, fetch)
+      return this.#again(flight)
+    }
+    this.#store(flight, fetch)
+  }
+
+  onEnd (flight: Flight, complete: boolean): void {
+    const fetch = this.#fetches.get(flight)
+    if (fetch === undefined) return
+    const { writer } = flight
+    if (complete && writer !== undefined && !flight.outdated) {
+      const committed = this.#commit(flight, fetch)
+      if (committed instanceof Promise) void committed.finally(() => { this.#remove(flight) })
+      else this.#remove(flight)
+      return
+    }
+    writer?.abort()
+    this.#remove(flight)
+    if (flight.outcome !== undefined || this.#rescued(flight, fetch)) return
+    flight.settle({ kind: 'failed' })
+  }
+
+  #keyOf (request: FastifyRequest, where: Where, entries: readonly Entry[]): string {
+    let { key } = where
+    const names = this.#hints.size === 0 && entries.length === 0 ? undefined : this.#hints.get(where.key) ?? entries.at(-1)?.vary
+    if (names !== undefined && names.length > 0) key += `\n${JSON.stringify(varyValues(names, request.headers))}`
+    const { range } = request.headers
+    if (range !== undefined) key += `\nrange ${range} ${String(request.headers['if-range'] ?? '')}`
+    return key
+  }
+
+  #find (url: string, key: string): Flight | undefined {
+    const list = this.#byUrl.get(url)
+    if (list === undefined) return undefined
+    for (const flight of list) if (flight.plan.key === key && flight.joinable) return flight
+    return undefined
+  }
+
+  #plan (key: string, where: Where, request: FastifyRequest, entry: Entry | undefined, now: number): FlightPlan {
+    const validated = entry !== undefined && entry.part === undefined && (entry.etag !== undefined || !Number.isNaN(entry.lastModified))
+    // The rest of a part that is in memory, fresh, and sure to fit what comes.
+    const completes = entry?.part?.start === 0 && entry.body !== undefined && request.headers.range === undefined && sameStrong(entry, entry)
+    return {
+      key, url: where.url, requestTime: now, validating: validated ? entry : undefined, completing: completes ? entry : undefined,
+      stale: entry, background: false
+    }
+  }
+
+  #launch (flight: Flight, request: FastifyRequest, reply: FastifyReply, route: Route, where: Where, shared: boolean): void {
+    const { validating, completing } = flight.plan
+    let dropped = this.#dropped.get(route)
+    if (dropped === undefined) this.#dropped.set(route, dropped = droppedFields(route.settings.key.headers))
+    const add: string[] = []
+    if (validating?.etag !== undefined) add.push('If-None-Match', validating.etag)
+    if (validating !== undefined && !Number.isNaN(validating.lastModified)) add.push('If-Modified-Since', formatHttpDate(validating.lastModified))
+    if (completing !== undefined) add.push('Range', `bytes=${completing.size}-`, 'If-Range', completing.etag ?? formatHttpDate(completing.lastModified))
+    const detached = detachRequest(request, {
+      drop: validating === undefined && completing === undefined ? dropped.ranged : dropped.whole,
+      add,
+      target: where.target,
+      query: keptQuery(request.query, route.settings.key.drop)
+    }, contextSymbol(request)!, () => { flight.failed = true })
+    flight.response = new DetachedResponse(detached.raw, flight)
+    const answer = detachReply(reply, detached, flight.response)
+    this.#fetches.set(flight, { request, route, where, detached: { request: detached, reply: answer, logged: answer.log } })
+    if (shared) {
+      const list = this.#byUrl.get(where.url)
+      if (list === undefined) this.#byUrl.set(where.url, [flight])
+      else list.push(flight)
+    }
+    runHandler(route.handler, route.server, detached, answer)
+  }
+
+  #remove (flight: Flight): void {
+    if (!this.#fetches.delete(flight)) return
+    if (flight.plan.background) this.#background--
+    const list = this.#byUrl.get(flight.plan.url)
+    const at = list?.indexOf(flight) ?? -1
+    if (at === -1) return
+    if (list!.length === 1) this.#byUrl.delete(flight.plan.url)
+    else list!.splice(at, 1)
+  }
+
+  #fresh (flight: Flight, { request, where }: Fetch): Fresh {
+    const { fields, responseTime, plan } = flight
+    return { fields, requestHeaders: request.headers, requestTime: plan.requestTime, responseTime, origin: where.origin }
+  }
+
+  /** A 304 to our own validators. */
+  #validated (flight: Flight, fetch: Fetch, validating: Entry): void {
+    const fresh = this.#fresh(flight, fetch)
+    const current = this.#engine.store.get(validating.key)
+    // What is in the store now, as it may have changed since.
+    const entries = current instanceof Promise || !current.includes(validating) ? [validating] : current
+    const meant = freshened(entries, validating, fresh)
+    if (!meant.includes(validating)) return this.#again(flight)
+    for (const entry of meant) {
+      if (!freshen(entry, fresh, fetch.route.settings.storage)) this.#engine.store.delete(entry)
+      else {
+        entry.invalidated ||= flight.outdated
+        this.#engine.store.update(entry)
+      }
+    }
+    flight.discard()
+    this.#remove(flight)
+    flight.settle({ kind: 'entry', entry: validating, detail: 'revalidated' })
+  }
+
+  /** A stale response instead of a failure, where that is allowed. */
+  #rescued (flight: Flight, { route }: Fetch): boolean {
+    const { stale } = flight.plan
+    if (stale === undefined || !usableOnError(stale, route.settings.staleIfError, this.#engine.clock.now())) return false
+    flight.discard()
+    this.#remove(flight)
+    flight.settle({ kind: 'entry', entry: stale, detail: 'stale-if-error' })
+    return true
+  }
+
+  #again (flight: Flight): void {
+    flight.discard()
+    this.#remove(flight)
+    flight.settle({ kind: 'again' })
+  }
+
+  /** A 206 with just the bytes that a stored part lacks: becomes the complete response (RFC 9111 3.4). */
+  #completes (flight: Flight, part: Entry): boolean {
+    const range = parseContentRange(single(flight.fields, 'content-range'))
+    const { total } = part.part!
+    if (range === undefined || range.start !== part.size || range.end !== total - 1 || range.total !== total) return false
+    const made = makeEntry({ ...this.#received(flight, this.#fetches.get(flight)!), status: 206 }, this.#fetches.get(flight)!.route.settings.storage)
+    if (typeof made === 'string' || !sameStrong(part, made)) return false
+    flight.become(200, 'OK', [...completeFields(updated(part.fields, flight.fields)), 'Content-Length', String(total)], part.body!)
+    return true
+  }
+
+  #received (flight: Flight, { request, where }: Fetch) {
+    return {
+      key: where.key, url: where.url, origin: where.origin, status: flight.status, reason: flight.reason, fields: flight.fields,
+      requestHeaders: request.headers, requestTime: flight.plan.requestTime, responseTime: flight.responseTime
+    }
+  }
+
+  /** A response that may be stored is shared; any other is for the one who asked. */
+  #store (flight: Flight, fetch: Fetch): void {
+    const { route, where } = fetch
+    const { settings } = route
+    const { status } = flight
+    const engine = this.#engine
+    const entry = settings.statuses === undefined || settings.statuses.has(status) ? makeEntry(this.#received(flight, fetch), settings.storage) : 'status'
+    if (typeof entry === 'string') return this.#refuse(flight, fetch, entry)
+    const rule = parseNoVarySearch(joined(flight.fields, 'no-vary-search'))
+    if (rule !== undefined) {
+      const at = where.url.indexOf('?')
+      engine.rules.set(at === -1 ? where.url : where.url.slice(0, at), rule)
+      const url = urlKey(where.origin, fetch.request.raw.url!, settings.key, engine.rules)
+      entry.key = url + where.key.slice(where.url.length)
+      entry.url = url
+    }
+    if (entry.vary.length > 0) this.#hints.set(where.key, entry.vary)
+    flight.entry = entry
+    const uses = settings.minUses === 1 ? 1 : (this.#uses.get(where.key) ?? 0) + 1
+    if (uses < settings.minUses) {
+      this.#uses.set(where.key, uses)
+      flight.refusal = 'min-uses'
+    } else if (!flight.outdated) {
+      flight.writer = engine.store.create(entry, flight.expected)
+      if (flight.writer === undefined) return this.#refuse(flight, fetch, 'size')
+      flight.writer.onDrain = () => { flight.writerDrained() }
+    }
+    flight.retain = RETAINED
+    flight.begin()
+    flight.settle({ kind: 'stream', shared: true })
+  }
+
+  #refuse (flight: Flight, { route, where }: Fetch, why: string): void {
+    const { hitForMiss } = route.settings
+    flight.refusal = why
+    flight.entry = undefined
+    if (hitForMiss > 0) this.#unshared.set(where.key, flight.responseTime + hitForMiss)
+    const { store } = channels
+    if (store.hasSubscribers) store.publish({ key: where.key, stored: false, reason: why, size: -1 })
+    flight.begin()
+    flight.settle({ kind: 'stream', shared: false })
+    if (flight.idle && !flight.kept) this.left(flight)
+  }
+
+  #commit (flight: Flight, fetch: Fetch): void | Promise<void> {
+    const entry = flight.entry!
+    const found = this.#engine.store.get(entry.key)
+    const finish = (entries: readonly Entry[]): void | Promise<void> => {
+      const replaced = entries.filter((other) => replaces(entry, other))
+      const stored = flight.writer!.commit(replaced)
+      if (stored instanceof Promise) return stored.then((done) => { this.#committed(flight, fetch, done) })
+      this.#committed(flight, fetch, stored)
+    }
+    return found instanceof Promise ? found.then(finish) : finish(found)
+  }
+
+  #committed (flight: Flight, { where }: Fetch, stored: boolean): void {
+    const entry = flight.entry!
+    const { store, stats } = this.#engine
+    if (channels.store.hasSubscribers) channels.store.publish({ key: where.key, stored, reason: stored ? '' : 'store', size: entry.size })
+    if (!stored) return
+    stats.stored++
+    // Purged in the moment it was written.
+    if (flight.outdated) return store.delete(entry)
+    if (entry.part !== undefined) this.#combine(entry)
+  }
+
+  /** Joins a new part with those beside it. */
+  #combine (entry: Entry): void {
+    const { store } = this.#engine
+    const others = store.get(entry.key)
+    if (others instanceof Promise) return
+    let newest = entry
+    for (const other of others) {
+      if (other === entry || !sameVariant(other, entry)) continue
+      const made = combined(other, newest)
+      if (made === undefined) continue
+      const writer = store.create(made.entry, made.body.length)
+      if (writer === undefined) return
+      writer.write(made.body)
+      if (writer.commit([other, newest]) !== true) return
+      newest = made.entry
+    }
+  }
+}
+
+function sameVariant (a: Entry, b: Entry): boolean {
+  return sameNames(a.vary, b.vary) && a.varyValues.every((value, i) => value === b.varyValues[i])
+}
+
+/** Does a new response take another's place? Parts of one representation stand side by side. */
+function replaces (entry: Entry, other: Entry): boolean {
+  if (!sameVariant(entry, other)) return false
+  return !(entry.part !== undefined && other.part !== undefined && sameStrong(entry, other))
+}

@@ -1,0 +1,73 @@
+import type { FastifyInstance, FastifyPluginAsync, RouteOptions } from 'fastify'
+import fp from 'fastify-plugin'
+import { systemClock } from './clock.ts'
+import { channels } from './channels.ts'
+import { Engine } from './engine.ts'
+import type { Handler } from './flight/run-handler.ts'
+import { checkCache, type CacheOptions, type RouteCacheOptions, routeSettings } from './options.ts'
+import { addPurgeRoutes } from './purge-routes.ts'
+import { CacheControls } from './purge.ts'
+import { Route } from './route.ts'
+import { MemoryStore } from './store/memory.ts'
+
+export { channels } from './channels.ts'
+export type * from './channels.ts'
+export type * from './clock.ts'
+export type { Entry, Part } from './entry.ts'
+export * from './errors.ts'
+export type * from './options.ts'
+export { unkeyedFields } from './poison.ts'
+export type { CacheControls, Purge } from './purge.ts'
+export type * from './stats.ts'
+export type * from './store/contract.ts'
+export { MemoryStore, type MemoryStoreOptions } from './store/memory.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Purging and counters. */
+    cache: CacheControls
+  }
+  interface FastifyContextConfig {
+    /** The cache's options of this route, on top of those of the plugin; `false`: not cached. */
+    cache?: RouteCacheOptions | false
+  }
+}
+
+const plugin: FastifyPluginAsync<CacheOptions> = async (app: FastifyInstance, options) => {
+  checkCache(options)
+  const store = options.store ?? new MemoryStore()
+  const engine = new Engine({ name: options.name ?? 'headgate', store, clock: options.clock ?? systemClock, backgroundMax: options.backgroundMax ?? 64 })
+  const defaults = routeSettings(options)
+  let failed = false
+  store.onEvict = (entry) => {
+    engine.stats.evicted++
+    if (channels.evict.hasSubscribers) channels.evict.publish({ key: entry.key, size: entry.size })
+  }
+  store.onFailure = (error) => {
+    if (failed) return
+    failed = true
+    app.log.warn({ err: error }, 'the cache store fails: responses are fetched instead; further failures are not logged')
+  }
+  const wrapped = new WeakSet<Handler>()
+  app.decorate('cache', new CacheControls(engine, defaults))
+  app.addHook('onRoute', (route: RouteOptions) => {
+    const own = (route.config as { cache?: RouteCacheOptions | false } | undefined)?.cache
+    const handler = route.handler as Handler
+    if (own === false || wrapped.has(handler)) return
+    const settings = own === undefined ? defaults : routeSettings({ ...options, ...own }, `config.cache of ${route.url}`)
+    let cached: Route | undefined
+    // In the handler's place: every hook of the route, its authentication too, has been by then.
+    const handle: Handler = function (this: FastifyInstance, request, reply) {
+      cached ??= new Route(settings, handler, this)
+      return engine.handle(request, reply, cached)
+    }
+    wrapped.add(handle)
+    route.handler = handle as RouteOptions['handler']
+  })
+  if (options.purge !== undefined) addPurgeRoutes(app, options.purge, app.cache)
+  app.addHook('onClose', async () => { await store.close() })
+}
+
+/** The plugin: `await app.register(cache, { … })`, before the routes that it is for. */
+const cache: FastifyPluginAsync<CacheOptions> = fp(plugin, { name: '@headgate/cache', fastify: '5.x' })
+export default cache

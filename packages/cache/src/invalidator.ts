@@ -1,0 +1,97 @@
+import type { FastifyRequest } from 'fastify'
+import { channels, type PurgeMessage } from './channels.ts'
+import { select } from './decide.ts'
+import type { Engine } from './engine.ts'
+import { ageOf, type Entry } from './entry.ts'
+import { freshen } from './freshen.ts'
+import { originOf, urlKey } from './keys.ts'
+import type { Route } from './route.ts'
+import { single } from './semantics/fields.ts'
+import { invalidated } from './semantics/invalidation.ts'
+import { parseHttpDate } from './semantics/http-date.ts'
+import type { MaybePromise } from './store/contract.ts'
+import { invalidatedGroups } from './tags.ts'
+import { locate } from './where.ts'
+
+/** What happens to a stored response that is purged: gone, stale (it may still be used in its grace), or to be validated before any use. */
+export type Mode = 'hard' | 'soft' | 'invalidate'
+
+/** Makes stored responses, and those being fetched, unusable: after unsafe requests, differing HEADs and purges. */
+export class Invalidator {
+  readonly #engine: Engine
+
+  constructor (engine: Engine) {
+    this.#engine = engine
+  }
+
+  /** A successful answer to an unsafe request (RFC 9111 4.4, RFC 9875 3). */
+  unsafe (request: FastifyRequest, route: Route, status: number, fields: readonly string[]): void {
+    const origin = originOf(request)
+    for (const url of invalidated(origin + request.raw.url!, status, fields)) {
+      const key = urlKey(origin, url.slice(origin.length), route.settings.key, this.#engine.rules)
+      void this.url(key, 'invalidate', 'unsafe-method')
+    }
+    if (status < 200 || status >= 400) return
+    const groups = invalidatedGroups(fields, origin)
+    if (groups.length > 0) void this.every((entry) => entry.groups.some((group) => groups.includes(group)), 'invalidate', 'group', groups.join(' '))
+  }
+
+  /** A HEAD's 200 updates what is stored, or shows that it is not current any more (RFC 9111 4.3.5). */
+  head (request: FastifyRequest, route: Route, fields: readonly string[], requestTime: number): void {
+    const { store, clock, rules } = this.#engine
+    const where = locate(request, route.settings, rules, '')
+    const found = store.get(where.key)
+    if (found instanceof Promise) return
+    const entry = select(found, request.headers)
+    if (entry === undefined || entry.status !== 200) return
+    const now = clock.now()
+    const length = single(fields, 'content-length')
+    const etag = single(fields, 'etag')
+    const modified = single(fields, 'last-modified')
+    const differs = (length !== undefined && Number(length) !== entry.size) || (etag !== undefined && etag !== entry.etag) ||
+      (modified !== undefined && parseHttpDate(modified, now) !== entry.lastModified && !Number.isNaN(entry.lastModified))
+    const fresh = { fields, requestHeaders: request.headers, requestTime, responseTime: now, origin: where.origin }
+    if (differs) entry.invalidated = true
+    else if (!freshen(entry, fresh, route.settings.storage)) return store.delete(entry)
+    entry.head = undefined
+    store.update(entry)
+  }
+
+  /** Every response of a URL key. Gives how many there were. */
+  async url (url: string, mode: Mode, by: PurgeMessage['by']): Promise<number> {
+    const { store, flights } = this.#engine
+    for (const flight of flights.of(url)) flights.outdate(flight)
+    const found: MaybePromise<readonly Entry[]> = store.getUrl(url)
+    const entries = found instanceof Promise ? await found : found
+    for (const entry of entries) this.#apply(entry, mode)
+    this.#tell(by, url, mode, entries.length)
+    return entries.length
+  }
+
+  /** Every response of which `concerns` holds. Looks at all that are stored. */
+  async every (concerns: (entry: Entry) => boolean, mode: Mode, by: PurgeMessage['by'], value: string): Promise<number> {
+    const { store, flights } = this.#engine
+    for (const flight of flights.of()) if (flight.entry === undefined || concerns(flight.entry)) flights.outdate(flight)
+    const all = store.entries()
+    const concerned: Entry[] = []
+    if (Symbol.asyncIterator in all) {
+      for await (const entry of all) if (concerns(entry)) concerned.push(entry)
+    } else for (const entry of all) if (concerns(entry)) concerned.push(entry)
+    for (const entry of concerned) this.#apply(entry, mode)
+    this.#tell(by, value, mode, concerned.length)
+    return concerned.length
+  }
+
+  #apply (entry: Entry, mode: Mode): void {
+    const { store, clock } = this.#engine
+    if (mode === 'hard') return store.delete(entry)
+    if (mode === 'invalidate') entry.invalidated = true
+    else entry.lifetime = Math.min(entry.lifetime, ageOf(entry, clock.now()))
+    entry.head = undefined
+    store.update(entry)
+  }
+
+  #tell (by: PurgeMessage['by'], value: string, mode: Mode, count: number): void {
+    if (channels.purge.hasSubscribers) channels.purge.publish({ by, value, soft: mode !== 'hard', count })
+  }
+}

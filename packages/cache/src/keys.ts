@@ -1,0 +1,90 @@
+import type { FastifyRequest } from 'fastify'
+import type { RecentMap } from './recent-map.ts'
+import { applyRule, type QueryRule } from './semantics/no-vary-search.ts'
+
+/** Parameters that only tell who sent a visitor: dropped when `dropTracking` is on. A trailing `*` stands for the rest. */
+export const trackingParameters: readonly string[] = [
+  'utm_*', 'gclid', 'gclsrc', 'dclid', 'gbraid', 'wbraid', 'fbclid', 'msclkid', 'mc_cid', 'mc_eid', 'yclid', '_ga', '_gl', 'igshid', 'ttclid', 'twclid'
+]
+
+export interface KeySettings {
+  /** Sort parameters by name. */
+  readonly sortQuery: boolean
+  /** Drop a parameter? */
+  readonly drop: ((name: string) => boolean) | undefined
+  readonly headers: readonly string[]
+  readonly cookies: readonly string[]
+  readonly custom: ((request: FastifyRequest) => string) | undefined
+}
+
+/** Names, or prefixes ended by `*`, as one test. */
+export function nameTest (names: readonly string[]): ((name: string) => boolean) | undefined {
+  if (names.length === 0) return undefined
+  const exact = new Set(names.filter((name) => !name.endsWith('*')))
+  const prefixes = names.filter((name) => name.endsWith('*')).map((name) => name.slice(0, -1))
+  return (name) => exact.has(name) || prefixes.some((prefix) => name.startsWith(prefix))
+}
+
+/** Scheme and authority, in lower case and without a default port. */
+export function originOf (request: FastifyRequest): string {
+  const scheme = request.protocol
+  let host = request.host
+  for (let i = 0; i < host.length; i++) {
+    const code = host.charCodeAt(i)
+    if (code >= 65 && code <= 90) {
+      host = host.toLowerCase()
+      break
+    }
+  }
+  const port = scheme === 'https' ? ':443' : ':80'
+  return `${scheme}://${host.endsWith(port) ? host.slice(0, -port.length) : host}`
+}
+
+function normaliseQuery (query: string, settings: KeySettings): string {
+  if (!settings.sortQuery && settings.drop === undefined) return query
+  let pairs = query.split('&')
+  const name = (pair: string): string => { const at = pair.indexOf('='); return at === -1 ? pair : pair.slice(0, at) }
+  const { drop } = settings
+  if (drop !== undefined) pairs = pairs.filter((pair) => !drop(name(pair)))
+  // By name only: which of two values of one parameter comes first can matter to the origin.
+  if (settings.sortQuery) pairs.sort((a, b) => { const x = name(a); const y = name(b); return x < y ? -1 : x > y ? 1 : 0 })
+  return pairs.join('&')
+}
+
+export function cookie (header: string | undefined, name: string): string {
+  if (header === undefined) return ''
+  for (const pair of header.split(';')) {
+    const at = pair.indexOf('=')
+    if (at !== -1 && pair.slice(0, at).trim() === name) return pair.slice(at + 1).trim()
+  }
+  return ''
+}
+
+/** `origin/path?query` as the target was sent: nothing is decoded, so what an origin may tell apart stays apart. */
+export function urlKey (origin: string, target: string, settings: KeySettings, rules: RecentMap<QueryRule>): string {
+  const at = target.indexOf('?')
+  if (at === -1) return origin + target
+  const path = origin + target.slice(0, at)
+  let query = normaliseQuery(target.slice(at + 1), settings)
+  const rule = rules.size === 0 ? undefined : rules.get(path)
+  if (rule !== undefined) query = applyRule(query, rule)
+  return query === '' ? path : `${path}?${query}`
+}
+
+/** What a request adds to its URL: a method with a body, chosen fields and cookies, the user's own part. Starts with a space, which no target holds. */
+export function keySuffix (request: FastifyRequest, settings: KeySettings, bodyHash: string): string {
+  let suffix = bodyHash === '' ? '' : ` ${request.method} ${bodyHash}`
+  for (const name of settings.headers) {
+    const value = request.headers[name]
+    suffix += ` h:${name}=${JSON.stringify(value === undefined ? null : Array.isArray(value) ? value.join(', ') : value)}`
+  }
+  for (const name of settings.cookies) suffix += ` c:${name}=${JSON.stringify(cookie(request.headers.cookie, name))}`
+  if (settings.custom !== undefined) suffix += ` k:${settings.custom(request)}`
+  return suffix
+}
+
+/** Path part of a key, to which No-Vary-Search rules belong. */
+export function pathOf (url: string): string {
+  const at = url.indexOf('?')
+  return at === -1 ? url : url.slice(0, at)
+}

@@ -1,0 +1,113 @@
+import type { ServerResponse } from 'node:http'
+import { Readable } from 'node:stream'
+import type { FastifyReply } from 'fastify'
+import type { Fields } from './semantics/fields.ts'
+
+/** The client's side of a body that arrives piece by piece. */
+export interface Output {
+  /** `false`: wait for the `drained` call. */
+  write (chunk: Buffer): boolean
+  end (): void
+  /** The rest will not come: the client must see that. */
+  fail (error: Error): void
+}
+
+/**
+ * Fields that hooks set on this reply before, merged with those of the response: this client's own win, but Vary and Cache-Status
+ * are joined, and cookies are added. Content-Length is always the response's.
+ */
+export function mergeOwn (own: Readonly<Record<string, number | string | readonly string[] | undefined>>, fields: Fields): string[] {
+  const merged: string[] = []
+  const vary = own['vary'] === undefined ? '' : String(own['vary'])
+  let varied = vary
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i]!.toLowerCase()
+    if (name === 'vary' && vary !== '') varied += `, ${fields[i + 1]!}`
+    else if (own[name] === undefined || name === 'set-cookie' || name === 'content-length' || name === 'cache-status') merged.push(fields[i]!, fields[i + 1]!)
+  }
+  for (const name of Object.keys(own)) {
+    const value = own[name]
+    if (value === undefined || name === 'content-length') continue
+    if (name === 'vary') merged.push('vary', varied)
+    else if (typeof value === 'object') for (const one of value) merged.push(name, one)
+    else merged.push(name, String(value))
+  }
+  return merged
+}
+
+function isEmpty (object: object): boolean {
+  for (const _ in object) return false
+  return true
+}
+
+/** Writes a head from a flat list, in HTTP/2 too, where Node takes an object only. */
+export function writeHead (response: ServerResponse, status: number, reason: string, fields: readonly string[]): ServerResponse {
+  if (response.req.httpVersionMajor >= 2) return response.writeHead(status, grouped(fields))
+  return reason === '' ? response.writeHead(status, fields as unknown as string[]) : response.writeHead(status, reason, fields as unknown as string[])
+}
+
+function grouped (fields: Fields): Record<string, string | string[]> {
+  const headers: Record<string, string | string[]> = {}
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i]!.toLowerCase()
+    const before = headers[name]
+    headers[name] = before === undefined ? fields[i + 1]! : [before, fields[i + 1]!].flat()
+  }
+  return headers
+}
+
+/** Puts the head on a reply that goes through Fastify's hooks. */
+function setHead (reply: FastifyReply, status: number, fields: Fields): void {
+  const merged = mergeOwn(reply.getHeaders(), fields)
+  for (const name of Object.keys(reply.getHeaders())) reply.removeHeader(name)
+  const headers = grouped(merged)
+  for (const name of Object.keys(headers)) reply.header(name, headers[name])
+  reply.code(status)
+}
+
+/**
+ * Answers with a complete body. `fast`: the route has no onSend hook, so nothing can notice that the answer is written at once.
+ * For HEAD and 304 there is no body, while the fields stay.
+ */
+export function sendComplete (reply: FastifyReply, status: number, reason: string, fields: Fields, body: Buffer | undefined, fast: boolean): void {
+  if (fast) {
+    const own = reply.getHeaders()
+    const merged = isEmpty(own) ? fields : mergeOwn(own, fields)
+    reply.hijack()
+    const { raw } = reply
+    writeHead(raw, status, reason, merged)
+    raw.end(body)
+    return
+  }
+  setHead(reply, status, fields)
+  if (body === undefined || body.length === 0) reply.send()
+  // As a stream where there is no Content-Type: with a Buffer Fastify would make one up.
+  else reply.send(reply.hasHeader('content-type') ? body : Readable.from([body]))
+}
+
+/** Opens an answer whose body comes later. */
+export function openOutput (reply: FastifyReply, status: number, reason: string, fields: Fields, fast: boolean, drained: () => void): Output {
+  if (fast) {
+    const own = reply.getHeaders()
+    const merged = isEmpty(own) ? fields : mergeOwn(own, fields)
+    reply.hijack()
+    const { raw } = reply
+    writeHead(raw, status, reason, merged)
+    raw.on('drain', drained)
+    return {
+      write: (chunk) => raw.write(chunk),
+      end: () => { raw.end() },
+      fail: () => { raw.destroy() }
+    }
+  }
+  setHead(reply, status, fields)
+  const stream = new Readable({ read: drained })
+  // Without a listener an error before Fastify listens would end the process.
+  stream.on('error', () => {})
+  reply.send(stream)
+  return {
+    write: (chunk) => stream.push(chunk),
+    end: () => { stream.push(null) },
+    fail: (error) => { stream.destroy(error) }
+  }
+}

@@ -1,0 +1,88 @@
+import type { Readable } from 'node:stream'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { hitStatus } from './cache-status.ts'
+import { ageOf, type Entry } from './entry.ts'
+import { openOutput, sendComplete } from './output.ts'
+import { answerRange } from './ranged.ts'
+import { hasOnSend } from './route-context.ts'
+import { without } from './semantics/fields.ts'
+import { ifRangeHolds, notModified } from './semantics/validators.ts'
+import type { CacheStore } from './store/contract.ts'
+
+/** What a 304 does not repeat: it describes a body that does not come (RFC 9110 15.4.5). */
+const OF_BODY = new Set(['content-length', 'content-type', 'content-encoding', 'content-language', 'content-range'])
+
+/** Fields of a stored response for a hit: its own, Content-Length, Age and Cache-Status. Made once per second. */
+export function hitHead (entry: Entry, now: number, name: string): string[] {
+  const second = Math.floor(ageOf(entry, now) / 1000)
+  if (entry.head?.second === second) return entry.head.flat
+  const flat = head(entry, second, hitStatus(name, entry, now))
+  entry.head = { second, flat }
+  return flat
+}
+
+function head (entry: Entry, age: number, status: string): string[] {
+  const flat = entry.fields.slice()
+  if (entry.status !== 204) flat.push('Content-Length', String(entry.size))
+  flat.push('Age', String(age), 'Cache-Status', status)
+  return flat
+}
+
+export interface Answer {
+  readonly request: FastifyRequest
+  readonly reply: FastifyReply
+  readonly entry: Entry
+  readonly now: number
+  /** Our name in Cache-Status. */
+  readonly name: string
+  /** Our Cache-Status where it is no plain hit. */
+  readonly status: string | undefined
+  readonly store: CacheStore
+  /** The body is gone: the request has to be answered otherwise. */
+  readonly lost: () => void
+}
+
+/** Answers with a stored response, or the part of it that was asked for (RFC 9111 4, RFC 9110 13 and 14). */
+export function serveEntry (answer: Answer): void {
+  const { request, reply, entry, now, name, status } = answer
+  const { headers, method } = request
+  const flat = status === undefined ? hitHead(entry, now, name) : head(entry, Math.floor(ageOf(entry, now) / 1000), status)
+  const fast = !hasOnSend(request)
+  // Conditions hold for what would be 200; 206 is one by other means (RFC 9110 13.2.1).
+  if ((headers['if-none-match'] !== undefined || headers['if-modified-since'] !== undefined) &&
+    (entry.status === 200 || entry.part !== undefined) && notModified(headers, entry, now)) {
+    return sendComplete(reply, 304, '', without(flat, OF_BODY), undefined, fast)
+  }
+  if (method === 'HEAD') return sendComplete(reply, entry.status, entry.reason, flat, undefined, fast)
+  const { range } = headers
+  if (range !== undefined && (entry.status === 200 || entry.part !== undefined) && method === 'GET' && ifRangeHolds(headers['if-range'] as string | undefined, entry, now)) {
+    const ranged = answerRange(entry, range, flat)
+    if (ranged !== undefined) {
+      if (ranged.body !== undefined || ranged.start > ranged.end) return sendComplete(reply, ranged.status, '', ranged.fields, ranged.body, fast)
+      return sendStored(answer, ranged.status, '', ranged.fields, ranged.start, ranged.end, fast)
+    }
+  }
+  if (entry.body !== undefined || entry.size === 0) return sendComplete(reply, entry.status, entry.reason, flat, entry.body, fast)
+  sendStored(answer, entry.status, entry.reason, flat, 0, entry.size - 1, fast)
+}
+
+/** Sends bytes that the store does not hold in memory; counted within the stored body. */
+function sendStored (answer: Answer, status: number, reason: string, fields: readonly string[], start: number, end: number, fast: boolean): void {
+  const { reply, entry, store, lost } = answer
+  const send = (body: Buffer | Readable | undefined): void => {
+    if (body === undefined) return lost()
+    if (Buffer.isBuffer(body)) return sendComplete(reply, status, reason, fields, body, fast)
+    if (reply.raw.destroyed) {
+      body.destroy()
+      return
+    }
+    const output = openOutput(reply, status, reason, fields, fast, () => { body.resume() })
+    body.on('data', (chunk: Buffer) => { if (!output.write(chunk)) body.pause() })
+    body.on('end', () => { output.end() })
+    body.on('error', (error) => { output.fail(error) })
+    reply.raw.on('close', () => { body.destroy() })
+  }
+  const body = store.read(entry, start, end)
+  if (body instanceof Promise) body.then(send, lost)
+  else send(body)
+}

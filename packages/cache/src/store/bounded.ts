@@ -1,0 +1,115 @@
+import type { Entry } from '../entry.ts'
+import { Place, type Eviction } from './eviction.ts'
+import { Gdsf } from './gdsf.ts'
+import { S3Fifo } from './s3fifo.ts'
+import { Sieve } from './sieve.ts'
+
+export type EvictionName = 's3-fifo' | 'sieve' | 'gdsf'
+
+export const evictions: Readonly<Record<EvictionName, new (capacity: number) => Eviction<Entry>>> = { 's3-fifo': S3Fifo, sieve: Sieve, gdsf: Gdsf }
+
+/** More variants of one key than this push the oldest out, so that a Vary on a free-text field cannot fill the store. */
+const MAX_VARIANTS = 32
+const NOTHING: readonly Entry[] = []
+
+/** Bytes that an entry costs beside its body: fields, key, and what the engine needs for the objects. */
+function overhead (entry: Entry): number {
+  let bytes = 512 + entry.key.length * 2
+  for (const text of entry.fields) bytes += text.length + 16
+  return bytes
+}
+
+/** The index of a store: entries by key, under a bound of bytes and of entries. Says who goes; the store lets go of the body. */
+export class BoundedIndex {
+  readonly #byKey: Map<string, Entry[]> = new Map()
+  /** Entries whose key is more than their URL. */
+  readonly #byUrl: Map<string, Set<Entry>> = new Map()
+  readonly #places: Map<Entry, Place<Entry>> = new Map()
+  readonly #eviction: Eviction<Entry>
+  readonly #maxBytes: number
+  readonly #maxEntries: number
+  readonly #removed: (entry: Entry, evicted: boolean) => void
+  #bytes = 0
+
+  constructor (maxBytes: number, maxEntries: number, eviction: EvictionName, removed: (entry: Entry, evicted: boolean) => void) {
+    this.#maxBytes = maxBytes
+    this.#maxEntries = maxEntries
+    this.#eviction = new evictions[eviction](maxBytes)
+    this.#removed = removed
+  }
+
+  get bytes (): number { return this.#bytes }
+  get size (): number { return this.#places.size }
+
+  get (key: string): readonly Entry[] {
+    return this.#byKey.get(key) ?? NOTHING
+  }
+
+  /** All responses of a URL, whatever else their keys hold. */
+  getUrl (url: string): readonly Entry[] {
+    const more = this.#byUrl.get(url)
+    return more === undefined ? this.get(url) : [...this.get(url), ...more]
+  }
+
+  has (entry: Entry): boolean {
+    return this.#places.has(entry)
+  }
+
+  touch (entry: Entry): void {
+    const place = this.#places.get(entry)
+    if (place !== undefined) this.#eviction.touch(place)
+  }
+
+  add (entry: Entry): void {
+    const list = this.#byKey.get(entry.key)
+    if (list === undefined) this.#byKey.set(entry.key, [entry])
+    // A new list, so that one handed out by `get` does not change under its reader.
+    else {
+      if (list.length >= MAX_VARIANTS) this.#drop(list[0]!, true)
+      this.#byKey.set(entry.key, [...(this.#byKey.get(entry.key) ?? []), entry])
+    }
+    if (entry.url !== entry.key) {
+      const others = this.#byUrl.get(entry.url)
+      if (others === undefined) this.#byUrl.set(entry.url, new Set([entry]))
+      else others.add(entry)
+    }
+    const place = new Place(entry, entry.key, overhead(entry) + Math.max(0, entry.size))
+    this.#places.set(entry, place)
+    this.#eviction.insert(place)
+    this.#bytes += place.cost
+    while (this.#bytes > this.#maxBytes || this.#places.size > this.#maxEntries) {
+      const victim = this.#eviction.evict()
+      if (victim === undefined) break
+      this.#forget(victim)
+      this.#removed(victim.value, true)
+    }
+  }
+
+  remove (entry: Entry): boolean {
+    return this.#drop(entry, false)
+  }
+
+  values (): Iterable<Entry> {
+    return this.#places.keys()
+  }
+
+  #drop (entry: Entry, evicted: boolean): boolean {
+    const place = this.#places.get(entry)
+    if (place === undefined) return false
+    this.#eviction.remove(place)
+    this.#forget(place)
+    this.#removed(entry, evicted)
+    return true
+  }
+
+  #forget (place: Place<Entry>): void {
+    const entry = place.value
+    this.#places.delete(entry)
+    this.#bytes -= place.cost
+    const others = entry.url === entry.key ? undefined : this.#byUrl.get(entry.url)
+    if (others?.delete(entry) === true && others.size === 0) this.#byUrl.delete(entry.url)
+    const rest = this.#byKey.get(entry.key)!.filter((other) => other !== entry)
+    if (rest.length === 0) this.#byKey.delete(entry.key)
+    else this.#byKey.set(entry.key, rest)
+  }
+}
