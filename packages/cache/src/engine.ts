@@ -14,6 +14,7 @@ import { Invalidator } from './invalidator.ts'
 import { cookie } from './keys.ts'
 import { observeHead } from './observe.ts'
 import { openOutput, sendComplete } from './output.ts'
+import { storePosted } from './posted.ts'
 import { RecentMap } from './recent-map.ts'
 import { requestBody } from './request-body.ts'
 import type { Route } from './route.ts'
@@ -222,7 +223,10 @@ export class Engine {
     this.count('bypass', request.url, detail === '' ? forward : detail)
     const requestTime = this.clock.now()
     observeHead(reply, (status, fields) => {
-      if (!isSafe(method)) this.invalidator.unsafe(request, route, status, fields)
+      if (!isSafe(method)) {
+        this.invalidator.unsafe(request, route, status, fields)
+        if (method === 'POST' && status === 200) storePosted(this, request, reply, route, fields, requestTime)
+      }
       else if (method === 'HEAD' && status === 200) this.invalidator.head(request, route, fields, requestTime)
       return ['Cache-Status', forwardStatus(this.name, { forward, detail })]
     })

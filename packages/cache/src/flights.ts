@@ -19,7 +19,8 @@ import { formatHttpDate } from './semantics/http-date.ts'
 import { parseNoVarySearch } from './semantics/no-vary-search.ts'
 import { parseContentRange } from './semantics/ranges.ts'
 import { updated } from './semantics/update.ts'
-import { sameNames, varyValues } from './semantics/vary.ts'
+import { varyValues } from './semantics/vary.ts'
+import { replaces, sameVariant } from './variants.ts'
 import type { Visit } from './visit.ts'
 import { keptQuery, type Where } from './where.ts'
 
@@ -356,14 +357,4 @@ export class Flights implements Controller {
       newest = made.entry
     }
   }
-}
-
-function sameVariant (a: Entry, b: Entry): boolean {
-  return sameNames(a.vary, b.vary) && a.varyValues.every((value, i) => value === b.varyValues[i])
-}
-
-/** Does a new response take another's place? Parts of one representation stand side by side. */
-function replaces (entry: Entry, other: Entry): boolean {
-  if (!sameVariant(entry, other)) return false
-  return !(entry.part !== undefined && other.part !== undefined && sameStrong(entry, other))
 }

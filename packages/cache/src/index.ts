@@ -53,7 +53,8 @@ const plugin: FastifyPluginAsync<CacheOptions> = async (app: FastifyInstance, op
   app.addHook('onRoute', (route: RouteOptions) => {
     const own = (route.config as { cache?: RouteCacheOptions | false } | undefined)?.cache
     const handler = route.handler as Handler
-    if (own === false || wrapped.has(handler)) return
+    // @fastify/websocket calls the handler of such a route with a socket.
+    if (own === false || wrapped.has(handler) || (route as { websocket?: boolean }).websocket === true) return
     const settings = own === undefined ? defaults : routeSettings({ ...options, ...own }, `config.cache of ${route.url}`)
     let cached: Route | undefined
     // In the handler's place: every hook of the route, its authentication too, has been by then.

@@ -80,7 +80,8 @@ export function sendComplete (reply: FastifyReply, status: number, reason: strin
     return
   }
   setHead(reply, status, fields)
-  if (body === undefined || body.length === 0) reply.send()
+  if (reply.request.method === 'HEAD' && body === undefined) reply.send(Readable.from([]))
+  else if (body === undefined || body.length === 0) reply.send()
   // As a stream where there is no Content-Type: with a Buffer Fastify would make one up.
   else reply.send(reply.hasHeader('content-type') ? body : Readable.from([body]))
 }

@@ -18,7 +18,10 @@ export class Visit implements Passenger {
   readonly entry: Entry | undefined
   /** It was sent back once: no validators, no completion of parts this time. */
   plain = false
+  /** Flight whose head it waits for. */
   #flight: Flight | undefined
+  /** Flight whose body it gets. */
+  #source: Flight | undefined
   #timer: Timer
   #slowTimer: Timer
   #stop: (() => void) | undefined
@@ -79,6 +82,7 @@ export class Visit implements Passenger {
         if (!outcome.shared) return engine.pass(this.request, this.reply, this.route, this.forward, flight.refusal)
         if (!selects(flight.entry!, this.request.headers)) return engine.again(this)
     }
+    this.#source = flight
     this.#stop = engine.answerStream(this, flight, !leads)
   }
 
@@ -106,10 +110,10 @@ export class Visit implements Passenger {
   }
 
   readonly #onClose = (): void => {
-    const flight = this.#flight
+    const flight = this.#flight ?? this.#source
     this.#leave()
     this.#stop?.()
-    this.#stop = undefined
+    this.#stop = this.#source = undefined
     if (flight !== undefined) this.#engine.left(flight)
   }
 }

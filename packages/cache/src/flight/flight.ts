@@ -24,6 +24,8 @@ export type Outcome =
 export interface Controller {
   onHead (flight: Flight): void
   onEnd (flight: Flight, complete: boolean): void
+  /** Nobody waits for it or reads it any more. */
+  left (flight: Flight): void
 }
 
 /** Bytes by which the slowest reader may be behind, once a body is too long to be kept. */
@@ -213,7 +215,11 @@ export class Flight implements ResponseSink {
   #take (chunk: Buffer): void {
     this.#chunks.push(chunk)
     this.#kept += chunk.length
-    if (this.writer !== undefined && !this.writer.write(chunk)) this.#writerBlocked = true
+    const { writer } = this
+    if (writer !== undefined) {
+      if (!writer.write(chunk)) this.#writerBlocked = true
+      if (!writer.alive) this.#unstored(writer)
+    }
     for (const reader of this.#readers) this.#pump(reader)
     this.#trim()
   }
@@ -236,6 +242,15 @@ export class Flight implements ResponseSink {
     if (reader.left === 0 || (this.ended && reader.at === this.#base + this.#chunks.length)) {
       if (this.#readers.delete(reader)) output.end()
     }
+  }
+
+  /** It will not be stored after all: nobody who comes later can have it. */
+  #unstored (writer: EntryWriter): void {
+    writer.abort()
+    this.writer = undefined
+    this.#writerBlocked = false
+    this.retain = 0
+    if (this.idle) this.#controller.left(this)
   }
 
   /** Lets go of what all have, once there is too much to keep for those who might come. */

@@ -9,6 +9,8 @@ export interface EntryWriter {
   write (chunk: Buffer): boolean
   /** All is there: from now on `get` finds the entry, and those that it replaces are gone. `false` when it could not be stored. */
   commit (replaces: readonly Entry[]): MaybePromise<boolean>
+  /** `false` from when it is known that nothing will be stored: too long, or the store failed. */
+  readonly alive: boolean
   /** The response was cut off, or is not wanted any more: leaves no trace. */
   abort (): void
   onDrain: (() => void) | undefined

@@ -86,6 +86,8 @@ class MemoryWriter implements EntryWriter {
     this.#limit = limit
   }
 
+  get alive (): boolean { return this.#chunks !== undefined }
+
   write (chunk: Buffer): boolean {
     if (this.#chunks === undefined) return true
     this.#size += chunk.length

@@ -1,0 +1,197 @@
+import { once } from 'node:events'
+import { request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http'
+import t from 'tap'
+import { eventually, proxied, raw, TestClock } from './helpers.ts'
+
+/** An origin that answers when told to. */
+function held (): { listener: (request: IncomingMessage, response: ServerResponse) => void; waiting: ServerResponse[] } {
+  const waiting: ServerResponse[] = []
+  return { listener: (_request, response) => { waiting.push(response) }, waiting }
+}
+
+t.test('1,000 parallel clients, one origin request', async (t) => {
+  const { listener, waiting } = held()
+  const { app, requests } = await proxied(t, {}, listener)
+  const clients = Array.from({ length: 1000 }, () => app.inject({ url: '/x', headers: { host: 'a.example' } }))
+  for (const client of clients) void client.catch(() => {})
+  await eventually(() => waiting.length === 1)
+  waiting[0]!.writeHead(200, { 'cache-control': 'max-age=60' })
+  waiting[0]!.write('first ')
+  setImmediate(() => waiting[0]!.end('second'))
+  const answers = await Promise.all(clients)
+  t.equal(requests.length, 1)
+  t.ok(answers.every(({ body, statusCode }) => statusCode === 200 && body === 'first second'))
+  t.equal(answers.filter(({ headers }) => String(headers['cache-status']).includes('collapsed')).length, 999)
+  t.match(app.cache.stats, { misses: 1, collapsed: 999, stored: 1 })
+})
+
+t.test('waiters get the body as it comes, not when it has ended', async (t) => {
+  const { listener, waiting } = held()
+  const { proxy } = await proxied(t, {}, listener)
+  const clients = [fetch(`${proxy}/x`), fetch(`${proxy}/x`)]
+  await eventually(() => waiting.length === 1)
+  waiting[0]!.writeHead(200, { 'cache-control': 'max-age=60' })
+  waiting[0]!.write('begun')
+  const readers = (await Promise.all(clients)).map(({ body }) => body!.getReader())
+  for (const reader of readers) t.equal(Buffer.from((await reader.read()).value!).toString(), 'begun')
+  // One who comes now is still in time for all of it.
+  const late = (await fetch(`${proxy}/x`)).body!.getReader()
+  t.equal(Buffer.from((await late.read()).value!).toString(), 'begun')
+  waiting[0]!.end('over')
+  for (const reader of [...readers, late]) t.equal(Buffer.from((await reader.read()).value!).toString(), 'over')
+})
+
+t.test('a response that cannot be shared lets all waiters go at once, and the next ones do not wait', async (t) => {
+  const clock = new TestClock()
+  const { listener, waiting } = held()
+  const { app, requests } = await proxied(t, { clock }, listener)
+  const clients = Array.from({ length: 20 }, () => app.inject('/x').then((response) => response))
+  await eventually(() => waiting.length === 1)
+  waiting[0]!.writeHead(200, { 'cache-control': 'private' })
+  waiting[0]!.end('0')
+  // All the others are at the origin together: no convoy.
+  await eventually(() => waiting.length === 20)
+  for (const [index, response] of waiting.entries()) {
+    if (index === 0) continue
+    response.writeHead(200, { 'cache-control': 'private' })
+    response.end(String(index))
+  }
+  const bodies = (await Promise.all(clients)).map(({ body }) => body)
+  t.equal(new Set(bodies).size, 20, 'each has its own')
+  const marked = [app.inject('/x').then((r) => r), app.inject('/x').then((r) => r)]
+  await eventually(() => waiting.length === 22)
+  for (const response of waiting.slice(20)) response.end('again')
+  t.match((await marked[0]!).headers['cache-status'], /detail=hit-for-miss/)
+  await marked[1]
+  clock.advance(2001)
+  const after = [app.inject('/x').then((r) => r), app.inject('/x').then((r) => r)]
+  await eventually(() => waiting.length === 23)
+  waiting[22]!.writeHead(200, { 'cache-control': 'max-age=60' })
+  waiting[22]!.end('shared')
+  t.same((await Promise.all(after)).map(({ body }) => body), ['shared', 'shared'], 'the mark has its end')
+  t.equal(requests.length, 23)
+})
+
+t.test('the leader may leave: the others get everything', async (t) => {
+  const { listener, waiting } = held()
+  const { proxy, port, requests } = await proxied(t, {}, listener)
+  const leader = httpRequest({ host: '127.0.0.1', port, path: '/x' })
+  leader.on('error', () => {})
+  leader.end()
+  await eventually(() => waiting.length === 1)
+  const follower = fetch(`${proxy}/x`)
+  await new Promise((resolve) => { setTimeout(resolve, 20) })
+  leader.destroy()
+  await new Promise((resolve) => { setTimeout(resolve, 20) })
+  waiting[0]!.writeHead(200, { 'cache-control': 'max-age=60' })
+  waiting[0]!.end('all of it')
+  t.equal(await (await follower).text(), 'all of it')
+  t.equal(requests.length, 1)
+})
+
+t.test('when all have left, what cannot be stored is not fetched any further', async (t) => {
+  const { listener, waiting } = held()
+  const { port } = await proxied(t, {}, listener)
+  const leader = httpRequest({ host: '127.0.0.1', port, path: '/x' })
+  leader.on('error', () => {})
+  leader.end()
+  await eventually(() => waiting.length === 1)
+  const before = once(waiting[0]!, 'close')
+  leader.destroy()
+  await before
+  t.pass('nobody had an answer yet')
+  const streaming = httpRequest({ port, path: '/y' })
+  streaming.on('error', () => {})
+  streaming.on('response', (response) => { response.on('error', () => {}).once('data', () => { streaming.destroy() }) })
+  streaming.end()
+  await eventually(() => waiting.length === 2)
+  waiting[1]!.writeHead(200, { 'cache-control': 'no-store' })
+  waiting[1]!.write('without end')
+  await once(waiting[1]!, 'close')
+  t.pass('in the middle of a body')
+})
+
+t.test('what is being stored is stored, although its client left', async (t) => {
+  const { listener, waiting } = held()
+  const { app, port } = await proxied(t, {}, listener)
+  const leader = httpRequest({ port, path: '/x', headers: { host: 'a.example' } })
+  leader.on('error', () => {})
+  leader.on('response', (response) => { response.on('error', () => {}).once('data', () => { leader.destroy() }) })
+  leader.end()
+  await eventually(() => waiting.length === 1)
+  waiting[0]!.writeHead(200, { 'cache-control': 'max-age=60' })
+  waiting[0]!.write('half ')
+  await once(leader, 'close')
+  waiting[0]!.end('whole')
+  await eventually(() => app.cache.stats.stored === 1)
+  t.equal((await app.inject({ url: '/x', headers: { host: 'a.example' } })).body, 'half whole')
+})
+
+t.test('a truncated body is passed on as such and never stored', async (t) => {
+  const { listener, waiting } = held()
+  const { app, port } = await proxied(t, {}, listener)
+  for (const head of [{ 'content-length': '100' }, {}]) {
+    const answer = raw(port, 'GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n')
+    const before = waiting.length
+    await eventually(() => waiting.length === before + 1)
+    waiting[before]!.writeHead(200, { 'cache-control': 'max-age=60', ...head })
+    waiting[before]!.write('half')
+    await new Promise((resolve) => { setTimeout(resolve, 10) })
+    waiting[before]!.destroy()
+    const text = await answer
+    t.match(text, /half/)
+    t.notMatch(text, /\r\n0\r\n\r\n$/, 'no proper end')
+  }
+  t.match(app.cache.stats, { stored: 0, entries: 0 })
+})
+
+t.test('waiting has an end', async (t) => {
+  const clock = new TestClock()
+  const { listener, waiting } = held()
+  const { app } = await proxied(t, { clock, collapse: 3000 }, listener)
+  const leader = app.inject('/x').then((r) => r)
+  await eventually(() => waiting.length === 1)
+  const follower = app.inject('/x').then((r) => r)
+  await eventually(() => clock.waiting > 0)
+  clock.advance(3001)
+  await eventually(() => waiting.length === 2)
+  waiting[1]!.end('own')
+  t.equal((await follower).body, 'own')
+  t.match((await follower).headers['cache-status'], /detail=collapse-timeout/)
+  waiting[0]!.end('slow')
+  t.equal((await leader).body, 'slow')
+})
+
+t.test('variants are fetched side by side, each once', async (t) => {
+  const { listener, waiting } = held()
+  const { app, requests } = await proxied(t, {}, listener)
+  const languages = ['de', 'en', 'fr', 'nl']
+  const ask = (): Promise<{ body: string }>[] => languages.flatMap((language) => [1, 2, 3].map(() =>
+    app.inject({ url: '/x', headers: { 'accept-language': language } }).then((r) => r)))
+  const clients = ask()
+  await eventually(() => waiting.length === 1)
+  const answer = (response: ServerResponse): void => {
+    response.writeHead(200, { 'cache-control': 'max-age=60', vary: 'accept-language' })
+    response.end(String(response.req.headers['accept-language']))
+  }
+  answer(waiting[0]!)
+  // The first answer tells what it varies by; the three others then go together.
+  await eventually(() => waiting.length === 4)
+  for (const response of waiting.slice(1)) answer(response)
+  t.same((await Promise.all(clients)).map(({ body }) => body), languages.flatMap((language) => [language, language, language]))
+  t.same((await Promise.all(ask())).map(({ body }) => body), languages.flatMap((language) => [language, language, language]))
+  t.equal(requests.length, 4)
+})
+
+t.test('collapse: false', async (t) => {
+  const { listener, waiting } = held()
+  const { app } = await proxied(t, { collapse: false }, listener)
+  const clients = [app.inject('/x').then((r) => r), app.inject('/x').then((r) => r)]
+  await eventually(() => waiting.length === 2)
+  for (const response of waiting) {
+    response.writeHead(200, { 'cache-control': 'max-age=60' })
+    response.end('x')
+  }
+  await Promise.all(clients)
+  t.equal(app.cache.stats.entries, 1)
+})
