@@ -38,5 +38,5 @@ export const policies: Readonly<Record<PolicyName, Policy>> = Object.freeze(buil
 
 export { adaptive, first, leastConnections, leastTime, p2c, peakEwma, random, reportedLoad, roundRobin, weightedRoundRobin }
 export { hash, type HashOptions } from './hash.ts'
-export { ipHash } from './ip-hash.ts'
+export { hashAddress, ipHash } from './ip-hash.ts'
 export { nearest, type NearestOptions } from './nearest.ts'

@@ -4,6 +4,7 @@ import type { Transport, TransportOptions } from './contract.ts'
 import { InjectTransport, type InjectableApp } from './inject.ts'
 import { NativeTransport } from './native.ts'
 
+export { connectFailure } from './connect.ts'
 export { InjectTransport, type InjectableApp } from './inject.ts'
 export { NativeTransport } from './native.ts'
 
