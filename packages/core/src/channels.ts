@@ -60,6 +60,29 @@ export interface QueueMessage {
   readonly source: Pool
 }
 
+/** A layer 4 connection or UDP session ended, or was refused before it had an upstream. Times in milliseconds. */
+export interface StreamMessage {
+  /** The listener's name. */
+  readonly listener: string
+  readonly protocol: 'tcp' | 'udp'
+  /** '' when it ended before a pool was chosen, or an upstream. */
+  readonly pool: string
+  readonly upstream: string
+  readonly url: string
+  /** The client's address, as a trusted PROXY header tells it where there is one. */
+  readonly client: string
+  /** Why it ended, in a word: `closed` when its ends closed it. */
+  readonly reason: string
+  /** Bytes from the client to the upstream, and back. */
+  readonly sent: number
+  readonly received: number
+  readonly duration: number
+  /** From the last pick to the connection (UDP: to the first answer); −1 without one. */
+  readonly connectLatency: number
+  /** Upstreams tried. */
+  readonly attempts: number
+}
+
 export interface HealthMessage extends HealthChange {
   readonly pool: string
   readonly upstream: string
@@ -155,6 +178,7 @@ export const channels: {
   readonly panic: TypedChannel<PanicMessage>
   readonly shed: TypedChannel<ShedMessage>
   readonly retry: TypedChannel<RetryMessage>
+  readonly stream: TypedChannel<StreamMessage>
 } = {
   attempt: typed('headgate:balancer:attempt'),
   dispatch: typed('headgate:balancer:dispatch'),
@@ -167,5 +191,6 @@ export const channels: {
   membership: typed('headgate:pool:membership'),
   panic: typed('headgate:pool:panic'),
   shed: typed('headgate:pool:shed'),
-  retry: typed('headgate:balancer:retry')
+  retry: typed('headgate:balancer:retry'),
+  stream: typed('headgate:stream:end')
 }

@@ -40,6 +40,7 @@ export class Lease {
   received = 0
   /** The request's method, set by whoever sends; '' at layer 4. */
   method = ''
+  #proven = false
   readonly #pool: Pool
 
   constructor (pool: Pool, upstream: Upstream, startedAt: number, choice: Choice, attempt: number) {
@@ -60,6 +61,18 @@ export class Lease {
     this.headAt = now
     this.#pool.answered(this, headers)
   }
+
+  /**
+   * The upstream has shown that it is back, though the exchange goes on, perhaps for hours: a trial need not wait for its end.
+   * Called by layer 4 when a connection stands.
+   */
+  prove (): void {
+    if (this.#proven || this.released) return
+    this.#proven = true
+    this.#pool.proved(this)
+  }
+
+  get proven (): boolean { return this.#proven }
 
   /** Gives the claim back. Later calls do nothing and return false: the first outcome counts. */
   release (outcome: Outcome, reason = ''): boolean {

@@ -200,7 +200,7 @@ export class Pool extends EventEmitter<PoolEvents> {
     this.inFlight--
     upstream.load.finished(ok !== false, answered ? latency : -1)
     this.#selector.finished?.(upstream, now, startedAt, latency, ok, answered)
-    if (lease.trial) {
+    if (lease.trial && !lease.proven) {
       this.#trialing.delete(upstream)
       if (ok === undefined) this.#trials.push(upstream)
       else this.#tried(upstream, ok, reason)
@@ -221,6 +221,13 @@ export class Pool extends EventEmitter<PoolEvents> {
   answered (lease: Lease, headers: readonly string[] | undefined): void {
     this.#selector.answered?.(lease.upstream, lease.headAt, lease.startedAt)
     if (headers !== undefined && this.listenerCount('head') > 0) this.emit('head', lease, headers)
+  }
+
+  /** Called by {@link Lease.prove} alone. */
+  proved (lease: Lease): void {
+    if (!lease.trial) return
+    this.#trialing.delete(lease.upstream)
+    this.#tried(lease.upstream, true, '')
   }
 
   #pick (context: PoolContext): Lease | NoLease {

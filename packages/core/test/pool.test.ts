@@ -77,6 +77,24 @@ t.test('an ejected upstream gets one trial at a time after its time, then starts
   t.same(bad.health.history.map(({ from, to }) => `${from} ${to}`), ['up ejected', 'ejected up'])
 })
 
+t.test('a trial that lasts is decided when it is proven, not at its end', async (t) => {
+  const { pool, clock } = make({ slowStart: 0 })
+  const bad = pool.upstreams[0]!
+  bad.health.eject('refused')
+  clock.advance(bad.health.ejectedUntil - clock.now() + 1)
+  const trial = take(pool)
+  t.equal(trial.upstream, bad)
+  trial.head(0, clock.now())
+  t.equal(bad.health.state, 'ejected')
+  trial.prove()
+  t.equal(bad.health.state, 'up')
+  bad.health.eject('refused')
+  trial.release('failed-after-send', 'reset')
+  t.equal(bad.health.state, 'ejected', 'and its end decides nothing any more')
+  clock.advance(bad.health.ejectedUntil - clock.now() + 1)
+  t.equal(take(pool).upstream, bad, 'the next trial is not held up by it')
+})
+
 t.test('panic: passive ejection never leaves less than its threshold', async (t) => {
   const share = fc.double({ min: 0.05, max: 1, noNaN: true })
   fc.assert(fc.property(fc.array(fc.tuple(fc.nat(4), fc.boolean()), { maxLength: 40 }), share, (steps, panicThreshold) => {
