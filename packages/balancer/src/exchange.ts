@@ -5,6 +5,7 @@ import {
   type AffinityHint, type Attempt, type AttemptHandler, Deadline, type Deadlines, Lease, type Location, type NoLease, type Outcome, type Pool,
   type PoolContext, type PoolWaiter, type Ticket, type Timer, type TransportError, type Upstream, channels, hash32
 } from '@headgate/core'
+import { clientLocationOf } from './client-location.ts'
 import { BodyTooLargeError, NoneReadyError, OverloadedError, SlowBodyError, UpstreamFailedError, UpstreamTimeoutError } from './errors.ts'
 import { awaitsContinue } from './expect-continue.ts'
 import { describeChoice } from './choice-log.ts'
@@ -95,7 +96,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   get context (): PoolContext { return this }
   get affinity (): AffinityHint | undefined { return this.#hint }
   get clientAddress (): string { return this.#request.ip ?? '' }
-  get clientLocation (): Location | undefined { return undefined }
+  get clientLocation (): Location | undefined { return clientLocationOf(this.#request, this.#pool) }
   get repeatable (): boolean { return isRepeatable(this, this.#route) }
 
   get keyHash (): number {

@@ -12,7 +12,7 @@ export function cookieValue (header: string | undefined, name: string): string {
 
 /** What the pool's `hashOn` says of a request; the client's address where that is empty, so that not all land on one upstream. */
 export function hashKeyOf (request: FastifyRequest, hashOn: PoolOptions['hashOn']): string {
-  if (typeof hashOn === 'function') return hashOn(request as never) || request.ip
+  if (typeof hashOn === 'function') return keyBy(request, hashOn as (request: FastifyRequest) => unknown)
   const [kind, name = ''] = (hashOn ?? 'client-address').split(/:(.*)/, 2)
   switch (kind) {
     case 'path': return request.url.replace(/\?.*$/s, '')
@@ -22,4 +22,15 @@ export function hashKeyOf (request: FastifyRequest, hashOn: PoolOptions['hashOn'
     case 'query': return new URLSearchParams(request.url.replace(/^[^?]*\??/s, '')).get(name) ?? request.ip
     default: return request.ip
   }
+}
+
+/** A user's function may fail in the middle of another request's end, where nobody could answer for it. */
+function keyBy (request: FastifyRequest, hashOn: (request: FastifyRequest) => unknown): string {
+  try {
+    const key = hashOn(request)
+    if (typeof key === 'string' && key !== '') return key
+  } catch (error) {
+    request.log.warn({ err: error }, 'hashOn failed')
+  }
+  return request.ip
 }

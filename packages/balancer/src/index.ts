@@ -5,15 +5,15 @@ import { type Affinity, Deadlines, Pool, type PoolOptions, UnknownPoolError, typ
 import { closeInTime } from './closing.ts'
 import { listenForExpectations } from './expect-continue.ts'
 import { forwardTo } from './forward.ts'
-import { checkBalancer, refuseRoute, routeSettings } from './options.ts'
-import type { BalancerOptions, ForwardOptions, RouteOptions, RouteSettings } from './options.ts'
+import { checkBalancer, checkForward, refuseRoute, routeSettings } from './options.ts'
+import type { BalancerOptions, ForwardOptions, PoolName, RouteOptions, RouteSettings } from './options.ts'
 import { useProblems } from './problem.ts'
 import { addRoute, compileChooser } from './routes.ts'
 import { listenForUpgrades } from './upgrade.ts'
 
 export * from './errors.ts'
 export type * from './options.ts'
-export { balancerSchema } from './options.ts'
+export { balancerOptions, balancerSchema } from './options.ts'
 export { bodies } from './bodies.ts'
 export { clientErrors } from './client-errors.ts'
 export { sendProblem } from './problem.ts'
@@ -35,18 +35,20 @@ declare module 'fastify' {
   }
   interface FastifyReply {
     /** Forwards the request to a pool and answers with what comes back. Call it last in a handler and return it. */
-    forward (pool: string, options?: ForwardOptions): FastifyReply
+    forward (pool: PoolName, options?: ForwardOptions): FastifyReply
   }
 }
 
 /** The pools of an app. */
 export class Balancer {
   readonly pools: Map<string, Pool> = new Map()
+  /** Prefixes that are forwarded, and the option that each comes from. */
+  readonly prefixes: Map<string, string> = new Map()
   /** The routes of the balancer's options, in their order. */
   readonly routes: RouteOptions[] = []
 
   /** Throws `HG_POOL_UNKNOWN`. */
-  pool (name: string): Pool {
+  pool (name: PoolName): Pool {
     const pool = this.pools.get(name)
     if (pool === undefined) throw new UnknownPoolError(name, [...this.pools.keys()].join(', '))
     return pool
@@ -61,6 +63,7 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
   const balancer = first ? new Balancer() : app.balancer
   const viaName = options.viaName ?? `headgate-${randomBytes(4).toString('hex')}`
   const own: Pool[] = []
+  app.addHook('onClose', async () => { await Promise.all(own.map((pool) => pool.close())) })
   for (const [name, given] of Object.entries(options.pools)) {
     if (balancer.pools.has(name)) refuseRoute(`options.pools.${name}`, 'is already there; pool names are unique in an app', name)
     const poolOptions: PoolOptions = Array.isArray(given) ? { upstreams: given } : given as PoolOptions
@@ -77,14 +80,21 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
     app.decorateRequest('upstream', null)
     app.decorateRequest('affinity', undefined)
     const defaults = routeSettings('/', {}, viaName)
-    const known = new WeakMap<ForwardOptions, RouteSettings>()
+    const known = new WeakMap<ForwardOptions, Map<string, RouteSettings>>()
     app.decorateReply('forward', function forward (this: FastifyReply, name: string, forwardOptions?: ForwardOptions): FastifyReply {
       const pool = balancer.pool(name)
       const given = forwardOptions ?? (this.request.routeOptions.config as { readonly forward?: ForwardOptions }).forward
-      let settings = given === undefined ? defaults : known.get(given)
-      if (settings === undefined) {
-        const prefix = this.request.routeOptions.url?.replace(/\/?\*$/, '') || '/'
-        known.set(given!, settings = routeSettings(prefix, given!, viaName, 'reply.forward options'))
+      let settings: RouteSettings | undefined = defaults
+      if (given !== undefined) {
+        // Several routes may share the same options.
+        let byRoute = known.get(given)
+        if (byRoute === undefined) known.set(given, byRoute = new Map())
+        const url = this.request.routeOptions.url ?? '/'
+        settings = byRoute.get(url)
+        if (settings === undefined) {
+          checkForward(given, 'reply.forward options')
+          byRoute.set(url, settings = routeSettings(url.replace(/\/?\*$/, '') || '/', given, viaName))
+        }
       }
       forwardTo(this.request, this, [pool], settings, deadlines)
       return this
@@ -95,21 +105,21 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
     })
     closeInTime(app, () => balancer.pools.values(), options.closeTimeout ?? 30_000)
   }
-  const prefixes = new Map<string, number>()
   for (const [index, route] of (options.routes ?? []).entries()) {
     const path = `options.routes[${index}]`
-    const before = prefixes.get(route.prefix)
-    if (before !== undefined) refuseRoute(`${path}.prefix`, `is already taken by options.routes[${before}]; use rules for several pools under one prefix`, route.prefix)
-    prefixes.set(route.prefix, index)
-    const settings = routeSettings(route.prefix, route, viaName)
+    // The scope's own prefix is part of what clients ask for, and of what `rewritePrefix` replaces.
+    const prefix = `${app.prefix}${route.prefix}`.replace(/(?<=.)\/$/, '')
+    const before = balancer.prefixes.get(prefix)
+    if (before !== undefined) refuseRoute(`${path}.prefix`, `is already taken by ${before}; use rules for several pools under one prefix`, route.prefix)
+    balancer.prefixes.set(prefix, first ? path : `an earlier registration's ${path}`)
+    const settings = routeSettings(prefix, route, viaName)
     const choose = compileChooser(route, path, balancer.pools, environment.random)
     balancer.routes.push(route)
     await app.register(async (scope) => {
       useProblems(scope, app)
-      addRoute(scope, route.prefix, route.config ?? {}, (request, reply) => { forwardTo(request, reply, choose(request), settings, deadlines) })
+      addRoute(scope, route.prefix, route.config ?? {}, path, (request, reply) => { forwardTo(request, reply, choose(request), settings, deadlines) })
     })
   }
-  app.addHook('onClose', async () => { await Promise.all(own.map((pool) => pool.close())) })
 }
 
 /** The plugin: `await app.register(balancer, { pools, routes })`. */

@@ -1,7 +1,10 @@
 import type { SchemaObject } from 'ajv'
 import type { FastifyContextConfig, FastifyRequest } from 'fastify'
-import { type Clock, type OptionUnit, type PoolOptions, type Random, type UpstreamSpec, checkOptions, show } from '@headgate/core'
+import {
+  type Clock, type HashKey, type Location, type OptionUnit, type PoolOptions, type Random, type UpstreamSpec, checkOptions, show
+} from '@headgate/core'
 import { InvalidRouteError } from './errors.ts'
+import { isPlainPath } from './path.ts'
 
 export interface RetryOptions {
   /** Attempts after the first, 0–10. @default 2 */
@@ -19,6 +22,31 @@ export interface RetryOptions {
   readonly bodyLimit?: number
 }
 
+/**
+ * Names of an app's pools, for those who want them checked wherever one is named (`reply.forward('web')`,
+ * `app.balancer.pool('web')`, routes): add them by declaration merging. As long as it is empty any string will do.
+ *
+ *     declare module '@headgate/balancer' {
+ *       interface PoolNames { web: true; api: true }
+ *     }
+ */
+// eslint-disable-next-line typescript/no-empty-object-type
+export interface PoolNames {}
+
+/** The name of a pool: one of {@link PoolNames}, or any string when there are none. */
+export type PoolName = keyof PoolNames extends never ? string : Extract<keyof PoolNames, string>
+
+/** Options of a pool in a Fastify app: what looks at requests gets Fastify's. */
+export interface BalancerPoolOptions extends Omit<PoolOptions, 'hashOn' | 'clientLocation'> {
+  /** What the `hash` policy hashes: a named part of the request, or a function of it ('' and errors: the client's address). @default 'client-address' */
+  readonly hashOn?: HashKey | ((request: FastifyRequest) => string)
+  /**
+   * Where a request's client is, for the `nearest` policy: asked at each pick, so let it be quick (a look into a table, never I/O).
+   * `undefined`, a place that is none, or an error: not known. @default nobody's place is known
+   */
+  readonly clientLocation?: (request: FastifyRequest) => Location | undefined
+}
+
 /** A condition of a rule; all that are given must hold. Strings are compared whole, patterns searched. */
 export interface RuleMatch {
   readonly method?: string | readonly string[]
@@ -27,7 +55,7 @@ export interface RuleMatch {
 }
 
 /** One way out of a route: the first whose `match` holds is taken. */
-export interface Rule<P extends string = string> {
+export interface Rule<P extends string = PoolName> {
   readonly match?: RuleMatch | ((request: FastifyRequest) => boolean)
   /** One pool, or pools with shares: `{ web: 95, canary: 5 }`. */
   readonly pool: P | Readonly<Partial<Record<P, number>>>
@@ -73,7 +101,7 @@ export interface ForwardOptions {
   readonly exposeErrors?: boolean
 }
 
-export interface RouteOptions<P extends string = string> extends ForwardOptions {
+export interface RouteOptions<P extends string = PoolName> extends ForwardOptions {
   /** Path prefix, with a slash in front; `/` takes everything. */
   readonly prefix: string
   /** The pool; this or `rules`. */
@@ -84,10 +112,10 @@ export interface RouteOptions<P extends string = string> extends ForwardOptions 
   readonly rules?: readonly Rule<P>[]
 }
 
-export interface BalancerOptions<P extends string = string> {
+export interface BalancerOptions<P extends string = PoolName> {
   /** Pools by name: a list of upstreams, or all options. */
-  readonly pools: Readonly<Record<P, readonly UpstreamSpec[] | PoolOptions>>
-  /** Prefixes to forward. Without any, use `reply.forward` in your own routes. @default [] */
+  readonly pools: Readonly<Partial<Record<P, readonly UpstreamSpec[] | BalancerPoolOptions>>>
+  /** Prefixes to forward; their pools may also come from an earlier registration. Without any, use `reply.forward` in your own routes. @default [] */
   readonly routes?: readonly RouteOptions<NoInfer<P>>[]
   /** The proxy's name in `Via`, a token; one that comes back with it is answered 508. @default 'headgate-' and a random part */
   readonly viaName?: string
@@ -98,6 +126,17 @@ export interface BalancerOptions<P extends string = string> {
   /** Where chance comes from. @default Math.random */
   readonly random?: Random
 }
+
+/**
+ * Gives its argument back, with the pools' names inferred: a route, rule or fallback that names another one does not compile.
+ * (`app.register` alone cannot infer them.)
+ */
+export function balancerOptions<const P extends string> (options: BalancerOptions<P>): BalancerOptions<P> {
+  return options
+}
+
+/** The names of the pools in options, for {@link PoolNames}: `interface PoolNames extends Record<PoolNamesOf<typeof options>, true> {}`. */
+export type PoolNamesOf<Options> = Options extends BalancerOptions<infer P> ? P : never
 
 /** A route's settings, checked and complete. */
 export interface RouteSettings {
@@ -128,8 +167,11 @@ export interface RouteSettings {
 
 const time = { type: 'number', minimum: 1, maximum: 86_400_000, unit: 'ms' satisfies OptionUnit }
 
+// Methods are case-sensitive (RFC 9110 9.1): one in small letters would never match.
+const method = { type: 'string', pattern: '^[A-Z][A-Z0-9-]*$' }
+
 const forwardSchema = {
-  rewritePrefix: { type: 'string', pattern: '^/[\\x21-\\x7e]*$' },
+  rewritePrefix: { type: 'string' },
   preserveHost: { type: 'boolean' },
   rewriteLocation: { type: 'boolean' },
   cookieDomain: { type: 'string', pattern: '^[A-Za-z0-9.-]*$' },
@@ -153,7 +195,7 @@ const forwardSchema = {
         properties: {
           attempts: { type: 'integer', minimum: 0, maximum: 10 },
           statuses: { type: 'array', items: { type: 'integer', minimum: 400, maximum: 599 } },
-          methods: { type: 'array', items: { type: 'string', minLength: 1 } },
+          methods: { type: 'array', items: method },
           idempotencyKey: { type: 'boolean' },
           bodyLimit: { type: 'integer', minimum: 0, maximum: 67_108_864, unit: 'bytes' satisfies OptionUnit }
         } satisfies Record<keyof RetryOptions, object>
@@ -164,16 +206,37 @@ const forwardSchema = {
 
 const forwardOptionsSchema = { type: 'object', additionalProperties: false, properties: forwardSchema }
 
+const matchSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    method: { anyOf: [method, { type: 'array', minItems: 1, items: method }] },
+    header: { type: 'object' },
+    cookie: { type: 'object' }
+  } satisfies Record<keyof RuleMatch, object>
+}
+
+const ruleSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['pool'],
+  properties: {
+    match: { anyOf: [{ isFunction: true }, matchSchema] },
+    pool: { anyOf: [{ type: 'string' }, { type: 'object', minProperties: 1, additionalProperties: { type: 'number', minimum: 0 } }] },
+    fallback: { type: 'array', items: { type: 'string' } }
+  } satisfies Record<keyof Rule, object>
+}
+
 const routeSchema = {
   type: 'object',
   additionalProperties: false,
   required: ['prefix'],
   properties: {
     ...forwardSchema,
-    prefix: { type: 'string', pattern: '^/' },
+    prefix: { type: 'string' },
     pool: { type: 'string' },
     config: { type: 'object' },
-    rules: { type: 'array', minItems: 1, items: { type: 'object', required: ['pool'] } }
+    rules: { type: 'array', minItems: 1, items: ruleSchema }
   } satisfies Record<keyof RouteOptions, object>
 }
 
@@ -200,13 +263,30 @@ export function refuseRoute (path: string, allowed: string, value: unknown): nev
 }
 
 /** Checks the plugin's options, but for what pools and rules check themselves. */
-export function checkBalancer (options: unknown): void {
+export function checkBalancer (options: unknown): asserts options is BalancerOptions {
   checkOptions(balancerSchema, options, 'options')
+  for (const [index, route] of ((options as BalancerOptions).routes ?? []).entries()) {
+    const path = `options.routes[${index}]`
+    if (!isPlainPath(route.prefix) || /[:*%]/.test(route.prefix)) {
+      refuseRoute(`${path}.prefix`, "must be a plain path such as '/' or '/api': no pattern, query, encoding, dot segment or double slash", route.prefix)
+    }
+    checkRewrite(route, path)
+  }
 }
 
-/** Fills in a route's defaults; `path` names the options in errors. */
-export function routeSettings (prefix: string, options: ForwardOptions, viaName: string, path?: string): RouteSettings {
-  if (path !== undefined) checkOptions(forwardOptionsSchema, options, path)
+/** Checks options of `reply.forward`. */
+export function checkForward (options: unknown, path: string): asserts options is ForwardOptions {
+  checkOptions(forwardOptionsSchema, options, path)
+  checkRewrite(options as ForwardOptions, path)
+}
+
+function checkRewrite ({ rewritePrefix }: ForwardOptions, path: string): void {
+  if (rewritePrefix === undefined || (isPlainPath(rewritePrefix) && /^[\x21-\x7e]+$/.test(rewritePrefix))) return
+  refuseRoute(`${path}.rewritePrefix`, "must be a plain ASCII path such as '/' or '/v1': no query, dot segment or double slash", rewritePrefix)
+}
+
+/** Fills in a route's defaults. */
+export function routeSettings (prefix: string, options: ForwardOptions, viaName: string): RouteSettings {
   const retry = options.retry === false ? { attempts: 0 } : options.retry ?? {}
   return Object.freeze({
     prefix,

@@ -5,6 +5,11 @@
 const DOTS = /(?:^|\/|\\|%2f|%5c)(?:\.|%2e){1,2}(?:;[^/\\?]*)?(?=\/|\\|%2f|%5c|$)/i
 const VISIBLE = /^[\x21-\x7e]+$/
 
+/** Is it a path alone, which cannot be read in two ways: no query, fragment, dot segment, empty segment or backslash? */
+export function isPlainPath (path: string): boolean {
+  return /^\/[^\s?#\\]*$/.test(path) && !path.includes('//') && !DOTS.test(path)
+}
+
 /** Splits off the query without decoding anything. */
 function splitQuery (target: string): [path: string, query: string] {
   const at = target.indexOf('?')

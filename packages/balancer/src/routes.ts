@@ -13,12 +13,20 @@ const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TR
 
 const holds = (value: string, wanted: string | RegExp): boolean => typeof wanted === 'string' ? value === wanted : wanted.test(value)
 
-function compileMatch (match: Rule['match']): (request: FastifyRequest) => boolean {
+/** What fields have to be; a pattern that remembers where it stopped would match every other time. */
+function compileFields (fields: Readonly<Record<string, string | RegExp>> = {}, path: string): [name: string, wanted: string | RegExp][] {
+  return Object.entries(fields).map(([name, wanted]) => {
+    if (wanted instanceof RegExp) return [name, new RegExp(wanted.source, wanted.flags.replace(/[gy]/g, ''))]
+    return typeof wanted === 'string' ? [name, wanted] : refuseRoute(`${path}.${name}`, 'must be a string or a RegExp', wanted)
+  })
+}
+
+function compileMatch (match: Rule['match'], path: string): (request: FastifyRequest) => boolean {
   if (match === undefined) return () => true
   if (typeof match === 'function') return match
   const methods = match.method === undefined ? undefined : new Set([match.method].flat())
-  const headers = Object.entries(match.header ?? {})
-  const cookies = Object.entries(match.cookie ?? {})
+  const headers = compileFields(match.header, `${path}.header`)
+  const cookies = compileFields(match.cookie, `${path}.cookie`)
   return (request) => (methods === undefined || methods.has(request.method)) &&
     headers.every(([name, wanted]) => request.headers[name.toLowerCase()] !== undefined && holds(String(request.headers[name.toLowerCase()]), wanted)) &&
     cookies.every(([name, wanted]) => holds(cookieValue(request.headers.cookie, name), wanted))
@@ -42,7 +50,7 @@ export function compileChooser (route: RouteOptions, path: string, pools: Readon
     })
     const total = targets.reduce((sum, { share }) => sum + share, 0)
     if (total <= 0) refuseRoute(`${at}.pool`, 'needs a share above 0', rule.pool)
-    return { matches: compileMatch(rule.match), targets, total }
+    return { matches: compileMatch(rule.match, `${at}.match`), targets, total }
   })
   return (request) => {
     for (const { matches, targets, total } of rules) {
@@ -58,9 +66,9 @@ export function compileChooser (route: RouteOptions, path: string, pools: Readon
   }
 }
 
-/** Registers one prefix in a scope of its own, where bodies of all types pass unread. */
+/** Registers one prefix in a scope of its own, where bodies of all types pass unread. `path` names the route's option in errors. */
 export function addRoute (
-  app: FastifyInstance, prefix: string, config: FastifyContextConfig, handler: (request: FastifyRequest, reply: FastifyReply) => void
+  app: FastifyInstance, prefix: string, config: FastifyContextConfig, path: string, handler: (request: FastifyRequest, reply: FastifyReply) => void
 ): void {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, payload, done) => { done(null, payload) })
@@ -74,9 +82,13 @@ export function addRoute (
   }
   for (const url of urls) {
     // What the app answers itself stays its own: @fastify/cors has an `OPTIONS *`, which is the same route as `/*`.
-    const free = app.supportedMethods.filter((method) => !app.hasRoute({ method: method as never, url }) &&
-      !(url === '/*' && app.hasRoute({ method: method as never, url: '*' })))
-    if (free.length === 0) continue
+    const taken = `${app.prefix}${url}`
+    const free = app.supportedMethods.filter((method) => !app.hasRoute({ method: method as never, url: taken }) &&
+      !(taken === '/*' && app.hasRoute({ method: method as never, url: '*' })))
+    if (free.length === 0) {
+      if (url === base) continue
+      refuseRoute(`${path}.prefix`, `must leave something to forward, but the app has its own ${taken} for every method`, prefix)
+    }
     // Fastify writes into a route's config.
     const settings = { config: { ...config }, exposeHeadRoute: false, bodyLimit: Number.MAX_SAFE_INTEGER }
     app.route({ ...settings, method: free as never, url, preHandler: upgrades, handler })

@@ -41,11 +41,20 @@ function explain (path: string, error: ErrorObject): [string, string, unknown] {
     }
     case 'required':
       return [`${at}.${String(params['missingProperty'])}`, 'is required', undefined]
+    case 'const':
+      return [at, `must be ${show(params['allowedValue'])}`, error.data]
+    case 'minProperties':
+      return [at, 'must have at least one entry', error.data]
     case 'enum':
       return [at, `must be one of ${(params['allowedValues'] as unknown[]).map(show).join(', ')}`, error.data]
     default:
       return [at, error.message ?? 'is not valid', error.data]
   }
+}
+
+/** A wrong or missing key is one step below the object that it is found in. */
+function depth ({ instancePath, keyword }: ErrorObject): number {
+  return instancePath.split('/').length + (keyword === 'additionalProperties' || keyword === 'required' ? 1 : 0)
 }
 
 /**
@@ -60,8 +69,8 @@ export function checkOptions (schema: SchemaObject, value: unknown, path: string
   // Of the branches of an anyOf the deepest error is the one about what the user most likely meant.
   let chosen = errors[0]!
   for (const error of errors) {
-    const deeper = error.instancePath.split('/').length - chosen.instancePath.split('/').length
-    if (deeper > 0 || (deeper === 0 && chosen.keyword === 'type' && error.keyword === 'anyOf')) chosen = error
+    const deeper = depth(error) - depth(chosen)
+    if (deeper > 0 || (deeper === 0 && error.keyword === 'anyOf')) chosen = error
   }
   if (chosen.keyword === 'anyOf') {
     const types = errors.filter((error) => error !== chosen && error.instancePath === chosen.instancePath)

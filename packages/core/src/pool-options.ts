@@ -2,7 +2,8 @@ import type { SchemaObject } from 'ajv'
 import type { AffinityHint } from './affinity.ts'
 import { DuplicateUpstreamError } from './errors.ts'
 import { checkOptions, type OptionUnit, refuse } from './options.ts'
-import { policies, type PolicyName } from './policies/index.ts'
+import { configurable, type HashOptions, type NearestOptions, policies, type PolicyName } from './policies/index.ts'
+import { locationSchema } from './policies/nearest.ts'
 import type { Location, PickContext, Policy } from './policies/contract.ts'
 import type { RetryBudgetOptions } from './retry-budget.ts'
 import { idOf, type ParseTarget, parseTarget, type Target } from './target.ts'
@@ -50,8 +51,15 @@ export interface PoolOptions {
   readonly upstreams: readonly UpstreamSpec[]
   /** How to choose among the ready ones: a built-in's name, or your own. @default 'adaptive' */
   readonly policy?: PolicyName | Policy
+  /** Options of a built-in `policy`: `boundedLoad` for `hash` and `ip-hash`; `zone`, `location`, `policy`, `spillOver` for `nearest`. */
+  readonly policyOptions?: HashOptions | NearestOptions
   /** What the `hash` policy hashes: a named part of the request, or a function of it. @default 'client-address' */
   readonly hashOn?: HashKey | ((request: never) => string)
+  /**
+   * Where a request's client is, for the `nearest` policy: asked at each pick, so let it be quick (a look into a table, never I/O).
+   * `undefined`, a place that is none, or an error: not known. @default nobody's place is known
+   */
+  readonly clientLocation?: (request: never) => Location | undefined
   /** Attempts at once in the whole pool, ≥ 1. @default unlimited */
   readonly maxInFlight?: number
   /** Attempts at once for each upstream that names none itself, ≥ 1. @default unlimited */
@@ -82,7 +90,7 @@ const upstreamSchema = object({
   id: { type: 'string', pattern: '^[A-Za-z0-9._~-]{1,128}$' },
   weight: number(0, 65_535),
   zone: { type: 'string', minLength: 1 },
-  location: object({ latitude: number(-90, 90), longitude: number(-180, 180) }, ['latitude', 'longitude']),
+  location: locationSchema,
   backup: { type: 'boolean' },
   priority: integer(0, 255),
   maxInFlight: integer(1, 1e9)
@@ -107,7 +115,9 @@ export const poolSchema: SchemaObject = {
   properties: {
     upstreams: { type: 'array', items: { type: ['string', 'object'] } },
     policy: { type: ['string', 'object'] },
+    policyOptions: { type: 'object' },
     hashOn: {},
+    clientLocation: { isFunction: true },
     maxInFlight: integer(1, 1e9),
     maxInFlightPerUpstream: integer(1, 1e9),
     queue: object({ limit: integer(0, 1_000_000), timeout: time(1, 600_000) } satisfies Record<keyof QueueOptions, object>),
@@ -200,6 +210,7 @@ export function parseUpstreams (
 export interface PoolSettings {
   readonly policy: Policy
   readonly hashOn: PoolOptions['hashOn']
+  readonly clientLocation: PoolOptions['clientLocation']
   readonly maxInFlight: number
   readonly maxInFlightPerUpstream: number
   readonly queueLimit: number
@@ -212,6 +223,14 @@ export interface PoolSettings {
   readonly connection: TransportOptions
 }
 
+/** A built-in policy with options of its own. */
+function configured (name: PolicyName, options: object, path: string): Policy {
+  const known = configurable[name]
+  if (known === undefined) return refuse(path, `must not be given: only ${Object.keys(configurable).join(', ')} take options, not ${name}`, options)
+  checkOptions(object(known.properties), options, path)
+  return known.make(options as never)
+}
+
 /** Checks everything of a pool but its members. */
 export function parsePool (options: PoolOptions, path: string): PoolSettings {
   checkOptions(poolSchema, options, path)
@@ -221,9 +240,11 @@ export function parsePool (options: PoolOptions, path: string): PoolSettings {
   if (typeof hashOn !== 'function' && !(typeof hashOn === 'string' && HASH_KEY.test(hashOn))) {
     refuse(`${path}.hashOn`, "must be 'client-address', 'path', 'url', 'header:NAME', 'cookie:NAME', 'query:NAME' or a function", hashOn)
   }
+  if (typeof policy === 'object' && options.policyOptions !== undefined) refuse(`${path}.policyOptions`, 'must not be given with a policy of your own', options.policyOptions)
   return Object.freeze({
-    policy: typeof policy === 'string' ? policies[policy] : policy,
+    policy: typeof policy === 'object' ? policy : options.policyOptions === undefined ? policies[policy] : configured(policy, options.policyOptions, `${path}.policyOptions`),
     hashOn,
+    clientLocation: options.clientLocation,
     maxInFlight: options.maxInFlight ?? Infinity,
     maxInFlightPerUpstream: options.maxInFlightPerUpstream ?? Infinity,
     queueLimit: options.queue?.limit ?? 1024,

@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util'
-import { parseUpstreams, policies, type PoolOptions } from '@headgate/core'
+import type { BalancerPoolOptions } from '@headgate/balancer'
+import { parseUpstreams, policies } from '@headgate/core'
 import { readConfig } from './config.ts'
 import { parseListen } from './listen.ts'
 import { type LogLevel, logLevels, type ServeOptions } from './serve-options.ts'
@@ -85,7 +86,7 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
     upstreams,
     ...values.policy !== undefined && { policy: values.policy },
     ...connectTimeout !== undefined && { connection: { connectTimeout } }
-  } as PoolOptions
+  } as BalancerPoolOptions
   const route = { prefix: '/', pool: 'default', ...timeout !== undefined && { headersTimeout: timeout, idleTimeout: timeout } }
   return { name: 'serve', options: { pools: { default: pool }, routes: [route], ...overrides }, source: 'the flags' }
 }

@@ -12,6 +12,10 @@ export interface HashOptions {
   readonly boundedLoad?: number | false
 }
 
+export const hashSchema: Readonly<Record<keyof HashOptions, object>> = {
+  boundedLoad: { anyOf: [{ const: false }, { type: 'number', minimum: 1.05, maximum: 100 }] }
+}
+
 /** Up to this many are ranked per pick, exactly and without excess movement; above, a table is cheaper. */
 const RANKED = 100
 /** Requests at once, per average weight, that the bound always allows: an idle pool must not scatter its keys. */

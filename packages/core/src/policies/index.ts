@@ -1,11 +1,11 @@
 import { adaptive } from './adaptive.ts'
 import type { Policy } from './contract.ts'
 import { first } from './first.ts'
-import { hash } from './hash.ts'
+import { hash, hashSchema } from './hash.ts'
 import { ipHash } from './ip-hash.ts'
 import { leastConnections } from './least-connections.ts'
 import { leastTime } from './least-time.ts'
-import { nearest } from './nearest.ts'
+import { nearest, nearestSchema } from './nearest.ts'
 import { p2c } from './p2c.ts'
 import { peakEwma } from './peak-ewma.ts'
 import { random } from './random.ts'
@@ -35,6 +35,19 @@ export type PolicyName = keyof typeof builtIn
 
 /** The built-in policies by name. */
 export const policies: Readonly<Record<PolicyName, Policy>> = Object.freeze(builtIn)
+
+/** A built-in policy that takes options: how it is made, and their JSON Schema. */
+export interface Configurable {
+  readonly make: (options: never) => Policy
+  readonly properties: Readonly<Record<string, object>>
+}
+
+/** What the `policyOptions` of a pool are for. */
+export const configurable: Readonly<Partial<Record<PolicyName, Configurable>>> = Object.freeze({
+  hash: { make: hash, properties: hashSchema },
+  'ip-hash': { make: ipHash, properties: hashSchema },
+  nearest: { make: nearest, properties: nearestSchema }
+})
 
 export { adaptive, first, leastConnections, leastTime, p2c, peakEwma, random, reportedLoad, roundRobin, weightedRoundRobin }
 export { hash, type HashOptions } from './hash.ts'

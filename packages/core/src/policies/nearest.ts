@@ -13,6 +13,20 @@ export interface NearestOptions {
   readonly spillOver?: number
 }
 
+export const locationSchema: object = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['latitude', 'longitude'],
+  properties: { latitude: { type: 'number', minimum: -90, maximum: 90 }, longitude: { type: 'number', minimum: -180, maximum: 180 } }
+}
+
+export const nearestSchema: Readonly<Record<keyof NearestOptions, object>> = {
+  zone: { type: 'string', minLength: 1 },
+  location: locationSchema,
+  policy: { type: 'object', required: ['create'] },
+  spillOver: { type: 'number', exclusiveMinimum: 0 }
+}
+
 /** Upstreams of one zone at one place. */
 interface Site<T extends Candidate> {
   readonly local: boolean
@@ -38,6 +52,8 @@ class Nearest<T extends Candidate> implements Selector<T> {
   readonly #policy: Policy
   readonly #spillOver: number
   readonly #sites = new Map<string, Site<T>>()
+  /** Unit vector of where the request at hand comes from, when that is known. */
+  readonly #from = new Float64Array(3)
   #ready: Site<T>[] = []
   readonly #bySlot: (Site<T> | undefined)[] = []
 
@@ -67,14 +83,15 @@ class Nearest<T extends Candidate> implements Selector<T> {
   }
 
   select (context: PickContext): T {
-    const site = this.#nearest(context, true) ?? this.#idlest()
+    const site = this.#nearest(this.#locate(context), true) ?? this.#idlest()
     return site.selector.select(context)
   }
 
   alternative (context: PickContext, usable: (candidate: T) => boolean): T | undefined {
+    const located = this.#locate(context)
     const tried = new Set<Site<T>>()
     for (let left = this.#ready.length; left > 0; left--) {
-      const site = this.#nearest(context, false, tried)!
+      const site = this.#nearest(located, false, tried)!
       tried.add(site)
       const found = site.selector.alternative === undefined ? site.members.find(usable) : site.selector.alternative(context, usable)
       if (found !== undefined) return found
@@ -106,16 +123,30 @@ class Nearest<T extends Candidate> implements Selector<T> {
     site.selector.finished?.(candidate, now, startedAt, latency, ok, answered)
   }
 
+  /** Notes where the request comes from: its client, else this proxy. False: nobody knows. */
+  #locate (context: PickContext): boolean {
+    const place = context.clientLocation
+    if (place === undefined) {
+      if (this.#place !== undefined) this.#from.set(this.#place)
+      return this.#place !== undefined
+    }
+    const level = Math.cos(place.latitude * RADIANS)
+    this.#from[0] = level * Math.cos(place.longitude * RADIANS)
+    this.#from[1] = level * Math.sin(place.longitude * RADIANS)
+    this.#from[2] = Math.sin(place.latitude * RADIANS)
+    return true
+  }
+
   /** The proxy's own zone, then by great circle (the larger the dot product the nearer), then those of unknown place. */
-  #nearest (context: PickContext, withRoom: boolean, except?: ReadonlySet<Site<T>>): Site<T> | undefined {
-    const from = context.clientLocation === undefined ? this.#place : unitVector(context.clientLocation)
+  #nearest (located: boolean, withRoom: boolean, except?: ReadonlySet<Site<T>>): Site<T> | undefined {
+    const from = this.#from
     let best: Site<T> | undefined
     let high = -Infinity
     for (const site of this.#ready) {
       if (except?.has(site) === true || (withRoom && site.flying >= this.#spillOver * site.weight)) continue
       const { place, local } = site
       let nearness = local ? 3 : 0
-      nearness += from === undefined || place === undefined ? -2 : from[0] * place[0] + from[1] * place[1] + from[2] * place[2]
+      nearness += !located || place === undefined ? -2 : from[0]! * place[0] + from[1]! * place[1] + from[2]! * place[2]
       if (nearness <= high) continue
       best = site
       high = nearness
