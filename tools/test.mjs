@@ -13,6 +13,7 @@ if (only.length === 0) {
   installSystem()
   run(tool('oxlint'), [])
   run(tool('tsc'), ['-p', 'tsconfig.test.json'])
+  run(tool('tsc'), ['-p', 'test/types'])
 }
 
 const results = join(root, '.tap', 'results.tap')

@@ -5,13 +5,12 @@ import {
   type AffinityHint, type Attempt, type AttemptHandler, Deadline, type Deadlines, Lease, type Location, type NoLease, type Outcome, type Pool,
   type PoolContext, type PoolWaiter, type Ticket, type Timer, type TransportError, type Upstream, channels, hash32
 } from '@headgate/core'
-import { clientLocationOf } from './client-location.ts'
 import { BodyTooLargeError, NoneReadyError, OverloadedError, SlowBodyError, UpstreamFailedError, UpstreamTimeoutError } from './errors.ts'
 import { awaitsContinue } from './expect-continue.ts'
 import { describeChoice } from './choice-log.ts'
 import { fieldOf } from './fields.ts'
 import { requestHeaders, responseHeaders } from './headers.ts'
-import { hashKeyOf } from './hash-key.ts'
+import { clientLocationOf, hashKeyOf } from './pool-questions.ts'
 import { forwardInterim } from './interim.ts'
 import type { RouteSettings } from './options.ts'
 import { parsedBody } from './parsed-body.ts'
@@ -292,7 +291,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     this.#backoff = clock.setTimeout(() => {
       this.#backoff = undefined
       this.#next()
-    }, backoff(this.#retries, random))
+    }, backoff(this.#retries, random), true)
   }
 
   #without (why: NoLease): void {

@@ -30,7 +30,6 @@ export interface RetryOptions {
  *       interface PoolNames { web: true; api: true }
  *     }
  */
-// eslint-disable-next-line typescript/no-empty-object-type
 export interface PoolNames {}
 
 /** The name of a pool: one of {@link PoolNames}, or any string when there are none. */

@@ -1,6 +1,6 @@
 import type { FastifyContextConfig, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Pool } from '@headgate/core'
-import { cookieValue } from './hash-key.ts'
+import { cookieValue } from './pool-questions.ts'
 import { headOf } from './upgrade.ts'
 import { refuseRoute, type Rule, type RouteOptions } from './options.ts'
 

@@ -9,8 +9,8 @@ export interface Clock {
   now (): number
   /** Milliseconds since the Unix epoch, as `Date.now`. */
   wall (): number
-  /** Calls `callback` once after `ms` milliseconds; never keeps the process alive. */
-  setTimeout (callback: () => void, ms: number): Timer
+  /** Calls `callback` once after `ms` milliseconds. Keeps the process alive only when `awaited`: somebody waits for just this. */
+  setTimeout (callback: () => void, ms: number, awaited?: boolean): Timer
   clearTimeout (timer: Timer): void
 }
 
@@ -23,6 +23,6 @@ export interface Environment {
 export const systemClock: Clock = {
   now: () => performance.now(),
   wall: () => Date.now(),
-  setTimeout: (callback, ms) => setTimeout(callback, ms).unref(),
+  setTimeout: (callback, ms, awaited = false) => awaited ? setTimeout(callback, ms) : setTimeout(callback, ms).unref(),
   clearTimeout: (timer) => clearTimeout(timer as NodeJS.Timeout)
 }

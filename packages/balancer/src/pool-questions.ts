@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import type { PoolOptions } from '@headgate/core'
+import type { Location, Pool, PoolOptions } from '@headgate/core'
 
 /** Value of one cookie, as it stands in the header; '' without it. */
 export function cookieValue (header: string | undefined, name: string): string {
@@ -33,4 +33,17 @@ function keyBy (request: FastifyRequest, hashOn: (request: FastifyRequest) => un
     request.log.warn({ err: error }, 'hashOn failed')
   }
   return request.ip
+}
+
+/** What the pool's `clientLocation` says of a request. Its mistakes cost the distance, never the request. */
+export function clientLocationOf (request: FastifyRequest, pool: Pool): Location | undefined {
+  const find = pool.settings.clientLocation
+  if (find === undefined) return undefined
+  try {
+    const place = find(request as never)
+    if (place !== undefined && Math.abs(place.latitude) <= 90 && Math.abs(place.longitude) <= 180) return place
+  } catch (error) {
+    request.log.warn({ err: error, pool: pool.name }, 'clientLocation failed')
+  }
+  return undefined
 }
