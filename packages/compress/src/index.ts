@@ -1,0 +1,108 @@
+import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { Background } from './background.ts'
+import { Dictionaries } from './dictionaries.ts'
+import { Engine } from './engine.ts'
+import { fieldOf } from './fields.ts'
+import { LoadGuard } from './load.ts'
+import { MediaTypes } from './media.ts'
+import { Negotiator } from './negotiate.ts'
+import { type CompressOptions, compressSettings } from './options.ts'
+import { type Payload, unwrapResponse } from './payload.ts'
+import { RequestSide } from './request-side.ts'
+import { type Done, ResponseCoder, type Workshop } from './respond.ts'
+import { CompressService } from './service.ts'
+import { Guard } from './transcode.ts'
+
+export * from './channels.ts'
+export * from './errors.ts'
+export type * from './options.ts'
+export type { Coder, CodingDone, Encoding, EncodingName, Levels } from './encodings/index.ts'
+export type { CompressClock } from './clock.ts'
+export type { DictionaryOptions } from './dictionaries.ts'
+export type { EtagMode } from './etag.ts'
+export type { LoadOptions, LoadState } from './load.ts'
+export type { CompressService, EncodeOptions } from './service.ts'
+export type { TranscodeOptions } from './transcode.ts'
+export { builtIn as encodings } from './encodings/index.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Negotiation and encoding for those who serve bodies by themselves. */
+    compress: CompressService
+  }
+  interface FastifyContextConfig {
+    /** `false`: the route's responses are left alone. */
+    compress?: false
+  }
+}
+
+const NO_TRANSFORM = /(?:^|[\s,])no-transform(?:[\s,]|$)/i
+
+/** May nobody touch this response's body, or has it none? */
+function untouchable (request: FastifyRequest, reply: FastifyReply, payload: Payload): boolean {
+  const { statusCode } = reply
+  if (statusCode < 200 || statusCode === 204 || statusCode === 205 || statusCode === 206) return true
+  if ((payload === undefined || payload === null) && request.method !== 'HEAD') return true
+  if (reply.hasHeader('content-range') || request.routeOptions.config.compress === false) return true
+  return NO_TRANSFORM.test(fieldOf(reply, 'cache-control') ?? '') || NO_TRANSFORM.test(request.headers['cache-control'] ?? '')
+}
+
+/** Bytes of the body, where they are known before it is sent. */
+function lengthOf (reply: FastifyReply, payload: Payload): number | undefined {
+  if (typeof payload === 'string') return Buffer.byteLength(payload)
+  if (Buffer.isBuffer(payload)) return payload.length
+  const announced = fieldOf(reply, 'content-length')
+  return announced === undefined ? undefined : Number(announced)
+}
+
+const plugin: FastifyPluginAsync<CompressOptions> = async (app, options) => {
+  const settings = compressSettings(options)
+  const { clock } = settings
+  const load = settings.load === undefined ? undefined : new LoadGuard(settings.load, clock)
+  const background = new Background(settings.backgroundShare, clock, () => load !== undefined && load.state !== 'normal')
+  const engine = new Engine({ ...settings, load, background })
+  const negotiator = new Negotiator([...settings.encodings.keys()], [...settings.decoders.keys()])
+  const media = new MediaTypes(settings.types, settings.exclude)
+  const guard = new Guard(settings.transcode ?? {})
+  const dictionaries = settings.dictionaries === undefined ? undefined : new Dictionaries(settings.dictionaries)
+  const shop: Workshop = { settings, engine, guard, dictionaries }
+  const requestSide = new RequestSide(settings, negotiator)
+  if (dictionaries?.encodings.length === 0) app.log.warn(`this Node (${process.version}) can encode with no dictionary: clients get none`)
+
+  app.decorate('compress', new CompressService(settings, engine, negotiator, media, guard))
+  app.addHook('onRequest', (request, _reply, done) => {
+    requestSide.prepare(request)
+    done()
+  })
+  app.addHook('onSend', (request, reply, given: Payload, done: Done) => {
+    const payload = unwrapResponse(reply, given)
+    if (reply.statusCode === 304) {
+      requestSide.restoreEtag(request, reply)
+      return done(null, payload)
+    }
+    if (untouchable(request, reply, payload)) return done(null, payload)
+    const accepted = negotiator.accept(request.raw.headers['accept-encoding'] as string | undefined)
+    const kind = media.kind(fieldOf(reply, 'content-type'))
+    const coding = fieldOf(reply, 'content-encoding')?.trim().toLowerCase() ?? 'identity'
+    const pattern = dictionaries !== undefined && dictionaries.encodings.length > 0 && (request.method === 'GET' || request.method === 'HEAD') && reply.statusCode === 200
+      ? dictionaries.patternOf(request)
+      : undefined
+    if (coding === 'identity' || coding === '') {
+      const length = lengthOf(reply, payload)
+      if (accepted.identity && (kind === 'no' || (length !== undefined && length < settings.threshold))) return done(null, payload)
+      return new ResponseCoder(shop, request, reply, accepted, kind, pattern, done).plain(payload)
+    }
+    const from = settings.decoders.get(coding === 'x-gzip' ? 'gzip' : coding)
+    // What we cannot decode, or somebody coded twice, passes as it is.
+    if (from === undefined || settings.transcode === undefined) return done(null, payload)
+    const coder = new ResponseCoder(shop, request, reply, accepted, kind, pattern, done)
+    if (accepted.weight(from.name) > 0 && pattern === undefined) return coder.keep(payload)
+    coder.transcode(payload, from)
+  })
+  app.addHook('onClose', async () => { background.close() })
+}
+
+/** The plugin: `await app.register(compress, options)`. */
+const compress: FastifyPluginAsync<CompressOptions> = fp(plugin, { name: '@headgate/compress', fastify: '5.x' })
+export default compress

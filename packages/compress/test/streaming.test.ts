@@ -1,0 +1,210 @@
+import { once } from 'node:events'
+import { request } from 'node:http'
+import { connect } from 'node:net'
+import { PassThrough, Readable } from 'node:stream'
+import { setImmediate as turn } from 'node:timers/promises'
+import zlib from 'node:zlib'
+import t from 'tap'
+import { EventSource } from 'undici'
+import { builtIn } from '../src/encodings/index.ts'
+import { decoded, get, listen, open, text } from './helpers.ts'
+
+const names = [...builtIn.keys()]
+
+/** A response's body, decoded as it comes: `next()` waits until more than before is there. */
+async function follow (url: string, encoding: string): Promise<{ until (length: number): Promise<string>; headers: Record<string, unknown>; close (): void }> {
+  const response = await open(url, { 'accept-encoding': encoding })
+  const decoder = builtIn.get(encoding)!.decoder(Buffer.alloc(0))
+  let seen = ''
+  response.on('error', () => {}).pipe(decoder).on('error', () => {})
+  decoder.on('data', (piece: Buffer) => { seen += piece.toString() })
+  return {
+    headers: response.headers,
+    close: () => { response.destroy() },
+    async until (length) {
+      while (seen.length < length) await once(decoder, 'data')
+      return seen
+    }
+  }
+}
+
+t.test('each message of a progressive type is seen before the next one is made', async (t) => {
+  let source = new PassThrough()
+  const { url } = await listen(t, {}, (app) => {
+    app.get('/*', (request, reply) => reply.type((request.params as { '*': string })['*']).send(source = new PassThrough()))
+  })
+  for (const encoding of names) {
+    for (const type of ['text/event-stream', 'application/x-ndjson', 'application/grpc-web+proto']) {
+      const reading = follow(`${url}/${type}`, encoding)
+      const stream = await reading
+      t.equal(stream.headers['content-encoding'], encoding, 'the head comes before the first message')
+      let all = ''
+      for (const message of ['data: 1\n\n', 'data: two\n\n', '{"n":3}\n', '\0\0\0\0\x05hello']) {
+        source.write(message)
+        all += message
+        t.equal(await stream.until(all.length), all, `${encoding} ${type}`)
+      }
+      stream.close()
+    }
+  }
+})
+
+t.test('an EventSource gets its events one by one', async (t) => {
+  let source = new PassThrough()
+  const { url } = await listen(t, {}, (app) => {
+    app.get('/', (request, reply) => {
+      t.match(request.headers['accept-encoding'], /gzip/)
+      return reply.type('text/event-stream').send(source = new PassThrough())
+    })
+  })
+  const events = new EventSource(url)
+  t.teardown(() => { events.close() })
+  await new Promise((resolve) => { events.onopen = resolve })
+  for (const id of ['1', '2', '3']) {
+    const heard = new Promise<string>((resolve) => { events.onmessage = ({ data }) => { resolve(data as string) } })
+    source.write(`data: event ${id}\n\n`)
+    t.equal(await heard, `event ${id}`)
+  }
+})
+
+t.test('the first piece of any stream goes out before there is a second one, and later ones do not wait for more', async (t) => {
+  let source = new PassThrough()
+  let handled = (): void => {}
+  const { url } = await listen(t, {}, (app) => {
+    app.addHook('preHandler', async () => {
+      source = new PassThrough()
+      handled()
+    })
+    app.get('/', (_request, reply) => reply.type('text/html').send(source))
+    app.get('/announced', (_request, reply) => reply.type('text/html').header('content-length', 2000).send(source))
+  })
+  for (const encoding of names) {
+    for (const path of ['', 'announced']) {
+      const called = new Promise<void>((resolve) => { handled = resolve })
+      const reading = follow(`${url}/${path}`, encoding)
+      await called
+      source.write('<html>')
+      const stream = await reading
+      t.equal(await stream.until(6), '<html>', `${encoding} ${path}`)
+      source.write('<head>')
+      t.equal(await stream.until(12), '<html><head>')
+      stream.close()
+    }
+  }
+})
+
+t.test('a slow client holds its source', async (t) => {
+  let made = 0
+  let end = (): void => {}
+  const closed = new Promise<boolean>((resolve) => { end = () => { resolve(true) } })
+  const { port } = await listen(t, {}, (app) => {
+    app.get('/', (_request, reply) => reply.type('text/html').send(new Readable({
+      read () {
+        made += 65_536
+        this.push(Buffer.from(text(65_536, made)))
+      },
+      destroy (error, done) {
+        end()
+        done(error)
+      }
+    })))
+  })
+  const socket = connect(port, '127.0.0.1')
+  socket.on('error', () => {}).pause()
+  socket.write('GET / HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n')
+  let before = -1
+  // It stands still when two looks, many turns apart, find the same.
+  for (let still = 0; still < 20; still = made === before && made > 0 ? still + 1 : 0) {
+    before = made
+    await new Promise((resolve) => { setTimeout(resolve, 25) })
+  }
+  t.ok(made < 400_000_000, `it stopped after ${made} bytes`)
+  socket.destroy()
+  t.ok(await closed, 'the source ends with the client')
+})
+
+t.test('a source that fails: an error before the head, a broken transfer after it', async (t) => {
+  const { url } = await listen(t, {}, (app) => {
+    app.get('/before', (_request, reply) => reply.type('text/html').header('etag', '"a"').send(new Readable({ read () { this.destroy(new Error('broken')) } })))
+    app.get('/after', (_request, reply) => {
+      const source = new PassThrough()
+      source.write(text(200_000))
+      setTimeout(() => { source.destroy(new Error('broken')) }, 100)
+      return reply.type('text/html').send(source)
+    })
+    app.get('/closed', (_request, reply) => {
+      const source = new PassThrough()
+      source.write('begin')
+      setTimeout(() => { source.destroy() }, 50)
+      return reply.type('text/html').send(source)
+    })
+  })
+  const before = await get(`${url}/before`, { 'accept-encoding': 'gzip' })
+  t.equal(before.status, 500)
+  t.equal(before.headers['content-encoding'], undefined)
+  t.equal(before.headers.etag, undefined)
+  t.match(JSON.parse(before.body.toString()), { message: 'broken' })
+  for (const path of ['after', 'closed']) {
+    const answer = await get(`${url}/${path}`, { 'accept-encoding': 'gzip' })
+    t.equal(answer.status, 200)
+    t.notOk(answer.complete, `${path}: the client sees that it is not whole`)
+    t.throws(() => zlib.gunzipSync(answer.body))
+  }
+})
+
+t.test('10,000 clients that go away leave no handle and no memory behind', { timeout: 110_000 }, async (t) => {
+  const sources = new Set<Readable>()
+  const piece = text(20_000)
+  const { url, app } = await listen(t, { encodings: ['gzip', 'br'] }, (app) => {
+    app.get('/', (_request, reply) => {
+      const source = new Readable({ read () { setImmediate(() => { if (!this.destroyed) this.push(piece) }) } })
+      sources.add(source)
+      source.on('close', () => sources.delete(source))
+      return reply.type('text/html').send(source)
+    })
+  })
+  const { port } = new URL(url)
+  const abort = (index: number): Promise<void> => new Promise((resolve) => {
+    const client = request({ port, host: '127.0.0.1', agent: false, headers: { 'accept-encoding': index % 2 === 0 ? 'gzip' : 'br' } }, (response) => {
+      response.on('error', () => {})
+      // Before the first byte, with it, or after it.
+      if (index % 3 === 0) response.destroy()
+      else response.once('data', () => { response.destroy() })
+    })
+    client.on('error', () => {}).on('close', resolve).end()
+    if (index % 5 === 0) client.on('socket', (socket) => socket.once('connect', () => setImmediate(() => { client.destroy() })))
+  })
+  const connections = (): Promise<number> => new Promise((resolve, reject) => {
+    app.server.getConnections((error, count) => { if (error === null) resolve(count); else reject(error) })
+  })
+  const round = async (from: number, to: number): Promise<void> => {
+    for (let index = from; index < to; index += 50) await Promise.all(Array.from({ length: 50 }, (_, i) => abort(index + i)))
+    while (sources.size > 0 || await connections() > 0) await turn()
+  }
+  const handles = (): number => process.getActiveResourcesInfo().filter((name) => !/Timeout|Immediate/.test(name)).length
+  const memory = (): number => {
+    globalThis.gc?.()
+    return process.memoryUsage().rss
+  }
+  await round(0, 2000)
+  const [handlesBefore, memoryBefore] = [handles(), memory()]
+  await round(2000, 10_000)
+  t.ok(handles() <= handlesBefore + 2, `handles: ${handlesBefore}, then ${handles()}`)
+  // A gzip state has 268 KiB and a brotli state more: 8,000 leaked ones would be gigabytes.
+  t.ok(memory() - memoryBefore < 200_000_000, `memory: ${memoryBefore}, then ${memory()}`)
+})
+
+t.test('a stream at full speed is as small as a whole body, within two per cent', async (t) => {
+  const whole = Buffer.from(text(2_000_000))
+  const { url } = await listen(t, { memo: false }, (app) => {
+    app.get('/stream', (_request, reply) => reply.type('text/html').header('content-length', whole.length).send(Readable.from(function * () {
+      for (let at = 0; at < whole.length; at += 65_536) yield whole.subarray(at, at + 65_536)
+    }())))
+    app.get('/whole', (_request, reply) => reply.type('text/html').send(whole))
+  })
+  for (const encoding of names) {
+    const [a, b] = [await get(`${url}/stream`, { 'accept-encoding': encoding }), await get(`${url}/whole`, { 'accept-encoding': encoding })]
+    t.ok(decoded(a).equals(whole))
+    t.ok(a.body.length < b.body.length * 1.02, `${encoding}: ${a.body.length} and ${b.body.length}`)
+  }
+})
