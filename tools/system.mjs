@@ -9,7 +9,8 @@ import { fileURLToPath } from 'node:url'
 export const packages = {
   curl: { package: 'curl', for: 'the lines that npm start prints' },
   promtool: { package: 'prometheus', for: 'the metrics' },
-  chromium: { package: 'chromium', for: 'the dashboard' }
+  chromium: { package: 'chromium', for: 'the dashboard' },
+  ping: { package: 'iputils-ping', for: 'the ping checks of health' }
 }
 
 const ci = Boolean(process.env.CI)

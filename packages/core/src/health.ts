@@ -112,6 +112,8 @@ export class Health {
   get ejections (): number { return this.#ejections }
   /** Clock time when the ejection ends; `Infinity` when it is not ejected. */
   get ejectedUntil (): number { return this.#state === 'ejected' ? this.#ejection!.until : Infinity }
+  /** Active checks say that it is down, whatever outranks them. */
+  get checkedDown (): boolean { return this.#down !== undefined }
   /** Consecutive results of active checks, the last one included. */
   get streak (): { readonly successes: number; readonly failures: number } {
     return { successes: this.#successes, failures: this.#failures }

@@ -1,0 +1,144 @@
+import { channels, type Deadlines, type Pool, type Transport, type Upstream } from '@headgate/core'
+import type { CheckSettings } from './check-options.ts'
+import { Loop } from './loop.ts'
+import type { ProbeResult, ProbeTarget } from './probes/contract.ts'
+
+/** The last result of an active check. */
+export interface LastCheck {
+  /** Milliseconds since the Unix epoch. */
+  readonly at: number
+  readonly ok: boolean
+  readonly reason: string
+  /** Milliseconds that it took. */
+  readonly latency: number
+}
+
+/** Milliseconds that a fall is remembered, and how many of them are for free. */
+const MEMORY = 600_000
+const FREE_FALLS = 2
+/** More passed checks than this many times `rise` are asked of nobody. */
+const MAX_CAUTION = 32
+
+/** What a check has to know of the pool around its upstream. */
+export interface CheckContext {
+  /** No request came for long. */
+  idle (now: number): boolean
+}
+
+/** Checks one upstream over and over, and hands the results to its health. */
+export class Check extends Loop {
+  last: LastCheck | undefined
+  checks: number = 0
+  failures: number = 0
+  /** Clock time of the last success of real traffic; −Infinity after a failure. */
+  goodAt: number = -Infinity
+  protected readonly limit: number
+  readonly #pool: Pool
+  readonly #upstream: Upstream
+  readonly #settings: CheckSettings
+  readonly #context: CheckContext
+  readonly #target: ProbeTarget
+  readonly #transport: Transport
+  #falls: number[] = []
+  #hurried = false
+  #everPassed = false
+  #phase: number
+
+  /** `phase` (0–1) shifts its first interval, so that checks that began together do not stay together. */
+  constructor (pool: Pool, upstream: Upstream, settings: CheckSettings, deadlines: Deadlines, phase: number, transport: (target: ReturnType<CheckSettings['addressOf']>) => Transport, context: CheckContext) {
+    super(deadlines)
+    this.#pool = pool
+    this.#upstream = upstream
+    this.#settings = settings
+    this.#context = context
+    this.#phase = phase
+    this.limit = settings.timeout
+    const where = settings.addressOf(upstream)
+    this.#transport = transport(where)
+    this.#target = { pool, upstream, ...where, tls: settings.tls, timeout: settings.timeout, clock: pool.environment.clock, transport: this.#transport }
+  }
+
+  /** Begins with the first check in `delay` ms, and with the state that the options ask for. */
+  override start (delay: number): void {
+    const { initial } = this.#settings
+    if (initial !== 'up') this.#upstream.health.startDown(initial === 'wait' ? 'waits for its first passed check' : 'not checked yet')
+    super.start(delay)
+  }
+
+  override stop (): void {
+    super.stop()
+    if (this.#transport !== this.#upstream.transport) this.#transport.destroy()
+  }
+
+  /** Real traffic failed, or woke the pool: the next check comes soon, if all seemed well. */
+  hurry (now: number): void {
+    if (this.#hurried || this.running || this.#upstream.health.checkedDown) return
+    this.#hurried = true
+    this.bringForward(Math.max(now, this.startedAt + this.#settings.transitionInterval))
+  }
+
+  /** Nobody is ready: whoever can do the work is looked for at once. */
+  urge (now: number): void {
+    this.#hurried = true
+    this.bringForward(now)
+  }
+
+  protected now (): number { return this.#pool.environment.clock.now() }
+
+  protected run (signal: AbortSignal): ProbeResult | Promise<ProbeResult> {
+    this.#hurried = false
+    return this.#settings.probe.check(this.#target, signal)
+  }
+
+  protected ended ({ ok, reason }: ProbeResult, latency: number): void {
+    const { clock } = this.#pool.environment
+    const { kind } = this.#settings.probe
+    const { health, id, url } = this.#upstream
+    this.checks++
+    if (!ok) this.failures++
+    this.last = { at: clock.wall(), ok, reason, latency }
+    if (channels.probe.hasSubscribers) {
+      channels.probe.publish({ pool: this.#pool.name, upstream: id, url, kind, ok, reason, latency, at: this.last.at, source: this.#pool })
+    }
+    const before = health.checkedDown
+    health.probed(ok, `${kind} check: ${reason}`, { rise: this.#rise(), fall: this.#settings.fall }, { latency: Math.round(latency) })
+    if (ok) this.#everPassed = true
+    if (!before && health.checkedDown) this.#falls.push(clock.now())
+  }
+
+  protected interval (): number {
+    const { interval, transitionInterval, downInterval, idleInterval, jitter } = this.#settings
+    const { health } = this.#upstream
+    const { successes, failures } = health.streak
+    let base: number
+    if (health.checkedDown) base = successes > 0 ? transitionInterval : downInterval
+    else if (failures > 0) base = transitionInterval
+    else base = this.#context.idle(this.now()) ? idleInterval : interval
+    const shift = 1 - this.#phase / 2
+    this.#phase = 0
+    return base * shift * (1 + jitter * (2 * this.#pool.environment.random() - 1))
+  }
+
+  /** Evidence saves probes: an upstream that just answered real requests need not be asked, for a bounded time. */
+  protected override postponedUntil (now: number): number {
+    if (this.#hurried || this.last?.ok !== true || this.#upstream.health.checkedDown) return now
+    return Math.min(this.goodAt + this.#settings.interval, this.startedAt + this.#settings.postponeMax)
+  }
+
+  /**
+   * Passed checks asked for: `rise`; one for an upstream that waits for its first; and of one that fell more than twice within
+   * ten minutes twice as many for each further time, while others are ready to do its work.
+   */
+  #rise (): number {
+    const { rise, initial } = this.#settings
+    if (initial === 'wait' && !this.#everPassed) return 1
+    const now = this.now()
+    this.#falls = this.#falls.filter((at) => now - at < MEMORY)
+    const caution = Math.min(MAX_CAUTION, 2 ** Math.max(0, this.#falls.length - FREE_FALLS))
+    return caution > 1 && this.#someReady() ? rise * caution : rise
+  }
+
+  #someReady (): boolean {
+    return this.#pool.upstreams.some(({ ready }) => ready)
+  }
+}

@@ -1,0 +1,235 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { Lease, type Outcome, type Pool, type PoolContext, type Upstream, channels, type SparedMessage } from '@headgate/core'
+import { watched } from './helpers.ts'
+
+const context: PoolContext = {
+  keyHash: 1, clientAddress: '10.0.0.1', clientLocation: undefined, affinity: undefined, attempts: 0, repeatable: true, hasTried: () => false
+}
+
+/** Takes a lease on a given upstream, or on whom the pool gives. */
+function take (pool: Pool, upstream?: Upstream): Lease | undefined {
+  const lease = pool.pick(upstream === undefined ? context : { ...context, affinity: { upstreamId: upstream.id, whileDraining: true, strict: true } })
+  return lease instanceof Lease ? lease : undefined
+}
+
+function end (pool: Pool, lease: Lease | undefined, outcome: Outcome | number, reason = 'reset'): void {
+  if (lease === undefined) return
+  if (typeof outcome !== 'number') return void lease.release(outcome, reason)
+  lease.head(outcome, pool.environment.clock.now(), [])
+  lease.release('ok')
+}
+
+const off = { gatewayFailures: 0, serverErrors: 0, failureRatio: 0, latencyFactor: 0 }
+
+t.test('five attempts in a row without an answer', async (t) => {
+  const { pool, clock } = watched({ check: false })
+  const [bad] = pool.upstreams as [Upstream]
+  for (const outcome of ['failed-before-send', 'failed-after-send', 'timed-out'] as const) end(pool, take(pool, bad), outcome)
+  end(pool, take(pool, bad), 404)
+  for (let i = 0; i < 4; i++) end(pool, take(pool, bad), 'failed-before-send', 'connect-refused')
+  t.equal(bad.health.state, 'up', 'an answer, 404 as well, begins a new count')
+  end(pool, take(pool, bad), 'aborted')
+  end(pool, take(pool, bad), 'shed')
+  end(pool, take(pool, bad), 'failed-after-send', 'request-too-long')
+  t.equal(bad.health.state, 'up', 'what the client did is no evidence')
+  end(pool, take(pool, bad), 'failed-before-send', 'connect-refused')
+  t.equal(bad.health.state, 'ejected')
+  t.match(bad.health.history.at(-1), {
+    from: 'up', to: 'ejected', reason: '5 attempts in a row without an answer (connect-refused)', decidedBy: 'traffic', at: clock.time,
+    evidence: { failures: 5, last: 'connect-refused', ejections: 1 }
+  })
+  const left = bad.health.ejectedUntil - clock.now()
+  t.ok(left >= 27_000 && left <= 33_000)
+})
+
+t.test('five answers 5xx in a row, 4xx never, 501 neither, or the statuses that one wants', async (t) => {
+  for (const [statuses, status, ejected] of [
+    [undefined, 500, true], [undefined, 503, true], [undefined, 400, false], [undefined, 429, false], [undefined, 501, false], ['500-599', 501, true], [[502], 500, false]
+  ] as const) {
+    const { pool } = watched({ check: false, passive: statuses === undefined ? {} : { statuses } })
+    const [bad] = pool.upstreams as [Upstream]
+    for (let i = 0; i < 30; i++) end(pool, take(pool, bad), status)
+    t.equal(bad.health.state, ejected ? 'ejected' : 'up', `${status} with ${String(statuses)}`)
+  }
+})
+
+t.test('more failures than the ratio allows, with enough attempts, in the window', async (t) => {
+  const { pool, clock } = watched({ check: false, passive: { ...off, failureRatio: 0.3, minimumVolume: 20, window: 10_000 } })
+  const [bad] = pool.upstreams as [Upstream]
+  // Good ones first, or the first three would be all of what there is.
+  for (let i = 0; i < 19; i++) end(pool, take(pool, bad), 500)
+  t.equal(bad.health.state, 'up', 'too few to judge')
+  clock.advance(11_000)
+  for (let i = 0; i < 100; i++) end(pool, take(pool, bad), i % 10 >= 7 ? 500 : 200)
+  t.equal(bad.health.state, 'up', '30 % is not more than 30 %')
+  clock.advance(5000)
+  for (let i = 0; i < 20; i++) end(pool, take(pool, bad), 500)
+  t.equal(bad.health.state, 'ejected')
+  t.match(bad.health.reason, /\d+ of 1\d\d attempts failed within 10000 ms \(status 500\)/)
+})
+
+t.test('a latency far over the median of the pool, for long enough, and most answers slow', async (t) => {
+  const run = (ms: (i: number) => number, seconds: number): Upstream => {
+    const { pool, clock } = watched({ check: false, passive: { ...off, latencyFactor: 5, latencyWindow: 10_000, latencyFloor: 50 } })
+    const [slow, ...others] = pool.upstreams as [Upstream, ...Upstream[]]
+    for (let i = 0; i < seconds * 10; i++) {
+      for (const upstream of [slow, ...others]) {
+        const lease = take(pool, upstream)
+        if (lease === undefined) continue
+        // The time of the answer is given; the clock itself goes on evenly.
+        lease.head(200, lease.startedAt + (upstream === slow ? ms(i) : 20))
+        lease.release('ok')
+      }
+      clock.advance(100)
+    }
+    return slow
+  }
+  t.equal(run(() => 400, 30).health.state, 'ejected')
+  t.match(run(() => 400, 30).health.history[0], { reason: /400 ms against the pool's median of 20 ms/, evidence: { latency: 400, median: 20 } })
+  t.equal(run(() => 400, 8).health.state, 'up', 'not long enough')
+  t.equal(run(() => 90, 30).health.state, 'up', 'not slow enough')
+  t.equal(run((i) => i % 20 === 0 ? 2000 : 20, 60).health.state, 'up', 'one slow answer in twenty raises the peak, but is not slowness')
+})
+
+t.test('ejections grow, end with a successful trial and slow start, and are forgiven', async (t) => {
+  const { pool, clock } = watched({ check: false }, { slowStart: 10_000 })
+  const [bad] = pool.upstreams as [Upstream]
+  const lengths: number[] = []
+  for (let i = 0; i < 5; i++) {
+    for (let n = 0; n < 5; n++) end(pool, take(pool, bad), 500)
+    lengths.push(bad.health.ejectedUntil - clock.now())
+    clock.advance(lengths.at(-1)!)
+    t.equal(bad.health.state, 'ejected', 'until somebody tried')
+    let trial: Lease | undefined
+    while (trial?.upstream !== bad) {
+      trial = take(pool)
+      if (trial?.upstream !== bad) end(pool, trial, 200)
+    }
+    t.ok(trial.trial)
+    end(pool, trial, 200)
+    t.equal(bad.health.state, 'up')
+    t.ok(bad.weight <= 0.2)
+  }
+  lengths.forEach((length, i) => { t.ok(length >= 27_000 * (i + 1) && length <= 33_000 * (i + 1), `${length} the ${i + 1}. time`) })
+  clock.advance(150_000)
+  for (let n = 0; n < 5; n++) end(pool, take(pool, bad), 500)
+  t.ok(bad.health.ejectedUntil - clock.now() < 70_000, 'good time is forgiven')
+})
+
+t.test('never more than maxEjectionPercent, and it says whom it spared', async (t) => {
+  for (const [members, percent, allowed] of [[1, 50, 0], [2, 50, 1], [3, 50, 1], [10, 30, 3], [4, 0, 0], [4, 100, 4]] as const) {
+    const upstreams = Array.from({ length: members }, (_, i) => `http://h${i}`)
+    const { pool, lines, monitor } = watched({ check: false, passive: { maxEjectionPercent: percent } }, { upstreams })
+    const spared: SparedMessage[] = []
+    const hear = (message: unknown): void => { spared.push(message as SparedMessage) }
+    channels.spared.subscribe(hear)
+    for (const upstream of pool.upstreams) for (let i = 0; i < 20; i++) end(pool, take(pool, upstream), 500)
+    channels.spared.unsubscribe(hear)
+    t.equal(pool.upstreams.filter(({ health }) => health.state === 'ejected').length, allowed, `${members} members, ${percent} %`)
+    t.equal(lines.length, members - allowed, 'one line for each that was spared')
+    if (members > allowed) t.match(spared[0], { pool: 'p', reason: /5 failures in a row/ })
+    const count = [...monitor.members.values()].reduce((sum, { spared }) => sum + spared, 0)
+    t.equal(count, spared.length)
+  }
+})
+
+t.test('any traffic: passive verdicts never go under the panic bound, have reasons, and counters only grow', async (t) => {
+  const event = fc.tuple(fc.nat(5), fc.constantFrom<Outcome | number>('failed-before-send', 'failed-after-send', 'timed-out', 'aborted', 200, 404, 500, 503), fc.integer({ min: 0, max: 4000 }))
+  fc.assert(fc.property(fc.integer({ min: 1, max: 6 }), fc.array(event, { maxLength: 200 }), (members, events) => {
+    const upstreams = Array.from({ length: members }, (_, i) => `http://h${i}`)
+    const { pool, clock, monitor } = watched({ check: false, passive: { gatewayFailures: 2, serverErrors: 3, baseEjection: 5000 } }, { upstreams })
+    pool.on('panic', () => { throw new Error('panic') })
+    let before = [0, 0]
+    for (const [which, outcome, pause] of events) {
+      end(pool, take(pool, pool.upstreams[which % members]), outcome)
+      end(pool, take(pool), outcome)
+      clock.advance(pause)
+      const ready = pool.upstreams.filter(({ ready }) => ready).length
+      if (ready < members / 2) throw new Error(`${ready} of ${members} left`)
+      const counts = [0, 0]
+      for (const { upstream, ejections, spared } of monitor.members.values()) {
+        counts[0]! += ejections
+        counts[1]! += spared
+        const last = upstream.health.history.at(-1)
+        if (upstream.health.state === 'ejected' && (last?.reason === '' || last?.decidedBy !== 'traffic' || Object.keys(last.evidence).length === 0)) throw new Error('no evidence')
+      }
+      if (counts.some((count, i) => count < before[i]!)) throw new Error('a counter fell')
+      before = counts
+    }
+  }), { numRuns: 200 })
+  t.pass()
+})
+
+/** An hour in which a and b are bad in turns of `period` ms; a third one, where there is one, is always well. */
+function alternate (period: number, others: string[]): { changes: number; turns: number; failed: number; requests: number; history: string } {
+  let turn = 0
+  let changes = 0
+  let failed = 0
+  let requests = 0
+  const bad = (id: string): boolean => id === ['a', 'b'][turn]
+  const { pool, clock } = watched({
+    check: { type: 'function', interval: 2000, transitionInterval: 500, downInterval: 1000, run: ({ id }) => !bad(id) }
+  }, { upstreams: ['a', 'b', ...others].map((id) => ({ url: `http://${id}`, id })) })
+  const usable = (state: string): boolean => state === 'up' || state === 'degraded'
+  pool.on('state', (_, { from, to }) => { if (usable(from) !== usable(to)) changes++ })
+  const hour = 3_600_000
+  for (let at = 0; at < hour; at += 250) {
+    turn = Math.floor(at / period) % 2
+    clock.advance(250)
+    requests++
+    // As the balancer does: another one after a failure.
+    const tried: Upstream[] = []
+    for (let attempts = 0; attempts < 3; attempts++) {
+      const lease = pool.pick({ ...context, attempts, hasTried: ({ id }) => tried.some((upstream) => upstream.id === id) })
+      if (!(lease instanceof Lease)) {
+        failed++
+        break
+      }
+      const { upstream } = lease
+      tried.push(upstream)
+      end(pool, lease, bad(upstream.id) ? 503 : 200)
+      if (!bad(upstream.id)) break
+      if (attempts === 2) failed++
+    }
+  }
+  return { changes, turns: 2 * hour / period, failed, requests, history: pool.upstreams.map(({ health }) => health.state).join(' ') }
+}
+
+t.test('two upstreams that alternate between good and bad are followed without flapping', async (t) => {
+  for (const period of [400, 3000, 9000, 20_000, 45_000, 300_000]) {
+    const alone = alternate(period, [])
+    t.comment(`every ${period} ms, two of them: ${alone.changes} verdicts for ${alone.turns} real turns, ${alone.failed} of ${alone.requests} requests failed`)
+    t.ok(alone.changes <= alone.turns + 2, 'never more verdicts than real turns')
+    // Between a turn and its detection (2 s and two quick checks, or two at once after a failure) only the bad one is asked.
+    t.ok(alone.failed <= alone.turns / 2 * 8, 'and requests fail only until the turn is noticed')
+    const third = alternate(period, ['c'])
+    t.comment(`every ${period} ms, and a third one: ${third.changes} verdicts for ${third.turns} real turns, ${third.failed} failed`)
+    t.equal(third.failed, 0)
+    if (period <= 9000) t.ok(third.changes <= third.turns / 4, 'who flaps is left out while others do the work')
+  }
+})
+
+t.test('one that is good and bad at every other check never changes its state', async (t) => {
+  let checks = 0
+  const { pool, clock } = watched({ check: { type: 'function', idleAfter: 86_400_000, run: () => ++checks % 2 === 0 } }, { upstreams: ['http://a'] })
+  clock.advance(3_600_000)
+  t.ok(checks > 600)
+  t.same(pool.upstreams[0]!.health.history, [])
+})
+
+t.test('a failing health check with good traffic, and the other way round', async (t) => {
+  const { pool, clock } = watched({ check: { type: 'function', run: () => true } })
+  const [bad] = pool.upstreams as [Upstream]
+  for (let i = 0; i < 5; i++) end(pool, take(pool, bad), 500)
+  clock.advance(20_000)
+  t.equal(bad.health.state, 'ejected', 'passed checks do not bring back who answers 500')
+  const refused = pool.upstreams[1]!
+  end(pool, take(pool, refused), 200)
+  clock.advance(40_000)
+  bad.health.readmit('for the next part')
+  for (let i = 0; i < 5; i++) end(pool, take(pool, refused), 'failed-before-send', 'connect-refused')
+  t.equal(refused.health.state, 'ejected')
+  clock.advance(8000)
+  t.equal(refused.health.state, 'up', 'but they bring back who only could not be reached')
+})
