@@ -341,7 +341,9 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
 
   #schedule (): void {
     const due = this.#due()
-    if (due !== Infinity) this.#deadlines.schedule(this, due)
+    // Meanwhile the head may come, or it may become the client's turn: then the time without a byte is what counts.
+    if (this.#lease !== undefined) this.#deadlines.schedule(this, Math.min(due, this.#now() + this.#route.idleTimeout))
+    else if (due !== Infinity) this.#deadlines.schedule(this, due)
   }
 
   /** When to look again, in clock time. */

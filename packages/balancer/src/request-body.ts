@@ -42,8 +42,6 @@ export class RequestBody {
 
   /** Another attempt would get the whole body. */
   get replayable (): boolean { return this.#replayable }
-  /** Nothing of it was read yet. */
-  get untouched (): boolean { return !this.#started }
   /** It is the client's turn: no more of the body is there. */
   get starved (): boolean { return this.#started && !this.#ended && !this.#paused }
 
