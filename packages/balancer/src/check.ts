@@ -25,7 +25,7 @@ export function checkRequest (request: FastifyRequest, settings: RouteSettings):
   if (hosts > 1) throw new BadRequestError('more than one Host field')
   if (lengths > 1 || (length !== undefined && !/^\d{1,15}$/.test(length))) throw new BadRequestError('Content-Length is not one number')
   if (headers.host !== undefined && !HOST.test(headers.host)) throw new BadRequestError('Host is not a host')
-  if (raw.httpVersionMajor === 1 && raw.httpVersionMinor > 1) throw new BadRequestError('HTTP version is not 1.0 or 1.1')
+  if (raw.httpVersionMajor < 2 && raw.httpVersion !== '1.1' && raw.httpVersion !== '1.0') throw new BadRequestError('HTTP version is not 1.0 or 1.1')
   if (headers['transfer-encoding'] !== undefined) {
     if (headers['transfer-encoding'].toLowerCase() !== 'chunked' || length !== undefined) throw new BadRequestError('Transfer-Encoding is not just chunked')
     if (raw.httpVersion === '1.0') throw new BadRequestError('Transfer-Encoding in HTTP/1.0')

@@ -8,6 +8,7 @@ import {
 import { BodyTooLargeError, NoneReadyError, OverloadedError, SlowBodyError, UpstreamFailedError, UpstreamTimeoutError } from './errors.ts'
 import { awaitsContinue } from './expect-continue.ts'
 import { describeChoice } from './choice-log.ts'
+import { dueAt } from './due.ts'
 import { fieldOf } from './fields.ts'
 import { requestHeaders, responseHeaders } from './headers.ts'
 import { clientLocationOf, hashKeyOf } from './pool-questions.ts'
@@ -346,18 +347,10 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     else if (due !== Infinity) this.#deadlines.schedule(this, due)
   }
 
-  /** When to look again, in clock time. */
   #due (): number {
-    const { headersTimeout, idleTimeout, tryTimeout, continueTimeout, timeout } = this.#route
-    let due = Infinity
-    if (this.#lease !== undefined) {
-      due = this.#activity + (this.#sink === undefined && this.#body?.starved !== true ? headersTimeout : idleTimeout)
-      if (this.#sink === undefined) {
-        if (this.#withheld) due = Math.min(due, this.#activity + continueTimeout)
-        if (tryTimeout > 0) due = Math.min(due, this.#lease.startedAt + tryTimeout)
-      }
-    }
-    return timeout > 0 ? Math.min(due, this.#startedAt + timeout) : due
+    return dueAt(
+      this.#route, this.#startedAt, this.#activity, this.#lease?.startedAt, this.#sink !== undefined, this.#body?.starved === true, this.#withheld
+    )
   }
 
   /** The upstream wants the body, or waited long enough for it. */

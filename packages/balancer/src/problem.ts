@@ -34,7 +34,7 @@ export function describeFailure (error: Error, request: FastifyRequest, route: R
   const shown = route.exposeErrors
   problem.headers = { 'proxy-status': proxyStatus(route.viaName, reason, shown ? cause : undefined, shown ? hop : undefined) }
   // What is left of such a request is not worth waiting for, or not to be trusted.
-  if ((CLOSING as readonly unknown[]).includes(problem.statusCode) && request.raw.httpVersionMajor === 1) problem.headers['connection'] = 'close'
+  if ((CLOSING as readonly unknown[]).includes(problem.statusCode) && request.raw.httpVersionMajor < 2) problem.headers['connection'] = 'close'
   // What is undefined is left out when the document is written.
   if (shown) problem.extensions = { reason, attempts, upstream: hop, cause }
 }
@@ -47,9 +47,9 @@ export function sendProblem (error: FastifyError, request: FastifyRequest, reply
   }
   const status = error.statusCode!
   request.log[status >= 500 ? 'error' : 'info']({ err: error }, error.message)
-  void reply.code(status).headers(error.headers ?? {}).header('content-type', 'application/problem+json').send(JSON.stringify({
+  void reply.code(status).headers(error.headers ?? {}).header('content-type', 'application/problem+json').send(Buffer.from(JSON.stringify({
     type: 'about:blank', title: STATUS_CODES[status] ?? 'Error', status, detail: error.message, code: error.code, ...error.extensions
-  }))
+  })))
 }
 
 /**

@@ -42,6 +42,7 @@ function breakOff (response: ServerResponse): void {
 /** Writes to the socket's response at once; taken only on routes without `onSend` hooks, which it would pass by. */
 export class RawSink implements ResponseSink {
   readonly #response: ServerResponse
+  #last: Buffer | undefined
 
   constructor (reply: FastifyReply, status: number, reason: string, headers: readonly string[], drained: () => void) {
     const merged = mergeHeaders(reply.getHeaders(), headers)
@@ -63,20 +64,20 @@ export class RawSink implements ResponseSink {
     // The transport uses its buffer again, while Node may keep what the socket did not take at once.
     const copy = Buffer.from(chunk)
     if (last) {
-      this.#response.end(copy)
+      // The end follows at once: both leave in one write.
+      this.#last = copy
       return true
     }
     return this.#response.write(copy)
   }
 
   end (trailers: readonly string[] | undefined): void {
-    if (this.#response.writableEnded) return
     if (trailers !== undefined) {
       const pairs: [string, string][] = []
       for (let i = 0; i < trailers.length; i += 2) pairs.push([trailers[i]!, trailers[i + 1]!])
       this.#response.addTrailers(pairs)
     }
-    this.#response.end()
+    this.#response.end(this.#last)
   }
 
   fail (): void {

@@ -3,6 +3,8 @@ import type { RequestListener } from 'node:http'
 import t from 'tap'
 import { proxy, upstream } from './helpers.ts'
 
+type Test = Parameters<typeof upstream>[0]
+
 const BODY = randomBytes(3_000_000)
 const hash = (data: Uint8Array): string => createHash('sha256').update(data).digest('hex')
 
@@ -40,7 +42,13 @@ function file ({ etag = '"v1"', breakAfter = Infinity, ranges = true, chunked = 
   }
 }
 
-async function through (t: Tap.Test, origins: Origin[], options: { resume?: boolean; hook?: boolean; headers?: Record<string, string> } = {}): Promise<{ response: Response; seen: string[] }> {
+interface Options {
+  readonly resume?: boolean
+  readonly hook?: boolean
+  readonly headers?: Record<string, string>
+}
+
+async function through (t: Test, origins: Origin[], options: Options = {}): Promise<{ response: Response; seen: string[] }> {
   const seen: string[] = []
   const upstreams = []
   for (const origin of origins) upstreams.push((await upstream(t, file(origin, seen))).url)
@@ -50,8 +58,6 @@ async function through (t: Tap.Test, origins: Origin[], options: { resume?: bool
   }, (app) => { if (options.hook === true) app.addHook('onSend', async (_request, _reply, payload) => payload) })
   return { response: await fetch(url, options.headers === undefined ? {} : { headers: options.headers }), seen }
 }
-
-declare namespace Tap { type Test = Parameters<typeof upstream>[0] }
 
 for (const hook of [false, true]) {
   t.test(`a download that breaks off goes on from another upstream, ${hook ? 'through onSend hooks' : 'on the raw path'}`, async (t) => {

@@ -9,7 +9,9 @@ import { bodyOf, proxy, rawUpstream, refusing, until, upstream } from './helpers
 type Test = Parameters<typeof upstream>[0]
 
 /** Two upstreams, the first with a fault, and how often each was asked. */
-async function pair (t: Test, fault: (socket: Socket, head: string, count: number) => void): Promise<{ upstreams: string[]; counts: { faulty: number; good: number } }> {
+async function pair (
+  t: Test, fault: (socket: Socket, head: string, count: number) => void
+): Promise<{ upstreams: string[]; counts: { faulty: number; good: number } }> {
   const counts = { faulty: 0, good: 0 }
   const faulty = await rawUpstream(t, (socket, head, count) => {
     counts.faulty++
@@ -219,5 +221,5 @@ t.test('Retry-After in seconds and as a date', async (t) => {
   t.equal(parseRetryAfter('120', now), 120_000)
   t.equal(parseRetryAfter('Thu, 01 Jan 2026 00:00:05 GMT', now), 5000)
   t.equal(parseRetryAfter('Wed, 31 Dec 2025 00:00:00 GMT', now), 0)
-  for (const bad of [undefined, '', '-1', '1.5', '1 ', 'soon', 'Thursday, 01-Jan-26 00:00:05 GMT', '2026-01-01T00:00:00Z', 'Thu, 99 Jan 2026 00:00:05 GMT']) t.equal(parseRetryAfter(bad, now), undefined, bad)
+  for (const bad of [undefined, '', '-1', '1.5', '1 ', 'soon', 'Thursday, 01-Jan-26 00:00:05 GMT', '2026-01-01T00:00:00Z', 'Thu, 99 Jan 2026 00:00:05 GMT']) t.equal(parseRetryAfter(bad, now), undefined, String(bad))
 })
