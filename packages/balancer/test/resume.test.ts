@@ -74,7 +74,8 @@ t.test('it goes on more than once, and from the same upstream when there is no o
   const several = await through(t, [{ breakAfter: 1_000_000 }, { breakAfter: 700_000 }, { breakAfter: 500_000 }, {}])
   t.equal(hash(new Uint8Array(await several.response.arrayBuffer())), hash(BODY))
   t.equal(several.seen.length, 4)
-  const alone = await through(t, [{ breakAfter: 1_000_000 }])
+  // A reset also takes what was not read yet: progress is less than what was sent.
+  const alone = await through(t, [{ breakAfter: 2_000_000 }])
   t.equal(hash(new Uint8Array(await alone.response.arrayBuffer())), hash(BODY))
 })
 
