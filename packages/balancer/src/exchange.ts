@@ -154,6 +154,8 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     const now = this.#now()
     this.#activity = now
     this.#lease!.head(status, now, headers)
+    // A hook, or Fastify's handlerTimeout, has answered meanwhile.
+    if (this.#sink === undefined && (this.#reply.sent || this.#reply.raw.headersSent)) return this.#leave('answered')
     if (this.#resuming) {
       if (this.#resumption!.accepts(status, headers, complete ? 0 : length)) return
       this.#drop('ok')
@@ -459,11 +461,16 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     this.#attempt?.resume()
   }
 
+  /** Nobody waits for the upstream's answer any more. */
+  #leave (reason: string): void {
+    this.#drop('aborted', reason)
+    this.#end()
+  }
+
   readonly #onClientClose = (): void => {
     // All was handed over before the client left: nothing to abort.
-    if (this.#done || this.#reply.raw.writableFinished) return
-    this.#drop('aborted', 'client-closed')
-    this.#end()
+    if (this.#done || (this.#sink !== undefined && this.#reply.raw.writableFinished)) return
+    this.#leave(this.#reply.raw.writableFinished ? 'answered' : 'client-closed')
     this.#sink?.fail(new Error('the client closed the connection'))
   }
 }

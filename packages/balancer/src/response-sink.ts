@@ -21,7 +21,7 @@ export function mergeHeaders (own: Readonly<Record<string, number | string | str
   for (let i = 0; i < upstream.length; i += 2) {
     const lower = upstream[i]!.toLowerCase()
     if (lower === 'vary' && vary !== '') varied += `, ${upstream[i + 1]!}`
-    else if (lower === 'set-cookie' || lower === 'content-length' || own[lower] === undefined) list.push(upstream[i]!, upstream[i + 1]!)
+    else if (lower === 'set-cookie' || lower === 'content-length' || !Object.hasOwn(own, lower)) list.push(upstream[i]!, upstream[i + 1]!)
   }
   for (const name of names) {
     const value = own[name]
@@ -39,6 +39,18 @@ function breakOff (response: ServerResponse): void {
   response.destroy()
 }
 
+/** A flat list as an object, with arrays for fields that come several times. */
+function grouped (list: readonly string[]): Record<string, string | string[]> {
+  // A field may be called `constructor`.
+  const fields = Object.create(null) as Record<string, string | string[]>
+  for (let i = 0; i < list.length; i += 2) {
+    const name = list[i]!.toLowerCase()
+    const before = fields[name]
+    fields[name] = before === undefined ? list[i + 1]! : [before, list[i + 1]!].flat()
+  }
+  return fields
+}
+
 /** Writes to the socket's response at once; taken only on routes without `onSend` hooks, which it would pass by. */
 export class RawSink implements ResponseSink {
   readonly #response: ServerResponse
@@ -49,15 +61,10 @@ export class RawSink implements ResponseSink {
     reply.hijack()
     this.#response = reply.raw
     this.#response.on('drain', drained)
-    if (reply.request.raw.httpVersionMajor >= 2) {
-      const fields: Record<string, string | string[]> = {}
-      for (let i = 0; i < merged.length; i += 2) {
-        const name = merged[i]!.toLowerCase()
-        const before = fields[name]
-        fields[name] = before === undefined ? merged[i + 1]! : [before, merged[i + 1]!].flat()
-      }
-      this.#response.writeHead(status, fields)
-    } else this.#response.writeHead(status, reason, merged as never)
+    if (reply.request.raw.httpVersionMajor >= 2) this.#response.writeHead(status, grouped(merged))
+    // Where fields were set on the response itself, as app.inject always does, Node 20 keeps only the last of several in a list.
+    else if (this.#response.getHeaderNames().length > 0 || 'isLightMyRequest' in this.#response) this.#response.writeHead(status, reason, grouped(merged))
+    else this.#response.writeHead(status, reason, merged as never)
   }
 
   write (chunk: Buffer, last: boolean): boolean {
