@@ -35,15 +35,18 @@ export interface PoolNames {}
 /** The name of a pool: one of {@link PoolNames}, or any string when there are none. */
 export type PoolName = keyof PoolNames extends never ? string : Extract<keyof PoolNames, string>
 
+/** A question to a request. As a method's type, so that options of core, which knows of no request, fit as well. */
+type AskedOf<Answer> = { ask (request: FastifyRequest): Answer }['ask']
+
 /** Options of a pool in a Fastify app: what looks at requests gets Fastify's. */
 export interface BalancerPoolOptions extends Omit<PoolOptions, 'hashOn' | 'clientLocation'> {
   /** What the `hash` policy hashes: a named part of the request, or a function of it ('' and errors: the client's address). @default 'client-address' */
-  readonly hashOn?: HashKey | ((request: FastifyRequest) => string)
+  readonly hashOn?: HashKey | AskedOf<string>
   /**
    * Where a request's client is, for the `nearest` policy: asked at each pick, so let it be quick (a look into a table, never I/O).
    * `undefined`, a place that is none, or an error: not known. @default nobody's place is known
    */
-  readonly clientLocation?: (request: FastifyRequest) => Location | undefined
+  readonly clientLocation?: AskedOf<Location | undefined>
 }
 
 /** A condition of a rule; all that are given must hold. Strings are compared whole, patterns searched. */
