@@ -45,7 +45,8 @@ export abstract class Loop<R extends ProbeResult = ProbeResult> extends Deadline
   stop (): void {
     this.#stopped = true
     this.#deadlines.cancel(this)
-    this.#release()
+    this.#controller?.abort()
+    this.#controller = undefined
   }
 
   /** Brings the next turn forward to `at`, clock time. */
@@ -57,6 +58,7 @@ export abstract class Loop<R extends ProbeResult = ProbeResult> extends Deadline
     if (this.#stopped) return
     if (this.running) {
       this.#hanging = true
+      this.#controller!.abort()
       return this.#end(this.#turn, failed(`no answer within ${this.limit} ms`))
     }
     const later = this.postponedUntil(now)
@@ -91,16 +93,10 @@ export abstract class Loop<R extends ProbeResult = ProbeResult> extends Deadline
     // A turn that was cut off has had its result.
     if (turn !== this.#turn || !this.running) return
     const now = this.now()
-    this.#release()
+    this.#controller = undefined
     if (this.#stopped) return
     this.ended(result, now - this.#startedAt)
     // What came of it may have stopped this loop.
     if (!this.#stopped) this.#deadlines.schedule(this, Math.max(now, this.#startedAt + this.interval()))
-  }
-
-  #release (): void {
-    const controller = this.#controller
-    this.#controller = undefined
-    controller?.abort()
   }
 }
