@@ -192,3 +192,42 @@ t.test('--client-headers-timeout: 408 for a client that does not finish its head
   await once(socket, 'close')
   t.match(answer, /^HTTP\/1\.1 408 /)
 })
+
+t.test('--health-path: who fails its checks gets nothing', async (t) => {
+  let well = false
+  const a = await upstream(t, 'a', (request, response) => response.writeHead(request.url === '/healthz' && !well ? 503 : 200).end('a'))
+  const { url, stdout } = await serve(t, '--upstream', a, '--upstream', await upstream(t, 'b'), '--policy', 'round-robin', '--health-path', '/healthz', '--health-interval', '50ms')
+  const changed = async (to: string): Promise<void> => {
+    while (!stdout().includes(`"to":"${to}"`)) await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+  await changed('down')
+  t.same(await count(url, 10), { b: 10 })
+  well = true
+  await changed('up')
+  t.same(Object.keys(await count(url, 30)).sort(), ['a', 'b'])
+})
+
+t.test('traffic is judged unless --no-passive: an upstream that answers 500 is left alone', async (t) => {
+  let asked = 0
+  const bad = await upstream(t, 'bad', (_, response) => {
+    asked++
+    response.writeHead(500).end('bad')
+  })
+  const flags = ['--upstream', bad, '--upstream', await upstream(t, 'good'), '--policy', 'round-robin']
+  t.same(await count((await serve(t, ...flags)).url, 40), { bad: 5, good: 35 })
+  asked = 0
+  t.same(await count((await serve(t, ...flags, '--no-passive')).url, 40), { bad: 20, good: 20 })
+  t.equal(asked, 20)
+})
+
+t.test('health in a configuration file, its mistakes named', async (t) => {
+  const dir = t.testdir({})
+  const file = join(dir, 'health.yaml')
+  writeFileSync(file, `pools:\n  web: [${await upstream(t, 'a')}]\nhealth:\n  check: { path: /, interval: 50ms, initial: wait }\n  routes: { ready: true }\n`)
+  const { url } = await serve(t, '--config', file)
+  t.match(await (await fetch(`${url}/readyz`)).json(), { status: 'ready', pools: { web: 1 } })
+  writeFileSync(file, 'pools:\n  web: [http://127.0.0.1:1]\nhealth:\n  check: { interval: 50ms, rise: 0 }\n')
+  const { ended, stderr } = run(t, 'serve', '--config', file)
+  t.same(await ended, { status: 2, signal: null })
+  t.match(stderr(), /health\.yaml\.health\.check\.rise: must be >= 1; got 0/)
+})

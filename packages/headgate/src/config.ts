@@ -3,6 +3,7 @@ import { extname, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { balancerSchema } from '@headgate/balancer'
 import { checkOptions, poolSchema } from '@headgate/core'
+import { healthSchema } from '@headgate/health'
 import { parse as parseYaml } from 'yaml'
 import { parseListen } from './listen.ts'
 import { logLevels, type ServeOptions } from './serve-options.ts'
@@ -15,6 +16,7 @@ const properties = {
   routes: { type: 'array' },
   logLevel: { type: 'string', enum: logLevels },
   viaName: { type: 'string' },
+  health: { anyOf: [{ const: false }, { type: 'object' }] },
   clientHeadersTimeout: { type: 'number', minimum: 1, maximum: 600_000, unit: 'ms' }
 }
 
@@ -22,7 +24,7 @@ const configSchema = { type: 'object', additionalProperties: false, required: ['
 
 /** Where times and sizes stand: the plugins check their own options, so the schema above does not descend into them. */
 const unitsSchema = {
-  properties: { ...properties, pools: { additionalProperties: poolSchema }, routes: (balancerSchema['properties'] as Record<string, object>)['routes'] }
+  properties: { ...properties, pools: { additionalProperties: poolSchema }, routes: (balancerSchema['properties'] as Record<string, object>)['routes'], health: healthSchema }
 }
 
 /** Reads a configuration file. Throws {@link UsageError}, or `HG_POOL_INVALID_OPTION` with a path that begins with the file's. */

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util'
 import type { BalancerPoolOptions } from '@headgate/balancer'
 import { parseUpstreams, policies } from '@headgate/core'
+import type { HealthOptions } from '@headgate/health'
 import { readConfig } from './config.ts'
 import { parseListen } from './listen.ts'
 import { type LogLevel, logLevels, type ServeOptions } from './serve-options.ts'
@@ -21,6 +22,9 @@ const flags = {
   'connect-timeout': { type: 'string' },
   timeout: { type: 'string' },
   'client-headers-timeout': { type: 'string' },
+  'health-path': { type: 'string' },
+  'health-interval': { type: 'string' },
+  'no-passive': { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
   version: { type: 'boolean', short: 'v' }
 } as const
@@ -37,8 +41,12 @@ Options of serve:
   --policy NAME                  how to choose among the upstreams     (default adaptive)
   --connect-timeout TIME         to connect to an upstream             (default 2s)
   --timeout TIME                 to wait for an upstream that is silent, before the response and within it
+  --health-path PATH             check upstreams by HTTP requests for this path
+  --health-interval TIME         from one check to the next            (default 5s);
+                                 without --health-path a TCP connection is the check
+  --no-passive                   do not take out upstreams whose answers to requests show that they fail
   --config FILE                  .json, .yaml, .yml, .js, .mjs, or .ts where Node runs TypeScript; it holds
-                                 { listen, pools, routes, logLevel, clientHeadersTimeout }
+                                 { listen, pools, routes, health, logLevel, clientHeadersTimeout }
   --log-level LEVEL              ${logLevels.join(', ')}  (default info)
   --client-headers-timeout TIME  for a client to send its request's head (default 60s)
 
@@ -71,8 +79,8 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
   if (overrides.listen !== undefined) parseListen(overrides.listen, '--listen')
 
   if (values.config !== undefined) {
-    for (const flag of ['upstream', 'policy', 'connect-timeout', 'timeout'] as const) {
-      if (values[flag] !== undefined) throw new UsageError(`--${flag} and --config do not go together: put it into the file's pools and routes`)
+    for (const flag of ['upstream', 'policy', 'connect-timeout', 'timeout', 'health-path', 'health-interval', 'no-passive'] as const) {
+      if (values[flag] !== undefined) throw new UsageError(`--${flag} and --config do not go together: put it into the file's pools, routes and health`)
     }
     return { name: 'serve', options: { ...await readConfig(values.config), ...overrides }, source: values.config }
   }
@@ -88,7 +96,7 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
     ...connectTimeout !== undefined && { connection: { connectTimeout } }
   } as BalancerPoolOptions
   const route = { prefix: '/', pool: 'default', ...timeout !== undefined && { headersTimeout: timeout, idleTimeout: timeout } }
-  return { name: 'serve', options: { pools: { default: pool }, routes: [route], ...overrides }, source: 'the flags' }
+  return { name: 'serve', options: { pools: { default: pool }, routes: [route], health: healthOf(values), ...overrides }, source: 'the flags' }
 }
 
 function parse (args: readonly string[]) {
@@ -100,13 +108,22 @@ function parse (args: readonly string[]) {
   }
 }
 
+/** Without a flag for checks there are none: what a server answers at any path or port is for its owner to say. */
+function healthOf (values: { readonly 'health-path'?: string; readonly 'health-interval'?: string; readonly 'no-passive'?: boolean }): HealthOptions {
+  const path = values['health-path']
+  if (path !== undefined && !/^\/[\x21-\x7e]*$/.test(path)) throw new UsageError(`--health-path must be a path such as '/healthz'; it is '${path}'`)
+  const interval = milliseconds('health-interval', values['health-interval'], 20)
+  const check = { ...interval !== undefined && { interval }, ...path !== undefined && { path } }
+  return { check: path === undefined && interval === undefined ? false : check, ...values['no-passive'] === true && { passive: false as const } }
+}
+
 function isLogLevel (text: string): text is LogLevel {
   return (logLevels as readonly string[]).includes(text)
 }
 
-function milliseconds (flag: string, text: string | undefined): number | undefined {
+function milliseconds (flag: string, text: string | undefined, least = 1): number | undefined {
   if (text === undefined) return undefined
   const value = parseUnit(text, 'ms')
-  if (value === undefined || value < 1 || value > 600_000) throw new UsageError(`--${flag} must be ${ALLOWED.ms}, from 1 ms to 10 minutes; it is '${text}'`)
+  if (value === undefined || value < least || value > 600_000) throw new UsageError(`--${flag} must be ${ALLOWED.ms}, from ${least} ms to 10 minutes; it is '${text}'`)
   return value
 }

@@ -1,4 +1,5 @@
 import type { BalancerOptions } from '@headgate/balancer'
+import type { HealthOptions } from '@headgate/health'
 
 export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 export type LogLevel = (typeof logLevels)[number]
@@ -11,4 +12,6 @@ export interface ServeOptions extends BalancerOptions {
   readonly logLevel?: LogLevel
   /** Milliseconds in which a client has to send a request's head, 1–600,000. @default 60000 */
   readonly clientHeadersTimeout?: number
+  /** Options of `@headgate/health`; `false`: no checks and no judging of traffic. @default judging of traffic alone */
+  readonly health?: false | HealthOptions
 }

@@ -1,4 +1,5 @@
 import balancer from '@headgate/balancer'
+import health, { type HealthOptions } from '@headgate/health'
 import fastify, { type FastifyInstance } from 'fastify'
 import { listen as listenAt, parseListen } from './listen.ts'
 import type { ServeOptions } from './serve-options.ts'
@@ -8,7 +9,7 @@ import type { ServeOptions } from './serve-options.ts'
  * of the app that it gives back lets running requests finish.
  */
 export async function serve (options: ServeOptions): Promise<FastifyInstance> {
-  const { listen = '127.0.0.1:8080', logLevel = 'info', clientHeadersTimeout, ...balancing } = options
+  const { listen = '127.0.0.1:8080', logLevel = 'info', clientHeadersTimeout, health: watching = { check: false }, ...balancing } = options
   const address = parseListen(listen)
   const app = fastify({
     logger: { level: logLevel },
@@ -23,6 +24,7 @@ export async function serve (options: ServeOptions): Promise<FastifyInstance> {
   })
   try {
     await app.register(balancer, balancing)
+    if (watching !== false) await watch(app, watching)
     await app.ready()
     // Fastify's own lines, one for each interface and with the address inside a sentence, give way to ours.
     app.log.level = 'silent'
@@ -32,6 +34,16 @@ export async function serve (options: ServeOptions): Promise<FastifyInstance> {
     return app
   } catch (error) {
     await app.close()
+    throw error
+  }
+}
+
+async function watch (app: FastifyInstance, options: HealthOptions): Promise<void> {
+  try {
+    await app.register(health, options)
+  } catch (error) {
+    // That plugin's options are part of ours.
+    if (error instanceof Error) error.message = error.message.replace(/^options\./, 'options.health.')
     throw error
   }
 }

@@ -31,12 +31,15 @@ t.test('mistakes in flags and files are named', async (t) => {
     ['unknown policy', ['serve', ...up, '--policy', 'best'], /--policy must be one of adaptive, .*'best'/],
     ['timeout that is no number', ['serve', ...up, '--timeout', '2 minutes'], /--timeout must be milliseconds, or a duration .*'2 minutes'/],
     ['timeout out of range', ['serve', ...up, '--connect-timeout', '11m'], /--connect-timeout .*from 1 ms to 10 minutes; it is '11m'/],
+    ['health path without a slash', ['serve', ...up, '--health-path', 'healthz'], /--health-path must be a path such as '\/healthz'; it is 'healthz'/],
+    ['health interval too short', ['serve', ...up, '--health-interval', '5'], /--health-interval .*from 20 ms/],
     ['unknown level', ['serve', ...up, '--log-level', 'loud'], /--log-level .*'loud'/],
     ['no such file', ['serve', '--config', join(dir, 'none.json')], /none\.json/],
     ['unknown kind of file', ['serve', '--config', 'headgate.toml'], /\.yaml.*headgate\.toml/],
     ['malformed file', ['serve', '--config', join(dir, 'broken.json')], /broken\.json/],
     ['unknown key of a file', ['serve', '--config', join(dir, 'unknown.json')], /unknown\.json\.port/],
     ['pools without routes', ['serve', '--config', join(dir, 'two.json')], /routes.*\(a, b\)/],
+    ['file and health', ['serve', '--config', join(dir, 'two.json'), '--no-passive'], /--no-passive and --config/],
     ['file and upstreams', ['serve', '--config', join(dir, 'two.json'), ...up], /--upstream and --config/]
   ]
   for (const [name, args, message] of cases) await t.rejects(parseCommand(args), { message }, name)
@@ -52,5 +55,13 @@ t.test('flags become options', async (t) => {
       clientHeadersTimeout: 9000, listen: ':0', logLevel: 'warn'
     }
   })
+  const health = async (...args: string[]): Promise<unknown> => {
+    const command = await parseCommand(['serve', '--upstream', 'http://a:1', ...args])
+    return command.name === 'serve' && command.options.health
+  }
+  t.same(await health(), { check: false })
+  t.same(await health('--health-path', '/healthz'), { check: { path: '/healthz' } })
+  t.same(await health('--health-interval', '2s'), { check: { interval: 2000 } })
+  t.same(await health('--health-path', '/healthz', '--health-interval', '200', '--no-passive'), { check: { path: '/healthz', interval: 200 }, passive: false })
   t.same(await parseCommand([]), { name: 'help' })
 })

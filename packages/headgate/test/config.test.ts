@@ -46,7 +46,8 @@ t.test('a configuration file', async (t) => {
   const expected = {
     listen: 'unix:/tmp/x.sock', clientHeadersTimeout: 5000,
     pools: { web: { upstreams: ['http://a:1'], slowStart: 30_000, connection: { connectTimeout: 500, maxHeadSize: 65_536 }, queue: { timeout: 250 } } },
-    routes: [{ prefix: '/', pool: 'web', headersTimeout: 5000, timeout: 60_000, retry: { bodyLimit: 1_048_576 } }]
+    routes: [{ prefix: '/', pool: 'web', headersTimeout: 5000, timeout: 60_000, retry: { bodyLimit: 1_048_576 } }],
+    health: { check: { path: '/healthz', interval: 2000 }, passive: { baseEjection: 10_000 }, pools: { web: { check: { timeout: 500 } } } }
   }
   t.same(await readConfig(write('units.yaml', `
 listen: unix:/tmp/x.sock
@@ -54,6 +55,7 @@ clientHeadersTimeout: 5s
 pools:
   web: { upstreams: ['http://a:1'], slowStart: 30s, connection: { connectTimeout: 500ms, maxHeadSize: 64KiB }, queue: { timeout: 0.25s } }
 routes: [{ prefix: /, pool: web, headersTimeout: 5s, timeout: 1m, retry: { bodyLimit: 1MiB } }]
+health: { check: { path: /healthz, interval: 2s }, passive: { baseEjection: 10s }, pools: { web: { check: { timeout: 500ms } } } }
 `)), expected)
   const module = `const pools: Record<string, string[]> = { web: ['http://a:1'] }
 export default { pools }

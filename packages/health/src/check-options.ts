@@ -1,4 +1,4 @@
-import { parseTarget, type Target, type Upstream } from '@headgate/core'
+import { type OptionUnit, parseTarget, type Target, type Upstream } from '@headgate/core'
 import type { ConnectionOptions } from 'node:tls'
 import type { Probe } from './probes/contract.ts'
 import { type CheckFunction, type ProbeOptions, probes, type ProbeType } from './probes/index.ts'
@@ -70,11 +70,11 @@ export interface CheckSettings extends Required<Omit<CheckTiming, 'port' | 'url'
   addressOf (upstream: Upstream): { readonly address: Target; readonly path: string | undefined }
 }
 
-const time = (minimum: number): object => ({ type: 'number', minimum, maximum: 86_400_000 })
+const time = (minimum: number, maximum = 86_400_000): object => ({ type: 'number', minimum, maximum, unit: 'ms' satisfies OptionUnit })
 
 const timingProperties = {
   interval: time(20),
-  timeout: { type: 'number', minimum: 1, maximum: 3_600_000 },
+  timeout: time(1, 3_600_000),
   rise: { type: 'integer', minimum: 1, maximum: 1000 },
   fall: { type: 'integer', minimum: 1, maximum: 1000 },
   transitionInterval: time(20),
@@ -90,11 +90,13 @@ const timingProperties = {
   tls: { type: 'object' }
 } satisfies Record<keyof CheckTiming, object>
 
-const schemas = Object.fromEntries(Object.entries(probes).map(([type, { properties, required }]) => [type, {
+/** JSON Schema of each type of check. */
+export const checkSchemas: Readonly<Record<ProbeType, object>> = Object.fromEntries(Object.entries(probes).map(([type, { properties, required }]) => [type, {
   type: 'object', additionalProperties: false, properties: { type: { type: 'string' }, ...timingProperties, ...properties }, required
 }])) as unknown as Record<ProbeType, object>
 
-const agentSchema = {
+/** JSON Schema of {@link AgentOptions}. */
+export const agentSchema: object = {
   type: 'object',
   additionalProperties: false,
   required: ['port'],
@@ -103,7 +105,7 @@ const agentSchema = {
     host: { type: 'string', pattern: '^[^\\s/@]+$' },
     send: { type: 'string', minLength: 1 },
     interval: time(20),
-    timeout: { type: 'number', minimum: 1, maximum: 3_600_000 }
+    timeout: time(1, 3_600_000)
   } satisfies Record<keyof AgentOptions, object>
 }
 
@@ -119,7 +121,7 @@ export function checkCheck (given: Given, path: string): void {
   if (typeof given !== 'object' || given === null || Array.isArray(given)) refuse(path, 'must be false, an object or a function', given)
   const type = typeOf(given)
   if (!Object.hasOwn(probes, type)) refuse(`${path}.type`, `must be one of ${Object.keys(probes).join(', ')}`, type)
-  checkShape(schemas[type], given, path)
+  checkShape(checkSchemas[type], given, path)
   const { url, port } = given
   if (url !== undefined && typeof url !== 'string' && typeof url !== 'function') refuse(`${path}.url`, 'must be a string or a function of the upstream', url)
   if (url !== undefined && port !== undefined) refuse(`${path}.port`, "does not go with 'url', which has one itself", port)

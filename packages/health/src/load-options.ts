@@ -1,3 +1,4 @@
+import type { OptionUnit } from '@headgate/core'
 import { checkShape } from './refuse.ts'
 
 export interface RetryAfterOptions {
@@ -31,7 +32,10 @@ export interface LoadSettings {
   readonly retryAfter: false | Required<RetryAfterOptions>
 }
 
-const schema = {
+const time = (minimum: number): object => ({ type: 'number', minimum, maximum: 86_400_000, unit: 'ms' satisfies OptionUnit })
+
+/** JSON Schema of {@link LoadOptions}. */
+export const loadSchema: object = {
   type: 'object',
   additionalProperties: false,
   properties: {
@@ -39,14 +43,14 @@ const schema = {
     metric: { type: 'string', minLength: 1 },
     high: { type: 'number', exclusiveMinimum: 0, maximum: 10 },
     factor: { type: 'number', minimum: 0.01, maximum: 1 },
-    expiry: { type: 'number', minimum: 100, maximum: 86_400_000 },
+    expiry: time(100),
     retryAfter: {
       anyOf: [{ const: false }, {
         type: 'object',
         additionalProperties: false,
         properties: {
           after: { type: 'integer', minimum: 1, maximum: 1_000_000 },
-          max: { type: 'number', minimum: 1, maximum: 86_400_000 }
+          max: time(1)
         } satisfies Record<keyof RetryAfterOptions, object>
       }]
     }
@@ -55,7 +59,7 @@ const schema = {
 
 /** Checks what a user gave. Throws with a path that starts with `path`. */
 export function checkLoad (options: LoadOptions, path: string): void {
-  checkShape(schema, options, path)
+  checkShape(loadSchema, options, path)
 }
 
 /** Fills in the defaults. */

@@ -1,8 +1,9 @@
-import type { Pool } from '@headgate/core'
+import type { OptionUnit, Pool } from '@headgate/core'
+import type { SchemaObject } from 'ajv'
 import type { RouteShorthandOptions } from 'fastify'
-import { type AgentOptions, agentSettings, type AgentSettings, checkCheck, type CheckOptions, checkSettings, type CheckSettings, mergeChecks } from './check-options.ts'
-import { checkLoad, type LoadOptions, loadSettings, type LoadSettings } from './load-options.ts'
-import { checkPassive, type PassiveOptions, passiveSettings, type PassiveSettings } from './passive-options.ts'
+import { type AgentOptions, agentSchema, agentSettings, type AgentSettings, checkCheck, type CheckOptions, checkSchemas, checkSettings, type CheckSettings, mergeChecks } from './check-options.ts'
+import { checkLoad, type LoadOptions, loadSchema, loadSettings, type LoadSettings } from './load-options.ts'
+import { checkPassive, type PassiveOptions, passiveSchema, passiveSettings, type PassiveSettings } from './passive-options.ts'
 import type { CheckFunction } from './probes/index.ts'
 import { checkShape, refuse } from './refuse.ts'
 
@@ -96,13 +97,25 @@ const schema = {
     pools: { type: 'object' },
     required: { type: 'array', minItems: 1, items: { type: 'string' } },
     need: { type: 'string', enum: ['any', 'all'] },
-    readyTimeout: { type: 'number', minimum: 0, maximum: 600_000 },
+    readyTimeout: { type: 'number', minimum: 0, maximum: 600_000, unit: 'ms' satisfies OptionUnit },
     routes: {
       type: 'object',
       additionalProperties: false,
       properties: { upstreams: routeSchema, ready: routeSchema, live: routeSchema } satisfies Record<keyof HealthRoutes, object>
     }
   } satisfies Record<keyof HealthOptions, object>
+}
+
+const parts = {
+  check: { anyOf: Object.values(checkSchemas) },
+  passive: passiveSchema,
+  load: loadSchema,
+  agent: agentSchema
+} satisfies Record<keyof PoolHealthOptions, object>
+
+/** All options with their units, for programs that read configuration files; what holds is checked at registration, and says more. */
+export const healthSchema: SchemaObject = {
+  properties: { ...schema.properties, ...parts, pools: { additionalProperties: { properties: parts } } }
 }
 
 const poolSchema = { type: 'object', additionalProperties: false, properties: poolProperties }

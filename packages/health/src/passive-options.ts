@@ -1,3 +1,4 @@
+import type { OptionUnit } from '@headgate/core'
 import { checkShape, refuse } from './refuse.ts'
 import { parseStatuses, type StatusRange, statusesSchema } from './statuses.ts'
 
@@ -33,9 +34,10 @@ export interface PassiveSettings extends Required<Omit<PassiveOptions, 'statuses
 }
 
 const count = { type: 'integer', minimum: 0, maximum: 1_000_000 }
-const span = { type: 'number', minimum: 1000, maximum: 3_600_000 }
+const time = (minimum: number, maximum: number): object => ({ type: 'number', minimum, maximum, unit: 'ms' satisfies OptionUnit })
 
-const schema = {
+/** JSON Schema of {@link PassiveOptions}. */
+export const passiveSchema: object = {
   type: 'object',
   additionalProperties: false,
   properties: {
@@ -43,13 +45,13 @@ const schema = {
     serverErrors: count,
     statuses: statusesSchema,
     failureRatio: { type: 'number', minimum: 0, maximum: 1 },
-    window: span,
+    window: time(1000, 3_600_000),
     minimumVolume: { ...count, minimum: 1 },
     latencyFactor: { type: 'number', minimum: 0, maximum: 1000 },
-    latencyWindow: span,
-    latencyFloor: { type: 'number', minimum: 0, maximum: 3_600_000 },
-    baseEjection: { type: 'number', minimum: 1, maximum: 86_400_000 },
-    maxEjection: { type: 'number', minimum: 1, maximum: 86_400_000 },
+    latencyWindow: time(1000, 3_600_000),
+    latencyFloor: time(0, 3_600_000),
+    baseEjection: time(1, 86_400_000),
+    maxEjection: time(1, 86_400_000),
     maxEjectionPercent: { type: 'number', minimum: 0, maximum: 100 }
   } satisfies Record<keyof PassiveOptions, object>
 }
@@ -59,7 +61,7 @@ export const failureStatuses: ReadonlySet<number> = parseStatuses(['500', '502-5
 
 /** Checks what a user gave. Throws with a path that starts with `path`. */
 export function checkPassive (options: PassiveOptions, path: string): void {
-  checkShape(schema, options, path)
+  checkShape(passiveSchema, options, path)
   const { statuses, baseEjection = 30_000, maxEjection } = options
   if (statuses !== undefined) parseStatuses(statuses, `${path}.statuses`)
   if (maxEjection !== undefined && maxEjection < baseEjection) refuse(`${path}.maxEjection`, `must not be shorter than baseEjection (${baseEjection})`, maxEjection)

@@ -1,8 +1,8 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import basicAuth from '@fastify/basic-auth'
-import balancer from '@headgate/balancer'
-import { channels, type HealthMessage, type PoolOptions, type ProbeMessage } from '@headgate/core'
+import balancer, { type BalancerPoolOptions } from '@headgate/balancer'
+import { channels, type HealthMessage, type ProbeMessage } from '@headgate/core'
 import fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import health, { type HealthOptions, type HealthSnapshot } from '../src/index.ts'
@@ -11,7 +11,7 @@ import { until, upstream } from './helpers.ts'
 const fast = { interval: 30, timeout: 2000, rise: 2, fall: 2 }
 
 async function build (
-  t: Test, pools: Record<string, string[] | PoolOptions>, options: HealthOptions, prepare?: (app: FastifyInstance) => unknown
+  t: Test, pools: Record<string, string[] | BalancerPoolOptions>, options: HealthOptions, prepare?: (app: FastifyInstance) => unknown
 ): Promise<{ app: FastifyInstance; lines: Record<string, unknown>[] }> {
   const lines: Record<string, unknown>[] = []
   const app = fastify({
