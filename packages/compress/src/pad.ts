@@ -15,7 +15,8 @@ export function pad (encoded: Buffer, encoding: string): Buffer {
     const frame = Buffer.alloc(8 + length)
     frame.writeUInt32LE(SKIPPABLE, 0)
     frame.writeUInt32LE(length, 4)
-    return Buffer.concat([frame, encoded])
+    // Behind: some decoders, Node's among them, read one frame only.
+    return Buffer.concat([encoded, frame])
   }
   // RFC 1952 2.3: a comment after the ten bytes of the header, ended by a zero byte.
   const head = Buffer.from(encoded.subarray(0, 10))

@@ -197,6 +197,8 @@ export class ResponseCoder {
     })
     this.#watch(stream, target.name)
     describeEncoded(this.#reply, target.name, settings.etag, undefined)
+    // The client hears that it is open before there is a first message. What is decoded may yet turn out to be broken.
+    if (this.#kind === 'progressive' && !this.#decoded) stream.once('resume', () => { this.#reply.raw.flushHeaders() })
     this.#done(null, stream)
   }
 

@@ -66,8 +66,6 @@ export function encodeStream ({ source, read, encoding, level, progressive, size
   source.on('error', (error: Error) => { encoder.destroy(error) })
   source.on('close', () => { if (!source.readableEnded && !encoder.destroyed) encoder.destroy(new Error('the source of the body was closed before its end')) })
   source.on('end', () => { encoder.end() })
-  // A progressive response begins before its first message: the client hears that it is open.
-  if (progressive) encoder.flush(encoding.flushKind)
   for (const piece of read) write(piece)
   if (source.readableEnded) encoder.end()
   else {
