@@ -71,7 +71,7 @@ t.test('Chromium shows a page, its script and its style, and hears events one by
   await tab.goto(url)
   const best = builtIn.has('zstd') ? 'zstd' : 'br'
   // Over plain HTTP browsers ask for gzip and deflate only, but loopback counts as secure.
-  t.ok([best, 'gzip'].includes(codings['/']!), codings['/'])
+  t.ok([best, 'gzip'].includes(codings['/']!), String(codings['/']))
   t.equal(codings['/app.js'], codings['/'])
   t.equal(codings['/style.css'], codings['/'])
   t.equal(await tab.title(), 'made')

@@ -11,7 +11,7 @@ type Test = { teardown (action: () => unknown): void }
 type Listener = (message: unknown) => void
 
 /** Messages of a channel while the test runs. */
-function heard<T> (t: Test, channel: { subscribe (listener: Listener): void; unsubscribe (listener: Listener): boolean }): T[] {
+function heard<T> (t: Test, channel: { subscribe (listener: Listener): void; unsubscribe (listener: Listener): void }): T[] {
   const messages: T[] = []
   const listener: Listener = (message) => { messages.push(message as T) }
   channel.subscribe(listener)
