@@ -1,67 +1,138 @@
-// CPU per request of proxies side by side: `npm run bench`. Each target runs in its own process, pinned to one core where
-// taskset exists; load and backends run on the other. Rounds alternate between the targets; medians and ratios are shown.
-import { spawn, spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+// npm run bench -- [options] [scenario …]: see --help. Each scenario is one file in bench/scenarios.
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { cpus, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { tool } from './lib/load.mjs'
+import { render, save } from './lib/report.mjs'
+import { alternate, judge, median, startTargets } from './lib/rounds.mjs'
+import { startBackends, startHaproxy, startNginx } from './lib/servers.mjs'
+import { PROXY_CORE, Skip, cores, find, startNode, stopAll } from './lib/system.mjs'
 
-const here = dirname(fileURLToPath(import.meta.url))
-const autocannon = createRequire(import.meta.url)('autocannon')
-const rounds = Number(process.argv[2] ?? 5)
-const seconds = Number(process.argv[3] ?? 2)
-const has = (command) => spawnSync('which', [command]).status === 0
-const pinned = (core, command, args) => has('taskset') ? ['taskset', ['-c', String(core), command, ...args]] : [command, args]
-const ticks = Number(spawnSync('getconf', ['CLK_TCK']).stdout) || 100
+const HELP = `npm run bench -- [options] [scenario …]
 
-/** Starts a process and resolves when it prints its port, or after it answers on `port`. */
-function start (core, command, args, port) {
-  const child = spawn(...pinned(core, command, args), { stdio: ['ignore', 'pipe', 'inherit'] })
-  return new Promise((resolve, reject) => {
-    child.once('error', reject)
-    if (port !== undefined) return setTimeout(() => resolve({ child, port }), 700)
-    child.stdout.once('data', (data) => resolve({ child, port: Number(data) }))
-  })
+  --scenario NAME   only this one; may be repeated, or given without the option   (default: all)
+  --rounds N        rounds of each scenario                                       (default 5)
+  --seconds N       seconds of each round and target, whole                       (default 2)
+  --target NAME     only these targets, and the baseline; may be repeated
+  --json            the results as JSON on stdout, everything else on stderr
+  --report          keep the results in bench/results and write docs/benchmarks.md with pictures
+  --render          write docs/benchmarks.md from what is kept, without measuring
+  --cpu-prof DIR    CPU profiles of the Node targets into DIR
+  --list            the scenarios
+`
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    scenario: { type: 'string', multiple: true }, rounds: { type: 'string' }, seconds: { type: 'string' }, target: { type: 'string', multiple: true },
+    json: { type: 'boolean' }, report: { type: 'boolean' }, render: { type: 'boolean' }, 'cpu-prof': { type: 'string' }, list: { type: 'boolean' }, help: { type: 'boolean', short: 'h' }
+  }
+})
+
+function wholeNumber (name, text, fallback) {
+  if (text === undefined) return fallback
+  if (!/^[1-9]\d{0,4}$/.test(text)) throw new Error(`--${name} must be a whole number above 0; it is '${text}'`)
+  return Number(text)
 }
 
-/** User and system microseconds of a process (and, for nginx, of its worker). */
-function cpu (pid) {
-  const own = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /, '').split(' ')
-  return (Number(own[11]) + Number(own[12])) * 1e6 / ticks
+const say = values.json === true ? console.error : console.log
+const folder = new URL('scenarios/', import.meta.url)
+const scenarios = []
+for (const file of readdirSync(folder).sort()) if (file.endsWith('.mjs')) scenarios.push((await import(new URL(file, folder))).default)
+scenarios.sort((a, b) => a.order - b.order)
+
+function versions () {
+  const own = createRequire(import.meta.url)
+  const installed = Object.fromEntries(['fastify', '@fastify/reply-from', '@fastify/http-proxy', 'http-proxy']
+    .map((name) => [name, JSON.parse(readFileSync(join(fileURLToPath(new URL('node_modules', import.meta.url)), name, 'package.json'))).version]))
+  const says = (command, args, pattern) => {
+    if (find(command) === undefined) return {}
+    const { stdout, stderr } = spawnSync(find(command), args, { encoding: 'utf8' })
+    return { [command]: pattern.exec(stdout + stderr)?.[1] ?? '' }
+  }
+  return { Node: process.versions.node, ...installed, ...says('nginx', ['-v'], /nginx\/([\d.]+)/), ...says('haproxy', ['-v'], /version ([\d.]+)/), load: tool === 'wrk' ? 'by wrk' : `by autocannon ${own('autocannon/package.json').version}` }
 }
 
-const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)]
-const backend = await start(1, process.execPath, [join(here, 'backend.mjs')])
-const work = mkdtempSync(join(tmpdir(), 'headgate-bench-'))
-const targets = {}
-for (const name of ['reply-from', 'http-proxy', 'headgate']) targets[name] = await start(0, process.execPath, [join(here, 'target.mjs'), name, String(backend.port)])
-if (has('nginx')) {
-  const port = 21_990
-  writeFileSync(join(work, 'nginx.conf'), `daemon off; master_process off; worker_processes 1; pid ${work}/pid; error_log stderr crit;
-events { worker_connections 1024; }
-http { access_log off; client_body_temp_path ${work}/b; proxy_temp_path ${work}/p; fastcgi_temp_path ${work}/f; uwsgi_temp_path ${work}/u; scgi_temp_path ${work}/s;
-upstream u { server 127.0.0.1:${backend.port}; keepalive 64; }
-server { listen 127.0.0.1:${port}; keepalive_requests 1000000; location / { proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Connection ""; } } }`)
-  targets.nginx = await start(0, 'nginx', ['-c', join(work, 'nginx.conf'), '-e', 'stderr'], port)
-} else console.log('nginx is not installed: left out')
-
-const figures = {}
-for (let round = 0; round < rounds; round++) {
-  for (const [name, { child, port }] of Object.entries(targets)) {
-    const before = cpu(child.pid)
-    const result = await autocannon({ url: `http://127.0.0.1:${port}/x`, connections: 64, duration: seconds })
-    const used = cpu(child.pid) - before
-    if (result.non2xx > 0 || result.errors > 0) throw new Error(`${name}: ${result.non2xx} wrong answers, ${result.errors} errors`)
-    ;(figures[name] ??= []).push({ us: used / result.requests.total, rps: result.requests.average, p99: result.latency.p99 })
+async function runScenario (scenario, settings) {
+  const work = mkdtempSync(join(tmpdir(), 'headgate-bench-'))
+  const profiles = values['cpu-prof']
+  const context = {
+    ...settings, work, say,
+    node: (config) => startNode(PROXY_CORE, fileURLToPath(new URL('targets/node.mjs', import.meta.url)), { ports: context.ports, ...config },
+      profiles === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profiles}`, `--cpu-prof-name=${scenario.name}-${config.kind}-${Date.now()}.cpuprofile`]),
+    nginx: (options) => startNginx(work, context.ports, options),
+    haproxy: (options) => startHaproxy(work, context.ports, options)
+  }
+  try {
+    if (scenario.run !== undefined) {
+      const { columns, rows, checks, skipped } = await scenario.run(context)
+      return { scenario: scenario.name, columns, rows, checks, skipped }
+    }
+    context.ports = (await startBackends(work, scenario.backends ?? 1)).ports
+    const wanted = Object.entries(scenario.targets).filter(([name]) => values.target === undefined || values.target.includes(name) || name === scenario.base)
+    const { started, skipped } = await startTargets(Object.fromEntries(wanted), context)
+    const figures = await alternate(started, scenario.cases ?? { '': scenario.load }, settings)
+    return { scenario: scenario.name, base: scenario.base, figures, checks: judge(scenario.expect ?? [], figures), skipped }
+  } finally {
+    await stopAll()
+    rmSync(work, { recursive: true, force: true })
   }
 }
-const base = figures['reply-from'].map(({ us }) => us)
-for (const [name, list] of Object.entries(figures)) {
-  const us = list.map((figure) => figure.us)
-  const ratios = us.map((value, i) => value / base[i])
-  console.log(`${name.padEnd(12)} ${median(us).toFixed(1).padStart(6)} µs/request  ${Math.round(median(list.map(({ rps }) => rps)))} requests/s  p99 ${median(list.map(({ p99 }) => p99))} ms  ` +
-    `${median(ratios).toFixed(2)} × reply-from (${Math.min(...ratios).toFixed(2)}–${Math.max(...ratios).toFixed(2)})`)
+
+function show ({ figures, base, rows, columns, checks }) {
+  for (const [name, targets] of Object.entries(figures ?? {})) {
+    if (name !== '') say(`  ${name}`)
+    for (const [target, { us, rps, p50, p99, rss }] of Object.entries(targets)) {
+      const reference = targets[base]?.us
+      const ratios = reference === undefined ? [NaN] : us.map((value, i) => value / reference[i])
+      say(`  ${target.padEnd(26)} ${median(us).toFixed(1).padStart(8)} µs  ${median(ratios).toFixed(2)} × ${base} (${Math.min(...ratios).toFixed(2)}–${Math.max(...ratios).toFixed(2)})  ` +
+        `${Math.round(median(rps))}/s  p50 ${median(p50).toFixed(2)} p99 ${median(p99).toFixed(2)} ms  ${(median(rss) / 1e6).toFixed(0)} MB`)
+    }
+  }
+  if (rows !== undefined) for (const row of [columns, ...rows]) say('  ' + row.map((cell) => String(typeof cell === 'number' ? Number(cell.toPrecision(4)) : cell).padEnd(18)).join(' '))
+  for (const { text, missing, value, low, high, met } of checks) {
+    say(missing === true ? `  –       ${text}: not measured` : `  ${met ? 'met    ' : 'NOT MET'} ${text}: ${value.toFixed(2)}${low === undefined ? '' : ` (${low.toFixed(2)}–${high.toFixed(2)})`}`)
+  }
 }
-for (const { child } of [backend, ...Object.values(targets)]) child.kill()
-rmSync(work, { recursive: true })
+
+async function main () {
+  if (values.help) return console.log(HELP)
+  if (values.list) return console.log(scenarios.map(({ name, title }) => `${name.padEnd(18)} ${title}`).join('\n'))
+  if (values.render) return render(scenarios)
+  const names = [...values.scenario ?? [], ...positionals]
+  for (const name of names) if (!scenarios.some((scenario) => scenario.name === name)) throw new Error(`unknown scenario '${name}'; there are ${scenarios.map(({ name }) => name).join(', ')}`)
+  const settings = { rounds: wholeNumber('rounds', values.rounds, 5), seconds: wholeNumber('seconds', values.seconds, 2), say }
+  if (values['cpu-prof'] !== undefined) mkdirSync(values['cpu-prof'], { recursive: true })
+  if (cores < 2) say('one core only: load and proxy share it, requests/s and latencies mean little')
+  const about = { date: new Date().toISOString().slice(0, 10), rounds: settings.rounds, seconds: settings.seconds, versions: versions(), machine: `${cores} cores, ${cpus()[0]?.model.trim() ?? 'unknown CPU'}` }
+  const all = []
+  for (const scenario of scenarios) {
+    if (names.length > 0 && !names.includes(scenario.name)) continue
+    say(`${scenario.name}: ${scenario.title}`)
+    try {
+      const result = { ...about, ...await runScenario(scenario, settings) }
+      show(result)
+      all.push(result)
+      if (values.report) save(result)
+    } catch (error) {
+      if (!(error instanceof Skip)) throw new Error(`${scenario.name}: ${error.message}`, { cause: error })
+      say(`  left out: ${error.message}`)
+    }
+  }
+  if (values.report) render(scenarios)
+  if (values.json) console.log(JSON.stringify(all))
+}
+
+process.once('SIGINT', () => { stopAll().then(() => process.exit(130)) })
+try {
+  await main()
+} catch (error) {
+  console.error(`bench: ${error.message}`)
+  process.exitCode = 1
+} finally {
+  await stopAll()
+}

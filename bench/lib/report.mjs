@@ -1,0 +1,64 @@
+// docs/benchmarks.md and its pictures, from what the scenarios left in bench/results.
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { median } from './rounds.mjs'
+import { plot } from './plot.mjs'
+
+const root = new URL('../../', import.meta.url)
+const results = new URL('bench/results/', root)
+const number = (value) => value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)
+
+export function save (result) {
+  mkdirSync(results, { recursive: true })
+  writeFileSync(new URL(`${result.scenario}.json`, results), JSON.stringify(result, (_key, value) => typeof value === 'number' ? Number(value.toPrecision(5)) : value, 1) + '\n')
+}
+
+function figuresTable ({ figures, base }) {
+  const lines = []
+  for (const [name, targets] of Object.entries(figures)) {
+    const reference = targets[base]
+    if (name !== '') lines.push('', `**${name}**`)
+    lines.push('', `| | µs per request | × ${base} (lowest–highest round) | requests/s | p50 ms | p99 ms | RSS MB |`, '|---|---|---|---|---|---|---|')
+    for (const [target, figure] of Object.entries(targets)) {
+      const ratios = reference === undefined ? undefined : figure.us.map((value, i) => value / reference.us[i])
+      const ratio = ratios === undefined ? '' : `${median(ratios).toFixed(2)} (${Math.min(...ratios).toFixed(2)}–${Math.max(...ratios).toFixed(2)})`
+      lines.push(`| ${target} | ${number(median(figure.us))} | ${ratio} | ${Math.round(median(figure.rps)).toLocaleString('en')} | ${number(median(figure.p50))} | ${number(median(figure.p99))} | ${number(median(figure.rss) / 1e6)} |`)
+    }
+  }
+  return lines
+}
+
+function checks (list) {
+  if (list.length === 0) return []
+  return ['', '| target | came out | |', '|---|---|---|', ...list.map(({ text, missing, value, low, high, met }) => missing === true
+    ? `| ${text} | not measured | – |`
+    : `| ${text} | ${number(value)}${low === undefined ? '' : ` (${number(low)}–${number(high)})`} | ${met ? 'met' : '**not met**'} |`)]
+}
+
+export function render (scenarios) {
+  const parts = ['# Benchmarks', '',
+    'Made by `npm run bench -- --report`: each target runs in its own process on one core, load and backends share the other; targets take turns in',
+    'rounds, and ratios are taken within a round. µs per request is the CPU time, user and system, of the proxy\'s process over the requests',
+    'answered: the figure that holds when the machine is busy, where requests/s and latencies do not. `npm run bench -- --help` has the options,',
+    '`bench/scenarios` one file a scenario.']
+  const files = new Set(existsSync(results) ? readdirSync(results).map((file) => file.replace(/\.json$/, '')) : [])
+  const all = scenarios.filter(({ name }) => files.has(name)).map((scenario) => ({ scenario, result: JSON.parse(readFileSync(new URL(`${scenario.name}.json`, results), 'utf8')) }))
+  const judged = all.flatMap(({ result }) => result.checks)
+  parts.push('', `${judged.filter(({ met }) => met === true).length} of ${judged.length} targets are met, ${judged.filter(({ met }) => met === false).length} are not, ${judged.filter(({ missing }) => missing === true).length} were not measured.`)
+  for (const { scenario, result } of all) {
+    parts.push('', `## ${scenario.title}`, '', scenario.text)
+    parts.push(...checks(result.checks))
+    if (result.figures !== undefined) {
+      const name = `bench-${scenario.name}.svg`
+      const groups = Object.fromEntries(Object.entries(result.figures).map(([key, targets]) => [key, Object.fromEntries(Object.entries(targets).map(([target, { us }]) => [target, us]))]))
+      writeFileSync(new URL(`docs/images/${name}`, root), plot(scenario.title, 'CPU µs per request, median of rounds', groups))
+      parts.push('', `![${scenario.title}](images/${name})`, ...figuresTable(result))
+    }
+    if (result.rows !== undefined) {
+      parts.push('', `| ${result.columns.join(' | ')} |`, `|${'---|'.repeat(result.columns.length)}`, ...result.rows.map((row) => `| ${row.map((cell) => typeof cell === 'number' ? number(cell) : cell).join(' | ')} |`))
+    }
+    for (const [target, why] of Object.entries(result.skipped ?? {})) parts.push('', `${target} is left out: ${why}.`)
+    if (scenario.remarks !== undefined) parts.push('', scenario.remarks)
+    parts.push('', `<small>${result.date}, ${result.rounds} rounds of ${result.seconds} s; ${Object.entries(result.versions).map(([name, version]) => `${name} ${version}`).join(', ')}; ${result.machine}</small>`)
+  }
+  writeFileSync(new URL('docs/benchmarks.md', root), parts.join('\n') + '\n')
+}

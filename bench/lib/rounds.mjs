@@ -1,0 +1,93 @@
+// Measures targets in alternating rounds, so that what disturbs the machine disturbs all of them, and compares within each round.
+import { load } from './load.mjs'
+import { Skip, cpu, rss } from './system.mjs'
+
+export const median = (list) => {
+  const sorted = list.toSorted((a, b) => a - b)
+  const middle = sorted.length >> 1
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+}
+
+/** Starts each target; those that cannot be are told by message. */
+export async function startTargets (targets, context) {
+  const started = {}
+  const skipped = {}
+  for (const [name, start] of Object.entries(targets)) {
+    try {
+      started[name] = await start(context)
+    } catch (error) {
+      if (!(error instanceof Skip)) throw new Error(`${name}: ${error.message}`, { cause: error })
+      skipped[name] = error.message
+      context.say(`  ${name} is left out: ${error.message}`)
+    }
+  }
+  return { started, skipped }
+}
+
+async function measure (target, options) {
+  const before = cpu(target.pid)
+  const result = await load(`${target.scheme ?? 'http'}://127.0.0.1:${target.port}`, options)
+  const us = (cpu(target.pid) - before) / result.requests
+  if (result.errors > 0) throw new Error(`${result.errors} errors or wrong answers in ${result.requests} requests`)
+  return { us, rps: result.rps, p50: result.p50, p99: result.p99, rss: rss(target.pid) }
+}
+
+/** Until the JIT has seen enough: a second is little on a busy machine. */
+async function warm (target, options) {
+  const limit = (options.path.startsWith('/10m') || options.bodySize > 1e6) ? 200 : options.path.startsWith('/1m') ? 1000 : 15_000
+  const url = `${target.scheme ?? 'http'}://127.0.0.1:${target.port}`
+  for (let requests = 0, turns = 0; requests < limit && turns < 6; turns++) requests += (await load(url, { ...options, seconds: 1 })).requests
+}
+
+/** `cases`: options of the load by name. Gives figures[case][target] = { us: [], rps: [], p50: [], p99: [], rss: [] }. */
+export async function alternate (started, cases, { rounds, seconds, say }) {
+  const figures = {}
+  for (const [name, options] of Object.entries(cases)) {
+    const own = figures[name] = {}
+    const names = Object.keys(started).filter((target) => options.only === undefined || options.only.includes(target))
+    for (const target of names) await warm(started[target], { ...options, ...options.of?.[target] })
+    for (let round = 0; round < rounds; round++) {
+      // Another one begins each time.
+      for (let i = 0; i < names.length; i++) {
+        const target = names[(i + round) % names.length]
+        let figure
+        try {
+          figure = await measure(started[target], { ...options, ...options.of?.[target], seconds })
+        } catch (error) {
+          throw new Error(`${target}${name === '' ? '' : `, ${name}`}: ${error.message}`, { cause: error })
+        }
+        own[target] ??= { us: [], rps: [], p50: [], p99: [], rss: [] }
+        for (const [key, value] of Object.entries(figure)) own[target][key].push(value)
+      }
+    }
+    say(`  ${name}${name === '' ? '' : ': '}${names.map((target) => `${target} ${median(own[target].us).toFixed(1)}`).join(', ')} µs`)
+  }
+  return figures
+}
+
+/** Median and range of the quotients (or differences) of two lists, round by round. */
+export function compare (list, base, by = 'ratio') {
+  const each = list.map((value, i) => by === 'ratio' ? value / base[i] : value - base[i])
+  return { median: median(each), low: Math.min(...each), high: Math.max(...each) }
+}
+
+/**
+ * Each expectation with what came out: { text, value, low, high, met } or { text, missing }. An expectation names `what` (headgate),
+ * `of` whom it is compared with (in `ofCase`, else the same case), and one of `atMost` (a ratio), `adds` (a difference) or
+ * `addsAs` [with, without] with `atMost`: the difference as a ratio to that other difference.
+ */
+export function judge (expectations, figures) {
+  return expectations.map(({ what = 'headgate', of, ofCase, atMost, metric = 'us', adds, addsAs, case: only = '' }) => {
+    const list = (target, name = only) => figures[name]?.[target]?.[metric]
+    const subject = `${only === '' ? '' : `${only}: `}${what}${metric === 'us' ? '' : ` ${metric}`}`
+    const text = addsAs !== undefined ? `${subject} adds ≤ ${atMost.toFixed(2)} × what '${addsAs[0]}' adds`
+      : adds !== undefined ? `${subject} ≤ ${adds.toFixed(2)} µs more than ${of}`
+        : `${subject} ≤ ${atMost.toFixed(2)} × ${ofCase ?? of}`
+    const needed = [list(what), list(of, ofCase), ...(addsAs ?? []).map((target) => list(target))]
+    if (needed.includes(undefined)) return { text, missing: true }
+    const { median, low, high } = addsAs === undefined
+      ? compare(needed[0], needed[1], adds === undefined ? 'ratio' : 'difference')
+      : compare(needed[0].map((value, i) => value - needed[1][i]), needed[2].map((value, i) => value - needed[3][i]))
+    return { text, value: median, low, high, met: median <= (adds ?? atMost) }
+  })
+}

@@ -1,0 +1,107 @@
+// Processes of a measurement: started pinned to a core, asked for what they used, and stopped by their own id.
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync, readdirSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
+import { availableParallelism } from 'node:os'
+import { find } from '../../tools/system.mjs'
+
+export { find }
+export const cores = availableParallelism()
+/** The proxy has this core for itself; load and backends share the other. */
+export const PROXY_CORE = 0
+export const LOAD_CORE = cores > 1 ? 1 : 0
+const taskset = find('taskset')
+const ticks = Number(spawnSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }).stdout) || 100
+
+export function pinned (core, command, args) {
+  return taskset === undefined ? [command, args] : [taskset, ['-c', String(core), command, ...args]]
+}
+
+export async function freePort () {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address()
+  await new Promise((resolve) => { server.close(resolve) })
+  return port
+}
+
+const running = new Set()
+
+/** Not here, or not able to do this: the target is left out with this message. */
+export class Skip extends Error {}
+
+function child (core, command, args, options) {
+  const process = spawn(...pinned(core, command, args), { stdio: ['ignore', 'pipe', 'pipe'], ...options })
+  running.add(process)
+  process.once('exit', () => { running.delete(process) })
+  let errors = ''
+  process.stderr.on('data', (data) => { errors = (errors + data).slice(-2000) })
+  process.errors = () => errors
+  return process
+}
+
+/** Starts a Node script, which prints its port as its first line (or exits with 3 and says why it cannot). */
+export async function startNode (core, script, config = {}, nodeArgs = []) {
+  const process_ = child(core, process.execPath, [...nodeArgs, script, JSON.stringify(config)])
+  let text = ''
+  const port = await new Promise((resolve, reject) => {
+    process_.stdout.on('data', (data) => {
+      text += data
+      if (text.includes('\n')) resolve(Number(text.split('\n')[0]))
+    })
+    process_.once('error', reject)
+    process_.once('exit', (code) => { reject(code === 3 ? new Skip(process_.errors().trim()) : new Error(`${script} ended with ${code}: ${process_.errors()}`)) })
+  })
+  return { process: process_, pid: process_.pid, port }
+}
+
+/** Starts a program that listens on `port`, and waits until it does. */
+export async function startProgram (core, command, args, port) {
+  const path = find(command)
+  if (path === undefined) throw new Skip(`${command} is not installed (Debian package ${command})`)
+  const process_ = child(core, path, args)
+  for (let tries = 0; tries < 200; tries++) {
+    if (process_.exitCode !== null) throw new Error(`${command} ended with ${process_.exitCode}: ${process_.errors()}`)
+    const open = await new Promise((resolve) => {
+      const socket = connect(port, '127.0.0.1', () => {
+        socket.destroy()
+        resolve(true)
+      })
+      socket.on('error', () => { resolve(false) })
+    })
+    if (open) return { process: process_, pid: process_.pid, port }
+    await new Promise((resolve) => { setTimeout(resolve, 25) })
+  }
+  throw new Error(`${command} does not listen on ${port}: ${process_.errors()}`)
+}
+
+export async function stop ({ process }) {
+  if (process.exitCode !== null || process.signalCode !== null) return
+  const gone = once(process, 'exit')
+  process.kill('SIGTERM')
+  const timer = setTimeout(() => { process.kill('SIGKILL') }, 3000)
+  await gone
+  clearTimeout(timer)
+}
+
+export async function stopAll () {
+  await Promise.all([...running].map((process) => stop({ process })))
+}
+
+/** Microseconds on a CPU, user and system, of all threads. */
+export function cpu (pid) {
+  try {
+    let total = 0
+    for (const task of readdirSync(`/proc/${pid}/task`)) total += Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0])
+    return total / 1000
+  } catch {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /, '').split(' ')
+    return (Number(fields[11]) + Number(fields[12])) * 1e6 / ticks
+  }
+}
+
+/** Bytes of memory that are its own now. */
+export function rss (pid) {
+  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024
+}

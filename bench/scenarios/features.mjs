@@ -1,0 +1,25 @@
+import { join } from 'node:path'
+
+export default {
+  order: 30,
+  name: 'features',
+  title: 'What features add',
+  text: 'Small GET through three upstreams with one thing more each time: active health checks, a sticky cookie (every client has one after its first answer), metrics, an access log to a file; and what Fastify\'s logger adds to a route that answers by itself.',
+  backends: 3,
+  load: { path: '/small' },
+  base: 'headgate',
+  targets: {
+    headgate: ({ node }) => node({ kind: 'headgate' }),
+    'headgate + health': ({ node }) => node({ kind: 'headgate', features: ['health'] }),
+    'headgate + sticky': ({ node }) => node({ kind: 'headgate', features: ['sticky'] }),
+    'headgate + metrics': ({ node }) => node({ kind: 'headgate', features: ['metrics'] }),
+    'headgate + log': ({ node, work }) => node({ kind: 'headgate', log: join(work, 'headgate.log') }),
+    hello: ({ node }) => node({ kind: 'hello' }),
+    'hello + log': ({ node, work }) => node({ kind: 'hello', log: join(work, 'hello.log') })
+  },
+  expect: [
+    { what: 'headgate + sticky', of: 'headgate', adds: 1.5 },
+    { what: 'headgate + metrics', of: 'headgate', adds: 1.5 },
+    { what: 'headgate + log', of: 'headgate', addsAs: ['hello + log', 'hello'], atMost: 1.1 }
+  ]
+}

@@ -1,0 +1,19 @@
+export default {
+  order: 60,
+  name: 'post',
+  title: 'Requests with a body of 1 KB, 100 KB, 10 MB',
+  text: 'Streamed, with the replay buffer on; one upstream that reads the body and answers two bytes.',
+  base: 'reply-from',
+  cases: {
+    '1 KB': { method: 'POST', path: '/post', bodySize: 1024 },
+    '100 KB': { method: 'POST', path: '/post', bodySize: 102_400 },
+    '10 MB': { method: 'POST', path: '/post', bodySize: 10_485_760, connections: 8 }
+  },
+  targets: {
+    headgate: ({ node }) => node({ kind: 'headgate' }),
+    nginx: ({ nginx }) => nginx(),
+    haproxy: ({ haproxy }) => haproxy(),
+    'reply-from': ({ node }) => node({ kind: 'reply-from' })
+  },
+  expect: ['1 KB', '100 KB', '10 MB'].map((name) => ({ case: name, of: 'reply-from', atMost: 0.8 }))
+}

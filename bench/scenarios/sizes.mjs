@@ -1,0 +1,32 @@
+export default {
+  order: 50,
+  name: 'sizes',
+  title: 'Responses of 10 KB to 10 MB',
+  text: 'One upstream. nginx with its default buffers, without buffering, and with buffers large enough that nothing goes to a file.',
+  base: 'nginx',
+  cases: {
+    '10 KB': { path: '/10k' },
+    '100 KB': { path: '/100k' },
+    '1 MB': { path: '/1m', connections: 32 },
+    '10 MB': { path: '/10m', connections: 16 }
+  },
+  targets: {
+    headgate: ({ node }) => node({ kind: 'headgate' }),
+    nginx: ({ nginx }) => nginx(),
+    'nginx, no buffering': ({ nginx }) => nginx({ location: 'proxy_buffering off;' }),
+    'nginx, large buffers': ({ nginx }) => nginx({ location: 'proxy_buffers 16 1m; proxy_buffer_size 64k; proxy_busy_buffers_size 2m;' }),
+    haproxy: ({ haproxy }) => haproxy(),
+    'reply-from': ({ node }) => node({ kind: 'reply-from' }),
+    'TCP pass-through in Node': ({ node }) => node({ kind: 'tcp' })
+  },
+  expect: [
+    { case: '10 KB', of: 'nginx', atMost: 1.35 },
+    { case: '100 KB', of: 'nginx', atMost: 0.65 },
+    { case: '1 MB', of: 'nginx', atMost: 0.70 },
+    { case: '10 MB', of: 'nginx', atMost: 0.70 },
+    { case: '1 MB', of: 'haproxy', atMost: 0.8 },
+    { case: '10 MB', of: 'haproxy', atMost: 0.8 },
+    { case: '1 MB', of: 'nginx', metric: 'p99', atMost: 1 },
+    { case: '10 MB', of: 'nginx', metric: 'p99', atMost: 1 }
+  ]
+}

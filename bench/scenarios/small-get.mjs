@@ -1,0 +1,24 @@
+export const proxies = {
+  headgate: ({ node }) => node({ kind: 'headgate' }),
+  nginx: ({ nginx }) => nginx(),
+  haproxy: ({ haproxy }) => haproxy(),
+  'reply-from': ({ node }) => node({ kind: 'reply-from' }),
+  '@fastify/http-proxy': ({ node }) => node({ kind: 'fastify-http-proxy' }),
+  'http-proxy': ({ node }) => node({ kind: 'http-proxy' })
+}
+
+export default {
+  order: 10,
+  name: 'small-get',
+  title: 'Small GET, three upstreams',
+  text: 'A JSON of 120 bytes over 64 kept connections; default policy, passive health on, logger off. The other Node proxies have one upstream, nginx and HAProxy the same three.',
+  backends: 3,
+  load: { path: '/small' },
+  base: 'reply-from',
+  targets: { ...proxies, 'TCP pass-through in Node': ({ node }) => node({ kind: 'tcp' }), 'Fastify hello, no proxy': ({ node }) => node({ kind: 'hello' }) },
+  expect: [
+    { of: 'reply-from', atMost: 0.60 },
+    { of: '@fastify/http-proxy', atMost: 0.50 },
+    { of: 'nginx', atMost: 1.7 }
+  ]
+}
