@@ -175,7 +175,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     if (this.#route.resume && !complete && this.method === 'GET' && this.#body === undefined) this.#resumption = Resumption.of(status, headers, length)
     const raw = this.#upgrade !== undefined || !hasOnSend(this.#request)
     this.#sink = raw
-      ? new RawSink(this.#reply, status, reason, list, this.#onDrained)
+      ? new RawSink(this.#reply, status, reason, list, length >= 0, this.#onDrained)
       : new ReplySink(this.#reply, status, list, length, complete, this.#onDrained)
   }
 

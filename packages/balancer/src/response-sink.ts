@@ -51,34 +51,69 @@ function grouped (list: readonly string[]): Record<string, string | string[]> {
   return fields
 }
 
-/** Writes to the socket's response at once; taken only on routes without `onSend` hooks, which it would pass by. */
+/** Up to this size a body goes out in one string with its head: cheaper than a gathered write of two. */
+const JOIN_LIMIT = 8192
+
+/**
+ * Writes to the socket's response at once; taken only on routes without `onSend` hooks, which it would pass by.
+ *
+ * Pieces are written from the transport's own buffer, without a copy: what the socket takes at once is gone when the write
+ * returns. Only what it does not take is held, and the upstream with it, until the socket is empty.
+ */
 export class RawSink implements ResponseSink {
   readonly #response: ServerResponse
+  readonly #drained: () => void
+  /** Content-Length is known: the last piece is the end, since no trailers can follow. */
+  readonly #sized: boolean
+  readonly #http2: boolean
+  /** The last piece of a body without a length. */
   #last: Buffer | undefined
 
-  constructor (reply: FastifyReply, status: number, reason: string, headers: readonly string[], drained: () => void) {
+  constructor (reply: FastifyReply, status: number, reason: string, headers: readonly string[], sized: boolean, drained: () => void) {
     const merged = mergeHeaders(reply.getHeaders(), headers)
     reply.hijack()
     this.#response = reply.raw
-    this.#response.on('drain', drained)
-    if (reply.request.raw.httpVersionMajor >= 2) this.#response.writeHead(status, grouped(merged))
+    this.#drained = drained
+    this.#sized = sized
+    this.#http2 = reply.request.raw.httpVersionMajor >= 2
+    if (this.#http2) this.#response.writeHead(status, grouped(merged))
     // Where fields were set on the response itself, as app.inject always does, Node 20 keeps only the last of several in a list.
     else if (this.#response.getHeaderNames().length > 0 || 'isLightMyRequest' in this.#response) this.#response.writeHead(status, reason, grouped(merged))
     else this.#response.writeHead(status, reason, merged as never)
   }
 
   write (chunk: Buffer, last: boolean): boolean {
-    // The transport uses its buffer again, while Node may keep what the socket did not take at once.
-    const copy = Buffer.from(chunk)
-    if (last) {
-      // The end follows at once: both leave in one write.
-      this.#last = copy
+    const response = this.#response
+    const { socket } = response
+    if (last && !this.#sized) {
+      // The end follows at once, with trailers or without: both leave in one write.
+      this.#last = Buffer.from(chunk)
       return true
     }
-    return this.#response.write(copy)
+    // A response that waits for its turn has no socket yet; and what comes behind a backlog would only be held longer.
+    if (this.#http2 || socket?.writableLength !== 0) return this.#keep(Buffer.from(chunk), last)
+    const joined = last && chunk.length <= JOIN_LIMIT
+    // TLS tells only later that it has enciphered a piece: holding each of them would cost more than the copy.
+    if (!joined && 'encrypted' in socket) return this.#keep(Buffer.from(chunk), last)
+    // Corked by us, so that Node does not put the write off to the next tick.
+    socket.cork()
+    if (joined) {
+      response.write(chunk.toString('latin1'), 'latin1')
+      socket.uncork()
+      response.end()
+      return true
+    }
+    if (last) response.end(chunk)
+    else response.write(chunk)
+    socket.uncork()
+    if (socket.writableLength === 0) return true
+    // Runs when all before it has been handed to the system.
+    socket.write('', this.#drained)
+    return false
   }
 
   end (trailers: readonly string[] | undefined): void {
+    if (this.#response.writableEnded) return
     if (trailers !== undefined) {
       const pairs: [string, string][] = []
       for (let i = 0; i < trailers.length; i += 2) pairs.push([trailers[i]!, trailers[i + 1]!])
@@ -89,6 +124,16 @@ export class RawSink implements ResponseSink {
 
   fail (): void {
     breakOff(this.#response)
+  }
+
+  #keep (copy: Buffer, last: boolean): boolean {
+    if (last) {
+      this.#response.end(copy)
+      return true
+    }
+    if (this.#response.write(copy)) return true
+    this.#response.once('drain', this.#drained)
+    return false
   }
 }
 
