@@ -127,7 +127,7 @@ async function main () {
   if (values.json) console.log(JSON.stringify(all))
 }
 
-process.once('SIGINT', () => { stopAll().then(() => process.exit(130)) })
+process.once('SIGINT', () => { void stopAll().then(() => process.exit(130)) })
 try {
   await main()
 } catch (error) {

@@ -37,5 +37,8 @@ async function autocannon (url, { seconds, connections = 64, method = 'GET', pat
   }]
   const result = await run({ url, connections, duration: seconds, requests })
   const wrong = Object.entries(result.statusCodeStats ?? {}).filter(([status]) => Number(status) !== expected).reduce((sum, [, { count }]) => sum + count, 0)
-  return { requests: result.requests.total, rps: result.requests.average, p50: result.latency.p50, p99: result.latency.p99, bytes: result.throughput.total, errors: result.errors + wrong }
+  const { latency, throughput, errors } = result
+  return {
+    requests: result.requests.total, rps: result.requests.average, p50: latency.p50, p99: latency.p99, bytes: throughput.total, errors: errors + wrong
+  }
 }

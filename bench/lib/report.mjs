@@ -49,7 +49,10 @@ export function render (scenarios) {
     parts.push(...checks(result.checks))
     if (result.figures !== undefined) {
       const name = `bench-${scenario.name}.svg`
-      const groups = Object.fromEntries(Object.entries(result.figures).map(([key, targets]) => [key, Object.fromEntries(Object.entries(targets).map(([target, { us }]) => [target, us]))]))
+      const groups = {}
+      for (const [key, targets] of Object.entries(result.figures)) {
+        groups[key] = Object.fromEntries(Object.entries(targets).map(([target, { us }]) => [target, us]))
+      }
       writeFileSync(new URL(`docs/images/${name}`, root), plot(scenario.title, 'CPU µs per request, median of rounds', groups))
       parts.push('', `![${scenario.title}](images/${name})`, ...figuresTable(result))
     }

@@ -33,10 +33,10 @@ async function measure (target, options) {
 }
 
 /** Until the JIT has seen enough: a second is little on a busy machine. */
-async function warm (target, options) {
+async function warm (target, options, most) {
   const limit = (options.path.startsWith('/10m') || options.bodySize > 1e6) ? 200 : options.path.startsWith('/1m') ? 1000 : 15_000
   const url = `${target.scheme ?? 'http'}://127.0.0.1:${target.port}`
-  for (let requests = 0, turns = 0; requests < limit && turns < 6; turns++) requests += (await load(url, { ...options, seconds: 1 })).requests
+  for (let requests = 0, turns = 0; requests < limit && turns < most; turns++) requests += (await load(url, { ...options, seconds: 1 })).requests
 }
 
 /** `cases`: options of the load by name. Gives figures[case][target] = { us: [], rps: [], p50: [], p99: [], rss: [] }. */
@@ -45,7 +45,7 @@ export async function alternate (started, cases, { rounds, seconds, say }) {
   for (const [name, options] of Object.entries(cases)) {
     const own = figures[name] = {}
     const names = Object.keys(started).filter((target) => options.only === undefined || options.only.includes(target))
-    for (const target of names) await warm(started[target], { ...options, ...options.of?.[target] })
+    for (const target of names) await warm(started[target], { ...options, ...options.of?.[target] }, rounds === 1 ? 1 : 6)
     for (let round = 0; round < rounds; round++) {
       // Another one begins each time.
       for (let i = 0; i < names.length; i++) {

@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { LOAD_CORE, PROXY_CORE, find, freePort, startNode, startProgram } from './system.mjs'
+import { LOAD_CORE, PROXY_CORE, find, freePorts, startNode, startProgram } from './system.mjs'
 
 export const SIZES = { '10k': 10 * 1024, '100k': 100 * 1024, '1m': 1024 * 1024, '10m': 10 * 1024 * 1024 }
 const SMALL = JSON.stringify({ message: 'x'.repeat(106) })
@@ -22,15 +22,15 @@ export async function startBackends (work, count) {
   const folder = join(work, 'backend')
   mkdirSync(folder, { recursive: true })
   if (find('nginx') === undefined) {
-    const { process, pid, port } = await startNode(LOAD_CORE, fileURLToPath(new URL('../targets/backend.mjs', import.meta.url)), { sizes: SIZES, small: SMALL })
-    return { process, pid, ports: Array.from({ length: count }, () => port) }
+    const more = await freePorts(count - 1)
+    const { process, pid, port } = await startNode(LOAD_CORE, fileURLToPath(new URL('../targets/backend.mjs', import.meta.url)), { sizes: SIZES, small: SMALL, ports: more })
+    return { process, pid, ports: [port, ...more] }
   }
   const root = join(folder, 'files')
   mkdirSync(root, { recursive: true })
   writeFileSync(join(root, 'small'), SMALL)
   for (const [name, size] of Object.entries(SIZES)) writeFileSync(join(root, name), Buffer.alloc(size, 'abcdefghijklmnop'))
-  const ports = []
-  for (let i = 0; i < count; i++) ports.push(await freePort())
+  const ports = await freePorts(count)
   const servers = ports.map((port) => `server { listen 127.0.0.1:${port}; root ${root}; default_type application/json; open_file_cache max=100; etag on;
 location /item/ { return 200 '${SMALL}'; } location /post { return 200 'ok'; } }`).join('\n')
   const conf = join(folder, 'nginx.conf')
@@ -44,7 +44,7 @@ let instances = 0
 export async function startNginx (work, ports, { server = '', location = '', http = '', method = '', tls } = {}) {
   const folder = join(work, `nginx-${++instances}`)
   mkdirSync(folder, { recursive: true })
-  const port = await freePort()
+  const [port] = await freePorts(1)
   const secure = tls === undefined ? '' : `ssl_certificate ${tls.cert}; ssl_certificate_key ${tls.key}; ssl_protocols TLSv1.3; ssl_session_tickets on;`
   const conf = join(folder, 'nginx.conf')
   writeFileSync(conf, nginxFrame(folder, `${http.replaceAll('FOLDER', folder)}
@@ -59,7 +59,7 @@ proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-
 export async function startHaproxy (work, ports, { balance = 'roundrobin', tls } = {}) {
   const folder = join(work, `haproxy-${++instances}`)
   mkdirSync(folder, { recursive: true })
-  const port = await freePort()
+  const [port] = await freePorts(1)
   const conf = join(folder, 'haproxy.cfg')
   writeFileSync(conf, `global
   maxconn 9000

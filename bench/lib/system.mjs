@@ -18,12 +18,13 @@ export function pinned (core, command, args) {
   return taskset === undefined ? [command, args] : [taskset, ['-c', String(core), command, ...args]]
 }
 
-export async function freePort () {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address()
-  await new Promise((resolve) => { server.close(resolve) })
-  return port
+/** Ports that nobody has now, all different. */
+export async function freePorts (count) {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
+  await Promise.all(servers.map((server) => once(server, 'listening')))
+  const ports = servers.map((server) => server.address().port)
+  await Promise.all(servers.map((server) => new Promise((resolve) => { server.close(resolve) })))
+  return ports
 }
 
 const running = new Set()
