@@ -11,7 +11,7 @@ import type { Flight } from './flight/flight.ts'
 import { runHandler } from './flight/run-handler.ts'
 import { Flights } from './flights.ts'
 import { Invalidator } from './invalidator.ts'
-import { cookie } from './keys.ts'
+import { cookie, originOf } from './keys.ts'
 import { observeHead } from './observe.ts'
 import { openOutput, sendComplete } from './output.ts'
 import { storePosted } from './posted.ts'
@@ -67,15 +67,16 @@ export class Engine {
     const plain = method === 'GET' ? settings.bodyless : method === 'HEAD' && settings.head
     if (!plain && !settings.bodyMethods.has(method)) return this.#direct(request, reply, route, 'method', '')
     const hasBody = headers['transfer-encoding'] !== undefined || (headers['content-length'] !== undefined && headers['content-length'] !== '0')
-    const why = plain && hasBody ? 'body' : bypassReason(request, route)
+    const origin = originOf(request)
+    const why = origin === '' ? 'host' : plain && hasBody ? 'body' : bypassReason(request, route)
     if (why !== '') return this.#direct(request, reply, route, 'bypass', why)
     if (plain) {
-      this.#lookup(request, reply, route, locate(request, settings, this.rules, ''))
+      this.#lookup(request, reply, route, locate(request, origin, settings, this.rules, ''))
       return
     }
     requestBody(request, settings.maxRequestBody, (hash) => {
       if (hash === undefined) this.pass(request, reply, route, 'bypass', 'body')
-      else this.#lookup(request, reply, route, locate(request, settings, this.rules, hash))
+      else this.#lookup(request, reply, route, locate(request, origin, settings, this.rules, hash))
     })
   }
 

@@ -5,6 +5,7 @@ import type { Engine } from './engine.ts'
 import { ageOf, type Entry } from './entry.ts'
 import { freshen } from './freshen.ts'
 import { originOf, urlKey } from './keys.ts'
+import { carriesUnkeyed } from './poison.ts'
 import type { Route } from './route.ts'
 import { single } from './semantics/fields.ts'
 import { invalidated } from './semantics/invalidation.ts'
@@ -27,6 +28,7 @@ export class Invalidator {
   /** A successful answer to an unsafe request (RFC 9111 4.4, RFC 9875 3). */
   unsafe (request: FastifyRequest, route: Route, status: number, fields: readonly string[]): void {
     const origin = originOf(request)
+    if (origin === '') return
     for (const url of invalidated(origin + request.raw.url!, status, fields)) {
       const key = urlKey(origin, url.slice(origin.length), route.settings.key, this.#engine.rules)
       void this.url(key, 'invalidate', 'unsafe-method')
@@ -39,7 +41,9 @@ export class Invalidator {
   /** A HEAD's 200 updates what is stored, or shows that it is not current any more (RFC 9111 4.3.5). */
   head (request: FastifyRequest, route: Route, fields: readonly string[], requestTime: number): void {
     const { store, clock, rules } = this.#engine
-    const where = locate(request, route.settings, rules, '')
+    const origin = originOf(request)
+    if (origin === '' || carriesUnkeyed(request, route.settings.key.headers)) return
+    const where = locate(request, origin, route.settings, rules, '')
     const found = store.get(where.key)
     if (found instanceof Promise) return
     const entry = select(found, request.headers)

@@ -25,23 +25,26 @@ export function nameTest (names: readonly string[]): ((name: string) => boolean)
   return (name) => exact.has(name) || prefixes.some((prefix) => name.startsWith(prefix))
 }
 
-/** Scheme and authority, in lower case and without a default port. */
+/**
+ * Scheme and authority, in lower case and without a default port. '' for a Host that could be taken for more than an authority: with
+ * `a.example/x` in it, the key of one resource would be that of another.
+ */
 export function originOf (request: FastifyRequest): string {
   const scheme = request.protocol
-  let host = request.host
+  let host = request.host ?? ''
+  let upper = false
   for (let i = 0; i < host.length; i++) {
     const code = host.charCodeAt(i)
-    if (code >= 65 && code <= 90) {
-      host = host.toLowerCase()
-      break
-    }
+    if (code >= 65 && code <= 90) upper = true
+    // Controls and space, and: # / ? @ \
+    else if (code <= 32 || code === 35 || code === 47 || code === 63 || code === 64 || code === 92) return ''
   }
+  if (upper) host = host.toLowerCase()
   const port = scheme === 'https' ? ':443' : ':80'
   return `${scheme}://${host.endsWith(port) ? host.slice(0, -port.length) : host}`
 }
 
 function normaliseQuery (query: string, settings: KeySettings): string {
-  if (!settings.sortQuery && settings.drop === undefined) return query
   let pairs = query.split('&')
   const name = (pair: string): string => { const at = pair.indexOf('='); return at === -1 ? pair : pair.slice(0, at) }
   const { drop } = settings
@@ -65,8 +68,9 @@ export function urlKey (origin: string, target: string, settings: KeySettings, r
   const at = target.indexOf('?')
   if (at === -1) return origin + target
   const path = origin + target.slice(0, at)
-  let query = normaliseQuery(target.slice(at + 1), settings)
   const rule = rules.size === 0 ? undefined : rules.get(path)
+  if (rule === undefined && !settings.sortQuery && settings.drop === undefined) return origin + target
+  let query = normaliseQuery(target.slice(at + 1), settings)
   if (rule !== undefined) query = applyRule(query, rule)
   return query === '' ? path : `${path}?${query}`
 }

@@ -1,3 +1,5 @@
+import type { FastifyRequest } from 'fastify'
+
 /**
  * Request fields that change what many frameworks, servers and proxies answer, while no client has a reason to send them: the published
  * ways to poison a cache (Kettle 2018 and 2020, Nguyen et al. 2019). They do not reach the handler of a response that may be stored,
@@ -23,4 +25,10 @@ export interface Dropped {
 export function droppedFields (keyed: readonly string[]): Dropped {
   const unkeyed = unkeyedFields.filter((name) => !keyed.includes(name))
   return { whole: new Set([...unkeyed, ...CONDITIONS, ...RANGES]), ranged: new Set([...unkeyed, ...CONDITIONS]) }
+}
+
+/** Does a request that was not fetched apart carry something that the key does not know? Then nothing may be learned from its response. */
+export function carriesUnkeyed (request: FastifyRequest, keyed: readonly string[]): boolean {
+  for (const name of unkeyedFields) if (request.headers[name] !== undefined && !keyed.includes(name)) return true
+  return false
 }

@@ -2,6 +2,8 @@ import type { ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Engine } from './engine.ts'
 import { makeEntry } from './entry.ts'
+import { originOf } from './keys.ts'
+import { carriesUnkeyed } from './poison.ts'
 import type { Route } from './route.ts'
 import { governing } from './semantics/cache-control.ts'
 import { single } from './semantics/fields.ts'
@@ -22,7 +24,9 @@ export function storePosted (engine: Engine, request: FastifyRequest, reply: Fas
   if (location === undefined) return
   const { storage, statuses } = route.settings
   if (statuses?.has(200) === false || !route.settings.bodyless) return
-  const where = locate(request, route.settings, engine.rules, '')
+  const origin = originOf(request)
+  if (origin === '' || carriesUnkeyed(request, route.settings.key.headers)) return
+  const where = locate(request, origin, route.settings, engine.rules, '')
   if (sameOrigin(where.origin + request.raw.url!, location) !== where.origin + request.raw.url!) return
   const responseTime = engine.clock.now()
   if (lifetime(200, fields, governing(fields, storage.targets), responseTime, NO_HEURISTIC).ms <= 0) return

@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import { keySuffix, originOf, urlKey } from './keys.ts'
+import { keySuffix, urlKey } from './keys.ts'
 import type { RouteSettings } from './options.ts'
 import type { RecentMap } from './recent-map.ts'
 import type { QueryRule } from './semantics/no-vary-search.ts'
@@ -17,8 +17,7 @@ export interface Where {
 }
 
 /** `bodyHash`: '' but for methods that are keyed by their body. */
-export function locate (request: FastifyRequest, settings: RouteSettings, rules: RecentMap<QueryRule>, bodyHash: string): Where {
-  const origin = originOf(request)
+export function locate (request: FastifyRequest, origin: string, settings: RouteSettings, rules: RecentMap<QueryRule>, bodyHash: string): Where {
   const raw = request.raw.url!
   const url = urlKey(origin, raw, settings.key, rules)
   const suffix = keySuffix(request, settings.key, bodyHash)
