@@ -82,7 +82,7 @@ t.test('background fetches are bounded, and one is enough for a key', async (t) 
 t.test('stale-if-error: failing statuses, thrown errors and broken connections', async (t) => {
   for (const fail of [
     (_request: FastifyRequest, reply: FastifyReply): unknown => reply.code(503).send('down'),
-    (): never => { throw new Error('on purpose') },
+    async (): Promise<unknown> => { await null; throw new Error('on purpose') },
     (_request: FastifyRequest, reply: FastifyReply): unknown => { reply.hijack(); reply.raw.destroy() }
   ]) {
     const { state, get, clock } = await one(t)
