@@ -5,6 +5,7 @@ import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import * as authAndLogging from '../examples/auth-and-logging.ts'
 import * as basic from '../examples/basic.ts'
+import * as healthChecks from '../examples/health-checks.ts'
 import * as inProcess from '../examples/in-process.ts'
 import * as manyPools from '../examples/many-pools.ts'
 import * as runtimeChanges from '../examples/runtime-changes.ts'
@@ -90,4 +91,34 @@ t.test('runtime-changes', async (t) => {
   const left = await app.inject({ method: 'DELETE', url: `/upstreams/${first!.id}` })
   t.same(left.json<Shown>().map(({ id }) => id), [second!.id])
   t.same(await count(app, '/', 10), { 'b /': 10 })
+})
+
+t.test('health-checks', async (t) => {
+  let status = 'up'
+  const server = createServer((request, response) => response.end(request.url === '/healthz' ? JSON.stringify({ status }) : 'a'))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const app = await healthChecks.build({
+    upstreams: [`http://127.0.0.1:${(server.address() as AddressInfo).port}`], database: () => Promise.resolve(true)
+  })
+  t.teardown(() => app.close())
+  await app.ready()
+  t.equal((await app.inject('/x')).body, 'a')
+  t.same((await app.inject('/reports')).json(), { reports: [] })
+  t.same((await app.inject('/readyz')).json(), { status: 'ready', pools: { web: 1 } })
+  t.same((await app.inject('/livez')).json(), { status: 'live' })
+  const shown = (): { id: string; state: string } => app.health.snapshot().pools['web']!.upstreams[0]!
+  const forced = await app.inject({ method: 'PUT', url: `/health/upstreams/${shown().id}`, payload: { state: 'maintenance' } })
+  t.match(forced.json(), { upstreams: [{ state: 'maintenance', forced: 'maintenance', reason: 'by hand' }] })
+  t.equal((await app.inject('/readyz')).statusCode, 503)
+  t.equal((await app.inject({ url: '/health/upstreams', remoteAddress: '10.0.0.1' })).statusCode, 403)
+  await app.inject({ method: 'PUT', url: `/health/upstreams/${shown().id}`, payload: { state: null } })
+  t.equal(shown().state, 'up')
+  status = 'down'
+  while (shown().state !== 'down') await new Promise((resolve) => setTimeout(resolve, 20))
+  t.equal((await app.inject('/x')).statusCode, 503)
 })

@@ -5,6 +5,8 @@ import { build, install, root } from './setup.mjs'
 
 const NAMES = ['alpha', 'beta', 'gamma']
 const STOP_DEADLINE = 10_000
+/** Milliseconds after which an upstream that was killed is started again. */
+const RESTART = 3000
 const port = process.env.PORT ?? '8080'
 const children = new Set()
 let stopping = false
@@ -19,6 +21,25 @@ async function stop (status) {
   setTimeout(() => { for (const child of children) child.kill('SIGKILL') }, STOP_DEADLINE).unref()
   await Promise.all(gone)
   process.exit(status)
+}
+
+/** Starts an upstream, and again on the same port whenever it ends. */
+async function keep (name, port = 0) {
+  const started = await start(name, 'upstream.mjs', [name, String(port)])
+  started.child.once('exit', () => {
+    if (!stopping) setTimeout(() => void again(name, started.port), RESTART)
+  })
+  return started
+}
+
+async function again (name, port) {
+  if (stopping) return
+  try {
+    const { child } = await keep(name, port)
+    console.log(`${name} runs again (pid ${child.pid}).`)
+  } catch (error) {
+    if (!stopping) console.error(`headgate: ${error.message}`)
+  }
 }
 
 /** Starts a script of the demo and waits for its message. */
@@ -42,9 +63,10 @@ try {
   if (!/^\d{1,5}$/.test(port) || Number(port) > 65535) throw new Error(`PORT must be a port number; it is '${port}'`)
   install()
   build()
-  const upstreams = await Promise.all(NAMES.map(async (name) => ({ name, ...await start(name, 'upstream.mjs', [name]) })))
+  const upstreams = await Promise.all(NAMES.map(async (name) => ({ name, ...await keep(name) })))
   const proxy = await start('headgate', 'headgate.mjs', [port, ...upstreams.map(({ name, port }) => `${name}=http://127.0.0.1:${port}`)])
   proxy.child.once('exit', () => void stop(1))
+  proxy.child.on('message', ({ state }) => state !== undefined && console.log(state))
   const url = `http://127.0.0.1:${proxy.port}`
   const [first] = upstreams
   console.log(`
@@ -59,8 +81,12 @@ Try, in another terminal:
   How 30 requests spread
     for i in $(seq 30); do curl -s ${url}/; done | grep -o '"upstream":"[a-z]*"' | sort | uniq -c
 
-  Kill an upstream, then send the 30 again: none fails, the other two answer
-    kill -9 ${first.child.pid}
+  Kill an upstream while 100 requests run: not one fails. It is started again after ${RESTART / 1000} s, and gets its share as soon as
+  it passes its checks; what Headgate makes of it is told here
+    kill -9 ${first.child.pid}; for i in $(seq 100); do curl -s -o /dev/null -w '%{http_code}\\n' ${url}/; sleep 0.1; done | sort | uniq -c
+
+  What it knows of each upstream, with reasons and history
+    curl ${url}/health/upstreams
 
   Give ${NAMES[2]} three times the work, then send the 30 again
     curl -X POST '${url}/demo/weight?id=${NAMES[2]}&weight=3'

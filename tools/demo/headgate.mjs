@@ -1,4 +1,5 @@
-// The proxy of the demo: a Fastify app of its own with the balancer, and one route that changes weights at run time.
+// The proxy of the demo: a Fastify app of its own with the balancer and health checks, and one route that changes weights at run
+// time. It tells its parent when an upstream's state changes.
 // Arguments: the port, then one NAME=URL for each upstream.
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
@@ -8,9 +9,11 @@ const [port, ...upstreams] = process.argv.slice(2)
 // The workspace's root has no dependencies of its own: what the headgate package has is used.
 const require = createRequire(join(import.meta.dirname, '../../packages/headgate/package.json'))
 const { default: fastify } = await import(pathToFileURL(require.resolve('fastify')).href)
-const { default: balancer } = await import(pathToFileURL(join(import.meta.dirname, '../../packages/balancer/dist/index.js')).href)
+const plugin = async (name) => (await import(pathToFileURL(join(import.meta.dirname, `../../packages/${name}/dist/index.js`)).href)).default
+const [balancer, health] = [await plugin('balancer'), await plugin('health')]
 
-const app = fastify({ logger: { level: 'warn' } })
+// Each change is a line of the log too, as JSON: here it is told in words instead.
+const app = fastify({ logger: { level: 'error' } })
 await app.register(balancer, {
   pools: {
     web: {
@@ -23,6 +26,8 @@ await app.register(balancer, {
   },
   routes: [{ prefix: '/', pool: 'web' }]
 })
+await app.register(health, { check: { path: '/', interval: 500 }, routes: { upstreams: true, ready: true } })
+app.balancer.pool('web').on('state', ({ id }, { from, to, reason }) => process.send?.({ state: `${id}: ${from} → ${to} (${reason})` }))
 
 const show = () => app.balancer.pool('web').upstreams.map(({ id, url, configuredWeight, ready }) => ({ id, url, weight: configuredWeight, ready }))
 app.get('/demo/upstreams', show)

@@ -1,4 +1,4 @@
-// A small origin server: says who it is. The name comes as the argument, the port from the system.
+// A small origin server: says who it is. Arguments: its name, and its port (0: any free one).
 import { createServer } from 'node:http'
 
 const name = process.argv[2] ?? 'upstream'
@@ -6,7 +6,7 @@ const server = createServer((request, response) => {
   response.setHeader('content-type', 'application/json')
   response.end(`${JSON.stringify({ upstream: name, pid: process.pid, method: request.method, url: request.url })}\n`)
 })
-server.listen(0, '127.0.0.1', () => process.send({ port: server.address().port }))
+server.listen(Number(process.argv[3] ?? 0), '127.0.0.1', () => process.send({ port: server.address().port }))
 const stop = () => {
   server.close(() => process.exit(0))
   server.closeIdleConnections()
