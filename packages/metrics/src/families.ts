@@ -48,7 +48,7 @@ export function families (recorder: Recorder): Family[] {
     }
   })
   const plain = (name: string, type: Family['type'], help: string, samples: () => Iterable<Sample>): Family => ({ name: `headgate_${name}`, type, help, samples })
-  const { cache, compress, sticky } = recorder.plugins
+  const { cache, compress, compressSkipped, compressFailures, sticky } = recorder.plugins
 
   return [
     upstream('requests_total', 'counter', 'Attempts that ended, by method and status class (none: no response).', (r, l) => requests(l, r.requests)),
@@ -124,6 +124,8 @@ export function families (recorder: Recorder): Family[] {
     plain('compress_seconds', 'histogram', 'Time from the first to the last byte of a compressed response, by encoding.', function * () {
       for (const [encoding, record] of compress) yield * histogram({ encoding }, record.duration)
     }),
+    plain('compress_skipped_total', 'counter', 'Responses that were not compressed though they could have been, by reason.', () => words({}, 'reason', compressSkipped)),
+    plain('compress_failures_total', 'counter', 'Bodies that could not be encoded or decoded, by code.', () => words({}, 'code', compressFailures)),
     plain('sticky_bindings_total', 'counter', 'What became of session affinities, by result.', () => words({}, 'result', sticky))
   ]
 }

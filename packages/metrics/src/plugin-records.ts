@@ -45,6 +45,8 @@ export class EncodingRecord {
 export class PluginRecords {
   readonly cache: CacheRecord = new CacheRecord()
   readonly compress: Map<string, EncodingRecord> = new Map()
+  readonly compressSkipped: WordCounts = new WordCounts()
+  readonly compressFailures: WordCounts = new WordCounts()
   readonly sticky: WordCounts = new WordCounts()
   readonly #listeners: readonly (readonly [Channel, (message: unknown) => void])[]
 
@@ -69,7 +71,7 @@ export class PluginRecords {
         cache.evictedBytes += number(message['size'])
       }),
       listen('headgate:cache:purge', (message) => { cache.purges.add(text(message['by'])) }),
-      listen('headgate:compress:response', (message) => {
+      listen('headgate:compress:encoded', (message) => {
         const encoding = text(message['encoding'])
         let record = this.compress.get(encoding)
         if (record === undefined) {
@@ -82,6 +84,8 @@ export class PluginRecords {
         record.bytesOut += number(message['bytesOut'])
         record.duration.observe(number(message['duration']))
       }),
+      listen('headgate:compress:skipped', (message) => { this.compressSkipped.add(text(message['reason'])) }),
+      listen('headgate:compress:failure', (message) => { this.compressFailures.add(text(message['code'])) }),
       listen('headgate:sticky:binding', (message) => { this.sticky.add(text(message['result'])) }),
       listen('headgate:upstream:probe', (message) => {
         const record = recorder.member(message['source'] as Pool, text(message['upstream']))

@@ -26,6 +26,12 @@ export class RequestCounts {
     }
   }
 
+  get total (): number {
+    let sum = 0
+    for (const count of this.cells) sum += count
+    return sum
+  }
+
   /** Sum over the methods, by class index. */
   ofClass (index: number): number {
     let sum = 0
@@ -60,6 +66,10 @@ export class AttemptRecord {
   readonly failures: WordCounts = new WordCounts()
   readonly head: Histogram
   readonly total: Histogram
+  /** All that ended. */
+  count = 0
+  /** Those that failed, or were answered with a 5xx. */
+  errors = 0
   /** Attempts that were not a request's first. */
   retried = 0
   sent = 0

@@ -1,0 +1,116 @@
+import {
+  type Clock, type HealthMessage, type HealthState, type MembershipMessage, type PanicMessage, type Pool, type RetryMessage, type ShedMessage, channels
+} from '@headgate/core'
+import type { EventView, Severity } from './model.ts'
+
+const LIMIT = 1000
+/** Refused and shed requests come in floods: one event a second for each pool and kind says how many. */
+const FLOOD = 1000
+
+const severities: Readonly<Record<HealthState, Severity>> = {
+  up: 'good', degraded: 'warn', ejected: 'bad', down: 'bad', draining: 'info', maintenance: 'info'
+}
+
+type Draft = Partial<EventView> & Pick<EventView, 'kind' | 'severity' | 'text'>
+
+/** The last thousand things that happened, for people: from the channels, and what operators did. */
+export class EventLog {
+  readonly #clock: Clock
+  readonly #owns: (pool: Pool) => boolean
+  readonly #heard: (event: EventView) => void
+  readonly #events: EventView[] = []
+  readonly #floods = new Map<string, { count: number; readonly text: (count: number) => string; readonly draft: Draft }>()
+  #next = 1
+
+  /** `owns` tells the pools of this app from others of the process; `heard` is called for each event. */
+  constructor (clock: Clock, owns: (pool: Pool) => boolean, heard: (event: EventView) => void) {
+    this.#clock = clock
+    this.#owns = owns
+    this.#heard = heard
+  }
+
+  start (): void {
+    channels.health.subscribe(this.#onHealth)
+    channels.membership.subscribe(this.#onMembership)
+    channels.panic.subscribe(this.#onPanic)
+    channels.shed.subscribe(this.#onShed)
+    channels.retry.subscribe(this.#onRetry)
+  }
+
+  stop (): void {
+    channels.health.unsubscribe(this.#onHealth)
+    channels.membership.unsubscribe(this.#onMembership)
+    channels.panic.unsubscribe(this.#onPanic)
+    channels.shed.unsubscribe(this.#onShed)
+    channels.retry.unsubscribe(this.#onRetry)
+  }
+
+  add (draft: Draft): EventView {
+    const event: EventView = { id: this.#next++, at: this.#clock.wall(), pool: '', upstream: '', url: '', actor: '', ...draft }
+    this.#events.push(event)
+    if (this.#events.length > LIMIT) this.#events.shift()
+    this.#heard(event)
+    return event
+  }
+
+  /** Those after `id`, oldest first; at most the last `limit`. */
+  after (id: number, limit: number): readonly EventView[] {
+    return this.#events.filter((event) => event.id > id).slice(-limit)
+  }
+
+  #flood (key: string, draft: Draft, text: (count: number) => string): void {
+    const running = this.#floods.get(key)
+    if (running !== undefined) {
+      running.count++
+      return
+    }
+    this.#floods.set(key, { count: 0, text, draft })
+    this.add({ ...draft, text: text(1) })
+    this.#clock.setTimeout(() => {
+      const { count } = this.#floods.get(key)!
+      this.#floods.delete(key)
+      if (count > 0) this.add({ ...draft, text: text(count) })
+    }, FLOOD)
+  }
+
+  readonly #onHealth = (message: unknown): void => {
+    const { source, pool, upstream, url, from, to, reason } = message as HealthMessage
+    if (!this.#owns(source)) return
+    this.add({ kind: 'health', severity: severities[to], pool, upstream, url, text: `${from} → ${to}: ${reason}` })
+  }
+
+  readonly #onMembership = (message: unknown): void => {
+    const { source, pool, upstream, url, change, weight } = message as MembershipMessage
+    if (!this.#owns(source)) return
+    const text = { added: 'joined the pool', removed: 'left the pool', drained: 'drained', weight: `weight is ${weight} now` }[change]
+    this.add({ kind: 'membership', severity: 'info', pool, upstream, url, text })
+  }
+
+  readonly #onPanic = (message: unknown): void => {
+    const { source, pool, panic, ready, eligible } = message as PanicMessage
+    if (!this.#owns(source)) return
+    const text = panic
+      ? `only ${ready} of ${eligible} upstreams are left: ejections are overridden`
+      : 'enough upstreams are back: ejections count again'
+    this.add({ kind: 'panic', severity: panic ? 'bad' : 'good', pool, text })
+  }
+
+  readonly #onShed = (message: unknown): void => {
+    const { source, pool, reason } = message as ShedMessage
+    if (!this.#owns(source)) return
+    const why = { 'queue-full': 'the queue is full', 'queue-timeout': 'they waited too long', 'none-ready': 'no upstream is ready' }[reason]
+    this.#flood(`shed ${pool} ${reason}`, { kind: 'shed', severity: 'bad', pool, text: '' }, (count) => `${requests(count)} answered 503: ${why}`)
+  }
+
+  readonly #onRetry = (message: unknown): void => {
+    const { source, pool, reason, refused } = message as RetryMessage
+    if (!this.#owns(source)) return
+    if (refused) {
+      this.#flood(`budget ${pool}`, { kind: 'retry', severity: 'warn', pool, text: '' }, (count) => `${requests(count)} not retried: the retry budget is used up`)
+    } else {
+      this.#flood(`retry ${pool} ${reason}`, { kind: 'retry', severity: 'info', pool, text: '' }, (count) => `${requests(count)} tried again elsewhere (${reason})`)
+    }
+  }
+}
+
+const requests = (count: number): string => count === 1 ? '1 request' : `${count} requests`

@@ -1,0 +1,132 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { NotFoundError } from './errors.ts'
+import type { AddedUpstream, Change, OperatorState, Plan } from './model.ts'
+import * as schemas from './schemas.ts'
+import type { Steward } from './steward.ts'
+import { etagOf } from './state.ts'
+import { sse } from './stream.ts'
+
+interface InPool { Params: { pool: string }; Querystring: { dryRun: boolean } }
+interface AtUpstream { Params: { pool: string; id: string }; Querystring: { dryRun: boolean } }
+
+const tags = ['headgate']
+const json = (description: string, schema: object): object => ({ 200: { description, ...schema }, '4xx': { description: 'Refused, and why', ...schemas.problem } })
+const ifMatch = { type: 'object', properties: { 'if-match': { type: 'string', description: 'Etag of the pool, or of the plan' } } }
+
+/** What can be looked at. */
+export function readRoutes (scope: FastifyInstance, steward: Steward): void {
+  const { sampler } = steward
+
+  scope.get('/pools', {
+    schema: { tags, summary: 'All pools, and what clients see', response: json('Pools', schemas.poolList) }
+  }, () => {
+    const { total, pools } = steward.snapshot()
+    return { total, pools }
+  })
+
+  scope.get<InPool>('/pools/:pool', {
+    schema: { tags, summary: 'One pool; its ETag is what changes are conditional on', params: schemas.poolParams, response: json('The pool', schemas.poolView) }
+  }, (request, reply) => {
+    const pool = steward.pool(request.params.pool)
+    reply.header('etag', etagOf(pool))
+    return sampler.pool(pool)
+  })
+
+  scope.get<InPool>('/pools/:pool/upstreams', {
+    schema: { tags, summary: 'The upstreams of a pool', params: schemas.poolParams, response: json('Upstreams', schemas.upstreamList) }
+  }, (request, reply) => {
+    const pool = steward.pool(request.params.pool)
+    reply.header('etag', etagOf(pool))
+    const records = pool.upstreams.map((upstream) => sampler.find(pool, upstream)).filter((record) => record !== undefined)
+    return { upstreams: records.map((record) => sampler.upstream(pool, record)) }
+  })
+
+  scope.get<AtUpstream>('/pools/:pool/upstreams/:id', {
+    schema: { tags, summary: 'One upstream, its past states and its last minutes', params: schemas.upstreamParams, response: json('The upstream', schemas.upstreamDetail) }
+  }, (request, reply) => {
+    const pool = steward.pool(request.params.pool)
+    const upstream = pool.get(request.params.id)
+    const record = upstream === undefined ? undefined : sampler.find(pool, upstream)
+    if (upstream === undefined || record === undefined) throw new NotFoundError(`there is no upstream '${request.params.id}' in pool '${pool.name}'`)
+    reply.header('etag', etagOf(pool))
+    return { ...sampler.upstream(pool, record), history: upstream.health.history, series: sampler.upstreamSeries(pool, record) }
+  })
+
+  scope.get<{ Querystring: { pool?: string } }>('/series', {
+    schema: {
+      tags, summary: 'The last fifteen minutes, second by second, of a pool or of the whole app',
+      querystring: { type: 'object', properties: { pool: { type: 'string' } } }, response: json('Series', schemas.seriesView)
+    }
+  }, (request) => sampler.series(request.query.pool === undefined ? undefined : steward.pool(request.query.pool)))
+
+  scope.get<{ Querystring: { after: number; limit: number } }>('/events', {
+    schema: {
+      tags, summary: 'What happened: changes of state, of membership, retries, sheds, and what operators did',
+      querystring: {
+        type: 'object',
+        properties: { after: { type: 'integer', minimum: 0, default: 0 }, limit: { type: 'integer', minimum: 1, maximum: 1000, default: 200 } }
+      },
+      response: json('Events, oldest first', schemas.eventList)
+    }
+  }, (request) => ({ events: steward.events.after(request.query.after, request.query.limit) }))
+
+  // Compression would hold messages back until a block is full.
+  const uncompressed = { compress: false } as object
+  scope.get('/stream', {
+    ...uncompressed,
+    logLevel: 'warn',
+    schema: {
+      tags, summary: 'Server-sent events: `snapshot` at first, `tick` every second, `event` when something happens',
+      response: { 200: { description: 'An endless stream', content: { 'text/event-stream': { schema: { type: 'string' } } } } }
+    }
+  }, (request, reply) => {
+    const since = Number(request.headers['last-event-id'] ?? 0) || 0
+    const past = steward.events.after(since, 200).map((event) => sse('event', event, event.id)).join('')
+    return reply
+      .type('text/event-stream')
+      .header('cache-control', 'no-store, no-transform')
+      .header('x-accel-buffering', 'no')
+      .send(steward.audience.join(`retry: 1000\n\n${sse('snapshot', steward.snapshot())}${past}`))
+  })
+}
+
+/** What can be changed. */
+export function changeRoutes (scope: FastifyInstance, steward: Steward): void {
+  const change = (request: FastifyRequest, list: readonly Change[], dryRun: boolean, required = false): Plan => steward.change(list, request, dryRun, required)
+
+  scope.post<{ Body: { changes: Change[] } }>('/plan', {
+    schema: { tags, summary: 'What changes would do; nothing is changed', body: schemas.changesBody, response: json('The plan', schemas.planView) }
+  }, (request) => change(request, request.body.changes, true))
+
+  scope.post<{ Body: { changes: Change[] } }>('/apply', {
+    schema: {
+      tags, summary: 'Makes changes, all or none; If-Match holds the etag of the plan (412 when the pools have changed since)',
+      headers: ifMatch, body: schemas.changesBody, response: json('What was done', schemas.planView)
+    }
+  }, (request) => change(request, request.body.changes, false, true))
+
+  const one = { params: schemas.upstreamParams, querystring: schemas.dryRunQuery, headers: ifMatch, response: json('What was done, or would be', schemas.planView) }
+
+  scope.post<InPool & { Body: AddedUpstream | string }>('/pools/:pool/upstreams', {
+    schema: { tags, summary: 'Adds an upstream', ...one, params: schemas.poolParams, body: schemas.addedUpstream }
+  }, (request) => change(request, [{ op: 'add', pool: request.params.pool, upstream: request.body }], request.query.dryRun))
+
+  scope.patch<AtUpstream & { Body: { weight?: number; state?: OperatorState; reason?: string } }>('/pools/:pool/upstreams/:id', {
+    schema: { tags, summary: 'Sets its weight, or an operator\'s word on its state: drain, maintenance, up, or auto to take it back', ...one, body: schemas.patchBody }
+  }, (request) => {
+    const { weight, state, reason = '' } = request.body
+    const at = request.params
+    const list: Change[] = []
+    if (weight !== undefined) list.push({ op: 'weight', ...at, weight })
+    if (state !== undefined) list.push({ op: 'state', ...at, state, reason })
+    return change(request, list, request.query.dryRun)
+  })
+
+  scope.delete<AtUpstream>('/pools/:pool/upstreams/:id', {
+    schema: { tags, summary: 'Removes an upstream, which finishes its work first', ...one }
+  }, (request) => change(request, [{ op: 'remove', ...request.params }], request.query.dryRun))
+
+  scope.post('/cache/purge', {
+    schema: { tags, summary: 'Removes responses from the cache, or marks them stale', body: schemas.purgeBody, response: json('How many', schemas.purged) }
+  }, async (request) => ({ purged: await steward.purge(request.body as object, request) }))
+}

@@ -1,0 +1,34 @@
+import { createHash } from 'node:crypto'
+import type { Pool, Upstream } from '@headgate/core'
+import type { OperatorState } from './model.ts'
+
+/** It drains because it leaves, not because an operator said so. */
+export function isLeaving (upstream: Upstream): boolean {
+  return upstream.health.state === 'draining' && upstream.health.forced !== 'drain'
+}
+
+export function operatorOf (upstream: Upstream): OperatorState {
+  return upstream.health.forced ?? 'auto'
+}
+
+function digest (value: unknown): string {
+  return `"${createHash('sha256').update(JSON.stringify(value)).digest('base64url').slice(0, 16)}"`
+}
+
+/** A strong entity tag (RFC 9110 8.8.3) of what operators can change in a pool: members, weights, and their words. */
+export function etagOf (pool: Pool): string {
+  return digest(pool.upstreams.map((upstream) => [
+    upstream.id, upstream.url, upstream.configuredWeight, operatorOf(upstream), isLeaving(upstream), upstream.priority, upstream.zone
+  ]))
+}
+
+/** One for several pools; for one pool that pool's own. */
+export function etagOfAll (pools: readonly Pool[]): string {
+  if (pools.length === 1) return etagOf(pools[0]!)
+  return digest(pools.map((pool) => `${pool.name} ${etagOf(pool)}`).toSorted())
+}
+
+/** Does an `If-Match` value hold for `etag`? (RFC 9110 13.1.1: strong comparison.) */
+export function matches (ifMatch: string, etag: string): boolean {
+  return ifMatch.trim() === '*' || ifMatch.split(',').some((candidate) => candidate.trim() === etag)
+}

@@ -1,0 +1,135 @@
+import balancer from '@headgate/balancer'
+import Fastify, { type FastifyInstance } from 'fastify'
+import t from 'tap'
+import { skipWithout } from '../../../tools/system.mjs'
+import { upstream } from '../../balancer/test/helpers.ts'
+import admin from '../src/index.ts'
+import { launch, open, serve, violations } from './browser.ts'
+
+// A browser on a busy machine takes its time.
+t.setTimeout(300_000)
+
+t.test('dashboard', { skip: skipWithout('chromium') }, async (t) => {
+  const browser = await launch(t)
+
+  await t.test('an upstream is killed and seen to be out, with the reason; another is drained; requests go on', async (t) => {
+    const [a, b, c] = await Promise.all(['a', 'b', 'c'].map((name) => upstream(t, (_, response) => response.end(name))))
+    const { app, url } = await serve(t, {
+      pools: { web: { upstreams: [{ url: a!.url, id: 'a' }, { url: b!.url, id: 'b' }, { url: c!.url, id: 'c' }], policy: 'round-robin', panicThreshold: 0 } },
+      routes: [{ prefix: '/', pool: 'web' }]
+    })
+    const { page, complaints } = await open(t, browser, url)
+    const row = (address: string) => page.locator('.row', { hasText: address })
+    const get = async () => (await fetch(`${url}/`)).text()
+    await page.getByText('All well: 3 upstreams').waitFor()
+    for (let i = 0; i < 6; i++) t.ok(await get())
+
+    await a!.stop()
+    for (let i = 0; i < 12; i++) t.match(await get(), /[bc]/, 'no client notices')
+    await row(a!.url).locator('.badge.ejected').waitFor()
+    t.match(await row(a!.url).locator('.why').textContent(), /connect-refused|failure/, 'and why')
+    await page.getByText('1 of 3 upstreams is out').waitFor()
+    const colour = await page.evaluate('getComputedStyle(document.querySelector(".badge.ejected")).color')
+    t.equal(colour, 'rgb(192, 38, 45)', 'it is red')
+    t.match(await page.locator('#log').textContent(), /up → ejected/)
+
+    await row(b!.url).getByRole('button', { name: `Actions for ${b!.url}` }).click()
+    await page.getByRole('menuitem', { name: 'Drain' }).click()
+    const dialog = page.locator('#confirm')
+    t.match(await dialog.textContent(), /operator: auto → drain/)
+    await dialog.getByRole('button', { name: 'Drain' }).click()
+    await row(b!.url).locator('.badge.draining').waitFor()
+    t.equal(app.balancer.pool('web').get('b')!.health.state, 'draining')
+    for (let i = 0; i < 6; i++) t.equal(await get(), 'c')
+
+    // The keyboard alone brings it back.
+    await row(b!.url).getByRole('button', { name: /^Actions/ }).focus()
+    await page.keyboard.press('Enter')
+    await page.getByRole('menuitem', { name: 'Details' }).waitFor()
+    await page.keyboard.press('ArrowUp')
+    await page.keyboard.press('ArrowUp')
+    await page.keyboard.press('ArrowUp')
+    await page.keyboard.press('Enter')
+    await dialog.getByRole('button', { name: 'Back to automatic' }).press('Enter')
+    await row(b!.url).locator('.badge.up').waitFor()
+
+    await row(c!.url).getByRole('button', { name: c!.url, exact: true }).click()
+    await page.locator('#detail').getByText('What happened to it').waitFor()
+    t.same(await violations(page), [], 'axe on the details')
+    await page.keyboard.press('Escape')
+    await page.locator('#detail').waitFor({ state: 'hidden' })
+    t.same(complaints, [])
+  })
+
+  await t.test('a change that somebody else overtook is shown anew', async (t) => {
+    const a = await upstream(t, (_, response) => response.end('a'))
+    const { app, url } = await serve(t, { pools: { web: [{ url: a.url, id: 'a' }] }, routes: [{ prefix: '/', pool: 'web' }] })
+    const { page } = await open(t, browser, url)
+    await page.getByRole('button', { name: /^Actions/ }).click()
+    await page.getByRole('menuitem', { name: 'Set weight' }).click()
+    await page.getByRole('spinbutton').fill('5')
+    await page.getByRole('button', { name: 'Continue' }).click()
+    const dialog = page.locator('#confirm')
+    await dialog.getByText('weight: 1 → 5').waitFor()
+    app.balancer.pool('web').setWeight('a', 3)
+    await dialog.getByRole('button', { name: 'Set weight' }).click()
+    await dialog.getByText('Somebody changed the pool meanwhile').waitFor()
+    await dialog.getByText('weight: 3 → 5').waitFor()
+    await dialog.getByRole('button', { name: 'Set weight' }).click()
+    await dialog.waitFor({ state: 'hidden' })
+    t.equal(app.balancer.pool('web').get('a')!.configuredWeight, 5)
+  })
+
+  await t.test('hostile names are text', async (t) => {
+    const hostile = '<img src=x onerror="window.pwned=1">"\'&</script>'
+    const { app, url } = await serve(t, {
+      pools: { [hostile]: { upstreams: [{ url: 'http://127.0.0.1:1', id: 'a', zone: hostile }] } }
+    }, { unsafe: true, actor: () => hostile }, false)
+    const pool = app.balancer.pool(hostile)
+    const { page, complaints } = await open(t, browser, url)
+    pool.get('a')!.health.force('maintenance', hostile)
+    await page.locator('.badge.maintenance').first().waitFor()
+    await page.locator('.name').first().click()
+    await page.locator('#detail').getByText('What happened to it').waitFor()
+    t.equal(await page.evaluate('window.pwned'), undefined)
+    t.equal(await page.locator('img').count(), 1, 'the logo alone')
+    t.match(await page.locator('.sub').first().textContent(), hostile)
+    t.match(await page.locator('#log').textContent(), hostile)
+    t.same(complaints, [])
+  })
+
+  await t.test('thousands of upstreams: few rows exist; search and states filter', async (t) => {
+    const specs = Array.from({ length: 3000 }, (_, i) => ({ url: `http://127.0.0.1:${10_000 + i}`, id: `u${i}`, zone: `z${i % 7}` }))
+    const { app, url } = await serve(t, { pools: { web: specs } }, { unsafe: true }, false)
+    const { page } = await open(t, browser, url)
+    await page.locator('#shown', { hasText: '3000 upstreams' }).waitFor()
+    t.ok(await page.locator('.row').count() < 60, 'only those that can be seen')
+    await page.evaluate('document.getElementById("rows").scrollTop = 54 * 2990')
+    await page.locator('.row[aria-rowindex="2999"]').waitFor()
+    t.ok(await page.locator('.row').count() < 60)
+    await page.getByRole('searchbox').fill(':12345')
+    await page.locator('#shown', { hasText: '1 of 3000 upstreams' }).waitFor()
+    await page.getByRole('searchbox').fill('')
+    app.balancer.pool('web').get('u77')!.health.force('maintenance', 'new disk')
+    await page.locator('.chip.maintenance').waitFor()
+    t.match(await page.locator('.row').first().textContent(), /new disk/, 'problems come first')
+    await page.locator('.chip.up').click()
+    await page.locator('#shown', { hasText: '1 of 3000 upstreams' }).waitFor()
+  })
+
+  await t.test('it comes back after the server was away, and holds no more than before', async (t) => {
+    const { app, url } = await serve(t, { pools: { web: ['http://127.0.0.1:1'] } }, { unsafe: true }, false)
+    const { page } = await open(t, browser, url)
+    await page.getByText('All well: 1 upstream').waitFor()
+    const { port } = new URL(url)
+    await app.close()
+    await page.getByText('Connection lost').waitFor()
+    const again = Fastify({ forceCloseConnections: true }) as FastifyInstance
+    t.teardown(() => again.close())
+    await again.register(admin, { unsafe: true })
+    await again.register(balancer, { pools: { web: ['http://127.0.0.1:1', 'http://127.0.0.1:2'] } })
+    await again.listen({ port: Number(port), host: '127.0.0.1' })
+    await page.getByText('All well: 2 upstreams').waitFor()
+    t.equal(await page.locator('.row:not([hidden])').count(), 2)
+  })
+})
