@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { ageOf, freshFor, type Entry } from './entry.ts'
 import type { RequestDirectives } from './semantics/cache-control.ts'
 import { parseRange, resolve } from './semantics/ranges.ts'
-import { normalise, sameField } from './semantics/vary.ts'
+import { sameField, selecting } from './semantics/vary.ts'
 
 /** Why a request is forwarded, in the words of RFC 9211 2.2. */
 export type Forward = 'bypass' | 'method' | 'uri-miss' | 'vary-miss' | 'request' | 'stale' | 'partial'
@@ -19,9 +19,7 @@ export function selects (entry: Entry, headers: IncomingHttpHeaders): boolean {
   const { vary } = entry
   for (let i = 0; i < vary.length; i++) {
     const name = vary[i]!
-    const value = headers[name]
-    const now = value === undefined ? undefined : normalise(name, typeof value === 'string' ? value : value.join(', '))
-    if (!sameField(name, entry.varyValues[i], now, entry.language)) return false
+    if (!sameField(name, entry.varyValues[i], selecting(headers, name), entry.language)) return false
   }
   return true
 }

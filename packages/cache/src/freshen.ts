@@ -1,6 +1,6 @@
 import { type Entry, makeEntry, type StoragePolicy } from './entry.ts'
 import { first, single, storable } from './semantics/fields.ts'
-import { parseHttpDate } from './semantics/http-date.ts'
+import { formatHttpDate, parseHttpDate } from './semantics/http-date.ts'
 import { isEtag } from './semantics/validators.ts'
 import { updated } from './semantics/update.ts'
 import type { IncomingHttpHeaders } from 'node:http'
@@ -29,7 +29,10 @@ export function freshened (entries: readonly Entry[], validating: Entry, fresh: 
 
 /** Gives a stored response the fields, and with them the freshness, of the new head; `false` when it may not be kept any more. */
 export function freshen (entry: Entry, fresh: Fresh, policy: StoragePolicy): boolean {
-  const fields = updated(entry.fields, storable(fresh.fields))
+  const incoming = storable(fresh.fields)
+  // What comes without a Date gets the time at which it came (RFC 9110 6.6.1); the stored one says nothing about it.
+  if (first(incoming, 'date') === undefined) incoming.push('Date', formatHttpDate(fresh.responseTime))
+  const fields = updated(entry.fields, incoming)
   const age = first(fresh.fields, 'age')
   const made = makeEntry({
     key: entry.key, url: entry.url, origin: fresh.origin, status: entry.status, reason: entry.reason,

@@ -39,13 +39,17 @@ export function normalise (name: string, value: string): string {
   return listOf(value).join(',')
 }
 
-/** The selecting fields of a request, normalised; a field that is absent is `undefined`, which only an absent one equals. */
+/** One selecting field of a request, normalised; `undefined` when it is absent, which only an absent one equals. */
+export function selecting (headers: IncomingHttpHeaders, name: string): string | undefined {
+  const value: unknown = headers[name]
+  if (typeof value === 'string') return normalise(name, value)
+  // Anything else comes from Object's prototype: `Vary: constructor` is legal.
+  return Array.isArray(value) ? normalise(name, value.join(', ')) : undefined
+}
+
+/** The selecting fields of a request. */
 export function varyValues (names: readonly string[], headers: IncomingHttpHeaders): (string | undefined)[] {
-  return names.map((name) => {
-    const value = headers[name]
-    if (value === undefined) return undefined
-    return normalise(name, typeof value === 'string' ? value : value.join(', '))
-  })
+  return names.map((name) => selecting(headers, name))
 }
 
 /**
