@@ -7,6 +7,18 @@ const HOP = new Set([
   'connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'te', 'trailer', 'upgrade', 'proxy-authenticate',
   'proxy-authorization', 'proxy-authentication-info', 'http2-settings', 'content-length', 'expect', 'host'
 ])
+/**
+ * First letters of the names in {@link HOP}, as bits, by the names' lengths: most fields are told apart by that, without being
+ * put in lower case and looked up.
+ */
+const HOP_LETTERS = new Uint32Array(32)
+const letter = (name: string): number => 1 << ((name.charCodeAt(0) | 32) - 97)
+for (const name of HOP) HOP_LETTERS[name.length]! |= letter(name)
+
+function isHop (name: string): boolean {
+  return name.length < 32 && (HOP_LETTERS[name.length]! & letter(name)) !== 0 && HOP.has(name.toLowerCase())
+}
+
 /** A client that names these in `Connection` wants an upstream to miss what protects it: they stay. */
 const KEPT = new Set(['authorization', 'cookie', 'host', 'via', 'forwarded', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'x-forwarded-port'])
 /** Written by us; what the client sent of them is never passed on as it is. */
@@ -38,23 +50,36 @@ export function requestHeaders (request: FastifyRequest, route: RouteSettings, u
   let via = ''
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i]!
-    const lower = name.toLowerCase()
-    if (lower === 'via') via += `${raw[i + 1]!}, `
-    // HTTP/2's pseudo-fields start with a colon.
-    if (HOP.has(lower) || OURS.has(lower) || named?.has(lower) === true || name.startsWith(':')) continue
-    // Upstreams that turn names into variables (CGI, WSGI) take these for ours.
-    if (lower.includes('_') && OURS.has(lower.replaceAll('_', '-'))) continue
-    list.push(name, hops !== undefined && lower === 'max-forwards' ? String(hops - 1) : raw[i + 1]!)
+    if (isHop(name) || named?.has(name.toLowerCase()) === true) continue
+    switch (name[0]) {
+      // HTTP/2's pseudo-fields.
+      case ':':
+        continue
+      case 'f': case 'F': case 'v': case 'V': case 'x': case 'X': {
+        const lower = name.toLowerCase()
+        if (lower === 'via') via += `${raw[i + 1]!}, `
+        // Upstreams that turn names into variables (CGI, WSGI) take underscores for dashes.
+        if (OURS.has(lower) || (lower.includes('_') && OURS.has(lower.replaceAll('_', '-')))) continue
+        break
+      }
+      case 'm': case 'M':
+        if (hops === undefined || name.toLowerCase() !== 'max-forwards') break
+        list.push(name, String(hops - 1))
+        continue
+    }
+    list.push(name, raw[i + 1]!)
   }
   if (request.raw.headers.te?.includes('trailers') === true) list.push('TE', 'trailers')
   if (route.forwardedHeaders) {
     // With trustProxy, `ips` holds the trusted chain from the peer outwards; without, the peer alone is believed.
-    const peer = request.raw.socket?.remoteAddress ?? ''
-    const chain = request.ips === undefined ? [request.ip] : request.ips.slice().reverse()
-    list.push('X-Forwarded-For', chain.join(', ') || peer, 'X-Forwarded-Proto', request.protocol)
+    const { socket } = request.raw
+    const { ips, protocol } = request
+    const peer = socket?.remoteAddress ?? ''
+    const client = ips === undefined ? request.ip ?? peer : ips.at(-1) ?? peer
+    list.push('X-Forwarded-For', (ips === undefined ? client : ips.slice().reverse().join(', ')) || peer, 'X-Forwarded-Proto', protocol)
     if (host !== '') list.push('X-Forwarded-Host', host)
-    if (request.raw.socket?.localPort !== undefined) list.push('X-Forwarded-Port', String(request.raw.socket.localPort))
-    list.push('Forwarded', `for=${forwardedNode(chain[0] ?? peer)};proto=${request.protocol}${host === '' ? '' : `;host=${quote(host)}`}`)
+    if (socket?.localPort !== undefined) list.push('X-Forwarded-Port', String(socket.localPort))
+    list.push('Forwarded', `for=${forwardedNode(client)};proto=${protocol}${host === '' ? '' : `;host=${quote(host)}`}`)
   }
   list.push('Via', `${via}${request.raw.httpVersion} ${route.viaName}`)
   return list
@@ -66,14 +91,18 @@ export function requestHeaders (request: FastifyRequest, route: RouteSettings, u
 export function responseHeaders (headers: readonly string[], trailers = false): string[] {
   let named: Set<string> | undefined
   for (let i = 0; i < headers.length; i += 2) {
-    if (headers[i]!.length === 10 && headers[i]!.toLowerCase() === 'connection') named = new Set([...(named ?? []), ...connectionNames(headers[i + 1]!)])
+    if (headers[i]!.length !== 10 || headers[i]!.toLowerCase() !== 'connection') continue
+    const value = headers[i + 1]!
+    if (value !== 'keep-alive' && value !== 'close') named = new Set([...(named ?? []), ...connectionNames(value)])
   }
   const list: string[] = []
   for (let i = 0; i < headers.length; i += 2) {
-    const lower = headers[i]!.toLowerCase()
-    if (named?.has(lower) === true && lower !== 'content-length') continue
-    if (HOP.has(lower) && lower !== 'content-length' && !(trailers && lower === 'trailer')) continue
-    list.push(headers[i]!, headers[i + 1]!)
+    const name = headers[i]!
+    if (isHop(name)) {
+      const lower = name.toLowerCase()
+      if (lower !== 'content-length' && !(trailers && lower === 'trailer' && named?.has(lower) !== true)) continue
+    } else if (named?.has(name.toLowerCase()) === true) continue
+    list.push(name, headers[i + 1]!)
   }
   return list
 }

@@ -1,5 +1,5 @@
 import type { TransportRequest } from './contract.ts'
-import { FIELD, TARGET, TOKEN, all } from './syntax.ts'
+import { isFieldValue, isTarget, isToken } from './syntax.ts'
 
 /** Methods whose requests need not say that they have no content. */
 const OPTIONAL_BODY = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'DELETE'])
@@ -12,7 +12,7 @@ export function fieldText (fields: readonly string[], own: ReadonlySet<string> =
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!
     const value = fields[i + 1]!
-    if (name === '' || !all(name, TOKEN) || !all(value, FIELD)) return undefined
+    if (!isToken(name) || !isFieldValue(value)) return undefined
     if (mayBeOwn(name) && own.has(name.toLowerCase())) return undefined
     text += name + ': ' + value + '\r\n'
   }
@@ -30,7 +30,7 @@ function mayBeOwn (name: string): boolean {
 /** The request's head as latin1 text, or `undefined` when a part of it would break the framing. */
 export function headText (request: TransportRequest): string | undefined {
   const { method, path, body, upgrade } = request
-  if (method === '' || !all(method, TOKEN) || path === '' || !all(path, TARGET)) return undefined
+  if (!isToken(method) || !isTarget(path)) return undefined
   const fields = fieldText(request.headers)
   if (fields === undefined) return undefined
   let text = method + ' ' + path + ' HTTP/1.1\r\n' + fields
@@ -40,7 +40,7 @@ export function headText (request: TransportRequest): string | undefined {
   } else if (body.length === undefined) {
     text += 'Transfer-Encoding: chunked\r\n'
     if (request.trailerNames !== undefined) {
-      if (!all(request.trailerNames, FIELD)) return undefined
+      if (!isFieldValue(request.trailerNames)) return undefined
       text += `Trailer: ${request.trailerNames}\r\n`
     }
   } else {
@@ -49,5 +49,5 @@ export function headText (request: TransportRequest): string | undefined {
   }
   if (request.expectContinue) text += 'Expect: 100-continue\r\n'
   if (upgrade === undefined) return text + 'Connection: keep-alive\r\n\r\n'
-  return all(upgrade, FIELD) ? `${text}Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n\r\n` : undefined
+  return isFieldValue(upgrade) ? `${text}Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n\r\n` : undefined
 }

@@ -1,5 +1,4 @@
 import type { FailureCode } from './contract.ts'
-import { CLASS, FIELD, TOKEN } from './syntax.ts'
 
 export class ParseError extends Error {
   readonly code: FailureCode
@@ -10,39 +9,38 @@ export class ParseError extends Error {
 }
 
 const MAX_FIELDS = 512
-const CR = 13
-const LF = 10
 const SP = 32
 const TAB = 9
 
-/**
- * Field lines (RFC 9112 5) from `at` to the end of `text`, each ended by CRLF, as a flat list of names and trimmed values. No
- * space before the colon, no folding, no bare CR or LF, no control characters.
- */
+/** All field lines (RFC 9112 5) at once: no space before the colon, no folding, no bare CR or LF, no control characters. */
+const FIELD_LINES = /(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n)*/y
+
+/** Field lines from `at` to the end of `text`, each ended by CRLF, as a flat list of names and trimmed values. */
 export function parseFields (text: string, at: number): string[] {
+  FIELD_LINES.lastIndex = at
+  FIELD_LINES.test(text)
+  if (FIELD_LINES.lastIndex !== text.length) throw new ParseError('malformed field line')
   const list: string[] = []
-  const end = text.length
-  while (at < end) {
-    let i = at
-    while ((CLASS[text.charCodeAt(i)]! & TOKEN) !== 0) i++
-    if (i === at || text.charCodeAt(i) !== 58) throw new ParseError('malformed field name')
-    const name = text.slice(at, i++)
-    let code = text.charCodeAt(i)
-    while (code === SP || code === TAB) code = text.charCodeAt(++i)
-    const from = i
-    while ((CLASS[code]! & FIELD) !== 0) code = text.charCodeAt(++i)
-    if (code !== CR || text.charCodeAt(i + 1) !== LF) throw new ParseError('malformed field value')
-    let to = i
+  while (at < text.length) {
+    const eol = text.indexOf('\r', at)
+    const colon = text.indexOf(':', at)
+    let from = colon + 1
+    let to = eol
+    let code
+    while ((code = text.charCodeAt(from)) === SP || code === TAB) from++
     while (to > from && ((code = text.charCodeAt(to - 1)) === SP || code === TAB)) to--
-    list.push(name, text.slice(from, to))
-    at = i + 2
-    if (list.length > MAX_FIELDS * 2) throw new ParseError(`more than ${MAX_FIELDS} fields`, 'head-too-large')
+    list.push(text.slice(at, colon), text.slice(from, to))
+    at = eol + 2
   }
+  if (list.length > MAX_FIELDS * 2) throw new ParseError(`more than ${MAX_FIELDS} fields`, 'head-too-large')
   return list
 }
 
 const TABBED_FRAMING = /\r\n(?:content-length|transfer-encoding):[^\r]*\t/i
-const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9][0-9][0-9]) ([\t\x20-\x7e\x80-\xff]*)$/
+/** Up to the reason phrase and its CRLF. */
+const STATUS_LINE = /HTTP\/1\.[01] [1-9][0-9][0-9] [\t\x20-\x7e\x80-\xff]*\r\n/y
+const STATUS_AT = 9
+const REASON_AT = 13
 
 /** A response's head, and what it says about the connection. */
 export class ResponseHead {
@@ -61,11 +59,11 @@ export class ResponseHead {
 
   /** `text`: status line and field lines, the last CRLF included and the empty line not. Throws {@link ParseError}. */
   constructor (text: string) {
-    const eol = text.indexOf('\r\n')
-    const match = STATUS_LINE.exec(text.slice(0, eol))
-    if (match === null) throw new ParseError('malformed status line')
-    const http10 = match[1] === '0'
-    const headers = parseFields(text, eol + 2)
+    STATUS_LINE.lastIndex = 0
+    if (!STATUS_LINE.test(text)) throw new ParseError('malformed status line')
+    const fieldsAt = STATUS_LINE.lastIndex
+    const http10 = text.charCodeAt(7) === 48
+    const headers = parseFields(text, fieldsAt)
     let length = -1
     let chunked = false
     let close = false
@@ -107,8 +105,8 @@ export class ResponseHead {
     // llhttp refuses both, and a parser that reads on where another stops is how responses are split.
     if (text.includes('\t') && TABBED_FRAMING.test(text)) throw new ParseError('tab in a framing field')
     if (chunked && length !== -1) throw new ParseError('Content-Length and Transfer-Encoding together')
-    this.status = Number(match[2])
-    this.reason = match[3]!
+    this.status = Number(text.slice(STATUS_AT, STATUS_AT + 3))
+    this.reason = text.slice(REASON_AT, fieldsAt - 2)
     this.headers = headers
     this.chunked = chunked
     this.length = length

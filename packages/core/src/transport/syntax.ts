@@ -1,23 +1,19 @@
-/** Bits of {@link CLASS}. */
-export const TOKEN = 1
-export const FIELD = 2
-export const TARGET = 4
+// Regular expressions, since they are several times faster than loops over characters. None is global: no state.
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
+const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
+const TARGET = /^[\x21-\x7e]+$/
 
-/**
- * Character classes of RFC 9110 5.6.2 (`token`), 5.5 (what a field value may hold: visible characters, space, tab, obs-text)
- * and of a request target (visible ASCII), by latin1 code.
- */
-export const CLASS: Uint8Array = new Uint8Array(256)
-for (let code = 0x20; code < 256; code++) if (code !== 0x7f) CLASS[code] = FIELD
-for (let code = 0x21; code < 0x7f; code++) CLASS[code]! |= TARGET
-CLASS[9] = FIELD
-for (const char of "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") CLASS[char.charCodeAt(0)]! |= TOKEN
+/** RFC 9110 5.6.2. */
+export function isToken (text: string): boolean {
+  return TOKEN.test(text)
+}
 
-/** True when each character of `text` is of the class; also for ''. */
-export function all (text: string, bit: number): boolean {
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i)
-    if (code > 255 || (CLASS[code]! & bit) === 0) return false
-  }
-  return true
+/** What a field value may hold (RFC 9110 5.5), as latin1: visible characters, space, tab, obs-text. */
+export function isFieldValue (text: string): boolean {
+  return FIELD_VALUE.test(text)
+}
+
+/** A request target: visible ASCII. */
+export function isTarget (text: string): boolean {
+  return TARGET.test(text)
 }
