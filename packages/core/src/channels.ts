@@ -159,6 +159,28 @@ export interface RetryMessage {
   readonly source: Pool
 }
 
+/**
+ * What became of a session. `new`: a client was bound. `hit`: it went where it belongs. `rebind`: it belongs to another from now
+ * on, since its upstream could not be used. `borrow`: another answered this once. `rebalance`: it was moved to a newcomer.
+ * `withheld`: it should have been given a cookie, but a shared cache may store the response. `forged`, `malformed`, `oversized`,
+ * `duplicated`, `expired`, `unknown` (names an upstream that is not in the pool any more): what the client brought was ignored.
+ * `failed`: the table's store, or the user's key function, did not answer.
+ */
+export type StickyResult =
+  | 'new' | 'hit' | 'rebind' | 'borrow' | 'rebalance' | 'withheld'
+  | 'forged' | 'malformed' | 'oversized' | 'duplicated' | 'expired' | 'unknown' | 'failed'
+
+/** What a request did to whom its client belongs to. */
+export interface StickyMessage {
+  readonly pool: string
+  /** The kind of affinity: `cookie`, `source-ip` … */
+  readonly by: string
+  readonly result: StickyResult
+  /** The upstream that it is about; '' when there is none. */
+  readonly upstream: string
+  readonly source: Pool
+}
+
 /** A channel of which the payload's type is known. Build a message only when `hasSubscribers`. */
 export type TypedChannel<T> = Omit<Channel, 'publish'> & { publish (message: T): void }
 
@@ -179,6 +201,7 @@ export const channels: {
   readonly shed: TypedChannel<ShedMessage>
   readonly retry: TypedChannel<RetryMessage>
   readonly stream: TypedChannel<StreamMessage>
+  readonly sticky: TypedChannel<StickyMessage>
 } = {
   attempt: typed('headgate:balancer:attempt'),
   dispatch: typed('headgate:balancer:dispatch'),
@@ -192,5 +215,6 @@ export const channels: {
   panic: typed('headgate:pool:panic'),
   shed: typed('headgate:pool:shed'),
   retry: typed('headgate:balancer:retry'),
-  stream: typed('headgate:stream:end')
+  stream: typed('headgate:stream:end'),
+  sticky: typed('headgate:sticky:binding')
 }

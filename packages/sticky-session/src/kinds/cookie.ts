@@ -1,0 +1,145 @@
+import { createHash, randomBytes } from 'node:crypto'
+import type { FastifyRequest } from 'fastify'
+import type { Signer } from '@fastify/cookie'
+import { keptFromCaches } from '../cacheable.ts'
+import type { Answer, Binding, CommonOptions, KindContext, Session } from '../contract.ts'
+import { readSoundCookie } from '../cookie-header.ts'
+import { Handles } from '../handles.ts'
+
+export interface CookieOptions extends CommonOptions {
+  /** Headgate sets a cookie of its own. The default kind. */
+  readonly by?: 'cookie'
+  /** The cookie's name. @default 'headgate-POOL', with a suffix for other paths than '/' */
+  readonly name?: string
+  /** Paths of the site that the cookie is for. @default the prefix of the route; '/' for routes without a wildcard */
+  readonly path?: string
+  /** Hosts that the cookie is for. @default the one that was asked */
+  readonly domain?: string
+  /** Requests from other sites that carry the cookie. @default 'lax' */
+  readonly sameSite?: 'lax' | 'strict' | 'none'
+  /** Over TLS only; `auto`: when the request came over TLS. @default 'auto' */
+  readonly secure?: boolean | 'auto'
+  /** A jar of its own for each site that embeds this one (CHIPS); over TLS only. @default false */
+  readonly partitioned?: boolean
+  /** Let the upstream see the cookie. @default false */
+  readonly forward?: boolean
+  /**
+   * First requests that run at the same time and share this key go to the same upstream: `source-ip`, `header:NAME`,
+   * `query:NAME`, or a function. @default none
+   */
+  readonly together?: 'source-ip' | `header:${string}` | `query:${string}` | ((request: FastifyRequest) => string | undefined)
+}
+
+interface CookieSession extends Session {
+  /** When the client was bound, and when the cookie was last set: seconds since the Unix epoch. */
+  readonly boundAt: number
+  readonly setAt: number
+  /** Was signed with an older secret. */
+  readonly outdated: boolean
+}
+
+/** Handle, time of binding, time of setting (seconds in base 36), a name where clients are told apart, signature. */
+const SHAPE = /^([\w-]{12})\.([\da-z]{1,8})\.([\da-z]{1,8})(?:\.([\w-]{11}))?\.[A-Za-z\d+/]{43}$/
+/** The cookie is set anew when this share of `idleTimeout` has passed: the end of an idle time is as exact as that. */
+const RENEWAL = 0.1
+
+export class CookieBinding implements Binding<CookieSession> {
+  readonly #options: CookieOptions
+  readonly #context: KindContext
+  readonly #handles: Handles
+  readonly #signer: Signer
+  readonly #names = new Map<string, string>()
+
+  constructor (options: CookieOptions, context: KindContext) {
+    this.#options = options
+    this.#context = context
+    this.#handles = new Handles(context.pool, context.keyring!)
+    this.#signer = context.keyring!.signer('cookie', context.pool.name)
+    for (const path of context.paths) this.#nameFor(options.path ?? path)
+  }
+
+  find (request: FastifyRequest): CookieSession | undefined {
+    if (request.headers.cookie === undefined) return undefined
+    const { report, clock } = this.#context
+    const value = readSoundCookie(request, this.#nameFor(this.#pathFor(request)), report)
+    if (value === undefined) return undefined
+    const parts = SHAPE.exec(value)
+    if (parts === null) return report.tell('malformed')
+    const { valid, renew } = this.#signer.unsign(value)
+    if (!valid) return report.tell('forged')
+    const boundAt = Number.parseInt(parts[2]!, 36)
+    const setAt = Number.parseInt(parts[3]!, 36)
+    const { idleTimeout = Infinity, lifetime = Infinity } = this.#options
+    const now = clock.wall()
+    const upstreamId = this.#handles.find(parts[1]!)
+    if (now > setAt * 1000 + idleTimeout || now > boundAt * 1000 + lifetime) return report.tell('expired', upstreamId)
+    if (upstreamId === undefined) return report.tell('unknown')
+    return { upstreamId, key: parts[4] ?? '', boundAt, setAt, outdated: renew }
+  }
+
+  bind (session: CookieSession | undefined, answer: Answer): boolean {
+    if (!keptFromCaches(answer)) {
+      this.#context.report.tell('withheld', answer.upstreamId)
+      return false
+    }
+    this.#set(answer, answer.upstreamId, this.#now(), session?.key || this.#newKey())
+    return true
+  }
+
+  renew (session: CookieSession, answer: Answer): void {
+    const { idleTimeout = Infinity } = this.#options
+    const due = this.#now() >= session.setAt + idleTimeout / 1000 * RENEWAL
+    const unnamed = this.#options.rebalance !== undefined && this.#options.rebalance > 0 && session.key === ''
+    if ((due || unnamed || session.outdated) && keptFromCaches(answer)) {
+      this.#set(answer, session.upstreamId!, session.boundAt, session.key || this.#newKey())
+    }
+  }
+
+  #set ({ request, reply }: Answer, upstreamId: string, boundAt: number, key: string): void {
+    const { idleTimeout, lifetime = Infinity, sameSite = 'lax', secure = 'auto', partitioned = false, domain } = this.#options
+    const now = this.#now()
+    const path = this.#pathFor(request)
+    const tls = secure === 'auto' ? request.protocol === 'https' : secure
+    const value = `${this.#handles.of(upstreamId)}.${boundAt.toString(36)}.${now.toString(36)}${key === '' ? '' : `.${key}`}`
+    reply.header('set-cookie', this.#context.serialize(this.#nameFor(path), this.#signer.sign(value), {
+      path,
+      httpOnly: true,
+      secure: tls,
+      // Browsers refuse these two over plain connections.
+      sameSite: sameSite === 'none' && !tls ? 'lax' : sameSite,
+      partitioned: partitioned && tls,
+      encode: String,
+      ...domain !== undefined && { domain },
+      ...idleTimeout !== undefined && { maxAge: Math.max(1, Math.ceil(Math.min(idleTimeout / 1000, boundAt + lifetime / 1000 - now))) }
+    }))
+  }
+
+  #now (): number {
+    return Math.floor(this.#context.clock.wall() / 1000)
+  }
+
+  /** A cookie names its client only where that is needed: to know who has a request open before somebody is moved. */
+  #newKey (): string {
+    return (this.#options.rebalance ?? 0) > 0 ? randomBytes(8).toString('base64url') : ''
+  }
+
+  #pathFor (request: FastifyRequest): string {
+    return this.#options.path ?? this.#context.pathOf(request)
+  }
+
+  /** Cookies of several pools, or of several routes to one pool, must not take each other's place. */
+  #nameFor (path: string): string {
+    let name = this.#names.get(path)
+    if (name !== undefined) return name
+    name = this.#options.name
+    if (name === undefined) {
+      const pool = this.#context.pool.name
+      const token = pool.replace(/[^\w-]/g, '-')
+      const different = `${token === pool ? '' : pool}${path === '/' ? '' : path}`
+      name = `headgate-${token}${different === '' ? '' : `-${createHash('sha256').update(different).digest('hex').slice(0, 6)}`}`
+    }
+    this.#names.set(path, name)
+    if (this.#options.forward !== true) this.#context.hidden.add(name)
+    return name
+  }
+}
