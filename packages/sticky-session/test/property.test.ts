@@ -102,7 +102,7 @@ for (const failover of ['rebind', 'borrow', 'strict'] as const) {
         } finally {
           await app.close()
         }
-      }), { numRuns: 60 })
+      }), { numRuns: 25 })
       t.pass('in every sequence')
     })
   }
