@@ -96,7 +96,7 @@ export class Check extends Loop {
     const { health, id, url } = this.#upstream
     this.checks++
     if (!ok) this.failures++
-    this.last = { at: clock.wall(), ok, reason, latency }
+    this.last = { at: clock.wall(), ok, reason, latency: Math.round(latency * 100) / 100 }
     if (channels.probe.hasSubscribers) {
       channels.probe.publish({ pool: this.#pool.name, upstream: id, url, kind, ok, reason, latency, at: this.last.at, source: this.#pool })
     }

@@ -1,7 +1,9 @@
 import type { Balancer } from '@headgate/balancer'
+import type { Pool } from '@headgate/core'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { AppHealth } from './app-health.ts'
+import { NoPoolsError } from './errors.ts'
 import { type HealthOptions, parseHealth } from './options.ts'
 import { addRoutes } from './routes.ts'
 
@@ -23,8 +25,16 @@ declare module 'fastify' {
   }
 }
 
+/** The balancer has those of layer 4 among its own; an app of layer 4 alone has no balancer. */
+function poolsOf (app: FastifyInstance): ReadonlyMap<string, Pool> {
+  for (const name of ['balancer', 'stream'] as const) {
+    if (app.hasDecorator(name)) return (app as unknown as Record<typeof name, Pick<Balancer, 'pools'>>)[name].pools
+  }
+  throw new NoPoolsError()
+}
+
 const plugin: FastifyPluginAsync<HealthOptions> = async (app: FastifyInstance, options) => {
-  const { pools }: Balancer = app.balancer
+  const pools = poolsOf(app)
   const settings = parseHealth(options, pools)
   const health = new AppHealth(options, settings, app.log)
   for (const pool of pools.values()) health.watch(pool)
@@ -35,7 +45,7 @@ const plugin: FastifyPluginAsync<HealthOptions> = async (app: FastifyInstance, o
   }
   app.addHook('onReady', async () => {
     // Pools of a balancer that was registered after this plugin.
-    for (const pool of pools.values()) health.watch(pool)
+    for (const pool of poolsOf(app).values()) health.watch(pool)
     health.start()
     await health.settled()
   })
@@ -43,5 +53,5 @@ const plugin: FastifyPluginAsync<HealthOptions> = async (app: FastifyInstance, o
 }
 
 /** The plugin: `await app.register(health, { check: { path: '/healthz' } })`, after the balancer. */
-const health: FastifyPluginAsync<HealthOptions> = fp(plugin, { name: '@headgate/health', fastify: '5.x', dependencies: ['@headgate/balancer'] })
+const health: FastifyPluginAsync<HealthOptions> = fp(plugin, { name: '@headgate/health', fastify: '5.x' })
 export default health

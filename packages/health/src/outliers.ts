@@ -92,7 +92,8 @@ export class Outliers {
     record.window.add(now, true)
     record.failures++
     record.silent = judgement === 'silent' ? record.silent + 1 : 0
-    if (!upstream.health.ready) return
+    // Nothing can be taken from one that is out already, or that an operator keeps in.
+    if (!upstream.health.ready || upstream.health.forced !== undefined) return
     const { gatewayFailures, serverErrors, failureRatio, minimumVolume, window } = this.#settings
     const { silent, failures } = record
     const last = judgement === 'wrong' ? `status ${lease.status}` : reason || 'no answer'
@@ -135,7 +136,7 @@ export class Outliers {
     this.#compareAt = now + EVERY
     if (latencyFactor === 0) return
     const known = this.#records.filter((record): record is Traffic => record !== undefined && record.latency >= 0 &&
-      record.owner.health.ready && now - record.latencyAt < latencyWindow)
+      record.owner.health.ready && record.owner.health.forced === undefined && now - record.latencyAt < latencyWindow)
     if (known.length < 2) {
       this.#slow = Infinity
       for (const record of known) record.slowSince = -1

@@ -136,7 +136,14 @@ export class PoolMonitor implements CheckContext {
     this.#deadlines.cancel(member.removal)
   }
 
-  readonly #onAdded = (upstream: Upstream): void => { this.#join(upstream) }
+  readonly #onAdded = (upstream: Upstream): void => {
+    try {
+      this.#join(upstream)
+    } catch (error) {
+      // A `url` that makes no address for this one: the pool has it all the same.
+      this.#log.error({ err: error, pool: this.pool.name, upstream: upstream.url }, 'the added upstream cannot be checked')
+    }
+  }
 
   readonly #onRemoved = (upstream: Upstream): void => {
     const member = this.members.get(upstream)

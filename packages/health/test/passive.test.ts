@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { Lease, type Outcome, type Pool, type PoolContext, type Upstream, channels, type SparedMessage } from '@headgate/core'
+import { SlidingWindow } from '../src/window.ts'
 import { watched } from './helpers.ts'
 
 const context: PoolContext = {
@@ -67,6 +68,27 @@ t.test('more failures than the ratio allows, with enough attempts, in the window
   for (let i = 0; i < 20; i++) end(pool, take(pool, bad), 500)
   t.equal(bad.health.state, 'ejected')
   t.match(bad.health.reason, /\d+ of 1\d\d attempts failed within 10000 ms \(status 500\)/)
+})
+
+t.test('the sliding window counts what a list would, off by at most a tenth of its length', async (t) => {
+  const step = fc.tuple(fc.integer({ min: 0, max: 3000 }), fc.boolean())
+  fc.assert(fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
+    const window = new SlidingWindow(10_000)
+    const all: [number, boolean][] = []
+    let now = 12_345
+    for (const [pause, failed] of steps) {
+      now += pause
+      window.add(now, failed)
+      all.push([now, failed])
+      const since = (length: number): [number, number] => {
+        const recent = all.filter(([at]) => at > now - length)
+        return [recent.length, recent.filter(([, failed]) => failed).length]
+      }
+      const [least, most] = [since(9000), since(10_000)]
+      if (window.total < least[0] || window.total > most[0] || window.failed < least[1] || window.failed > most[1]) throw new Error(`${window.total} ${window.failed}`)
+    }
+  }))
+  t.pass()
 })
 
 t.test('a latency far over the median of the pool, for long enough, and most answers slow', async (t) => {

@@ -212,7 +212,7 @@ t.test('wrong options end the start, with their path', async (t) => {
   await t.rejects(async () => {
     await app.register(health)
     await app.ready()
-  }, { code: 'FST_ERR_PLUGIN_DEPENDENCY_NOT_REGISTERED' })
+  }, { code: 'HG_HEALTH_NO_POOLS', message: /register @headgate\/balancer/ })
 })
 
 t.test('passive detection and load reports over real sockets', async (t) => {

@@ -153,6 +153,13 @@ t.test('503 with Retry-After pauses, 429 lowers the weight, neither is a failure
   t.equal(other.health.state, 'ejected', 'without Retry-After it is a failure')
 })
 
+t.test('polite refusals are no failures, however many', async (t) => {
+  const { pool } = watched({ check: false, load: { retryAfter: { after: 1000 } } })
+  const [polite] = pool.upstreams as [Upstream]
+  for (let i = 0; i < 100; i++) answer(pool, polite, 503, ['Retry-After', '20'])
+  t.equal(polite.health.state, 'up')
+})
+
 t.test('never all are paused: the rest gets less', async (t) => {
   const { pool } = watched({ check: false })
   for (const upstream of pool.upstreams) for (let i = 0; i < 10; i++) answer(pool, upstream, 503, ['Retry-After', '20'])
