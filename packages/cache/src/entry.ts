@@ -62,8 +62,16 @@ export interface Entry {
   size: number
   /** The body, when the store holds it in memory. */
   body: Buffer | undefined
+  /** The body in other codings, by their names; kept beside it while it is in memory. Never stored elsewhere. */
+  encoded?: Map<string, Encoded> | undefined
   /** Head of a hit, kept for the second in which it was made. Never stored. */
   head?: { readonly second: number; readonly flat: string[] } | undefined
+}
+
+/** A stored body in another coding. */
+export interface Encoded {
+  readonly body: Buffer
+  head: { readonly second: number; readonly flat: string[] } | undefined
 }
 
 /** What decides over a response, taken from the route's options once. */

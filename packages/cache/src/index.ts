@@ -8,7 +8,9 @@ import { checkCache, type CacheOptions, type RouteCacheOptions, routeSettings } 
 import { addPurgeRoutes } from './purge-routes.ts'
 import { CacheControls } from './purge.ts'
 import { Route } from './route.ts'
+import { DiskStore } from './store/disk.ts'
 import { MemoryStore } from './store/memory.ts'
+import { TieredStore } from './store/tiered.ts'
 
 export { channels } from './channels.ts'
 export type * from './channels.ts'
@@ -16,11 +18,14 @@ export type * from './clock.ts'
 export type { Entry, Part } from './entry.ts'
 export * from './errors.ts'
 export type * from './options.ts'
+export { cacheSchema } from './options.ts'
 export { unkeyedFields } from './poison.ts'
 export type { CacheControls, Purge } from './purge.ts'
 export type * from './stats.ts'
 export type * from './store/contract.ts'
+export { DiskStore, type DiskStoreOptions } from './store/disk.ts'
 export { MemoryStore, type MemoryStoreOptions } from './store/memory.ts'
+export { TieredStore, type TieredStoreOptions } from './store/tiered.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -35,7 +40,7 @@ declare module 'fastify' {
 
 const plugin: FastifyPluginAsync<CacheOptions> = async (app: FastifyInstance, options) => {
   checkCache(options)
-  const store = options.store ?? new MemoryStore()
+  const store = options.store ?? (options.disk === undefined ? new MemoryStore(options.memory) : new TieredStore(new DiskStore(options.disk), options.memory))
   const engine = new Engine({ name: options.name ?? 'headgate', store, clock: options.clock ?? systemClock, backgroundMax: options.backgroundMax ?? 64 })
   const defaults = routeSettings(options)
   let failed = false

@@ -65,9 +65,11 @@ export class Invalidator {
   async url (url: string, mode: Mode, by: PurgeMessage['by']): Promise<number> {
     const { store, flights } = this.#engine
     for (const flight of flights.of(url)) flights.outdate(flight)
+    await store.ready
     const found: MaybePromise<readonly Entry[]> = store.getUrl(url)
     const entries = found instanceof Promise ? await found : found
     for (const entry of entries) this.#apply(entry, mode)
+    await store.settled?.()
     this.#tell(by, url, mode, entries.length)
     return entries.length
   }
@@ -76,12 +78,14 @@ export class Invalidator {
   async every (concerns: (entry: Entry) => boolean, mode: Mode, by: PurgeMessage['by'], value: string): Promise<number> {
     const { store, flights } = this.#engine
     for (const flight of flights.of()) if (flight.entry === undefined || concerns(flight.entry)) flights.outdate(flight)
+    await store.ready
     const all = store.entries()
     const concerned: Entry[] = []
     if (Symbol.asyncIterator in all) {
       for await (const entry of all) if (concerns(entry)) concerned.push(entry)
     } else for (const entry of all) if (concerns(entry)) concerned.push(entry)
     for (const entry of concerned) this.#apply(entry, mode)
+    await store.settled?.()
     this.#tell(by, value, mode, concerned.length)
     return concerned.length
   }

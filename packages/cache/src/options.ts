@@ -4,7 +4,10 @@ import type { CacheClock } from './clock.ts'
 import type { StoragePolicy } from './entry.ts'
 import { type KeySettings, nameTest, trackingParameters } from './keys.ts'
 import type { SetCookiePolicy } from './semantics/storability.ts'
+import { evictions } from './store/bounded.ts'
 import type { CacheStore } from './store/contract.ts'
+import type { DiskStoreOptions } from './store/disk.ts'
+import type { MemoryStoreOptions } from './store/memory.ts'
 
 export interface KeyOptions {
   /** Sort query parameters by name; those of one name stay in their order. @default false */
@@ -79,7 +82,11 @@ export interface PurgeRouteOptions {
 }
 
 export interface CacheOptions extends RouteCacheOptions {
-  /** Where responses are kept. @default a memory store of 64 MiB */
+  /** Memory for responses; with `disk`, for the bodies that are in use. Not together with `store`. */
+  readonly memory?: MemoryStoreOptions
+  /** A folder for responses, which survive restarts there. Not together with `store`. @default none */
+  readonly disk?: DiskStoreOptions
+  /** A store of your own. @default 64 MiB of memory */
   readonly store?: CacheStore
   /** Our name in Cache-Status (RFC 9211): a token. @default 'headgate' */
   readonly name?: string
@@ -95,7 +102,7 @@ const LONG = 31_536_000_000
 const HEURISTIC_STATUSES = ['200', '203', '204', '300', '301', '308', '404', '405', '410', '414', '501']
 const NAMES = { type: 'array', items: { type: 'string', minLength: 1 } }
 const TOKEN = "^[!#$%&'*+.^_`|~\\w-]+$"
-const TTL = { type: 'number', minimum: 0, maximum: LONG }
+const TTL = { type: 'number', minimum: 0, maximum: LONG, unit: 'ms' }
 
 const keySchema = {
   type: 'object',
@@ -114,22 +121,22 @@ const routeProperties = {
   ttl: { anyOf: [TTL, { type: 'object', propertyNames: { pattern: '^([2-5]\\d\\d|[2-5]xx)$' }, additionalProperties: TTL }] },
   ttlOverrides: { type: 'boolean' },
   heuristic: { type: 'number', minimum: 0, maximum: 1 },
-  heuristicMax: { type: 'number', minimum: 0, maximum: LONG },
+  heuristicMax: TTL,
   statuses: { type: 'array', items: { type: 'integer', minimum: 200, maximum: 599 } },
   bypass: { isFunction: true },
   privateCookies: NAMES,
   minUses: { type: 'integer', minimum: 1, maximum: 1000 },
-  staleWhileRevalidate: { type: 'number', minimum: 0, maximum: LONG },
-  staleIfError: { type: 'number', minimum: 0, maximum: LONG },
-  staleWhileSlow: { anyOf: [{ const: false }, { type: 'number', minimum: 1, maximum: 600_000 }, { const: 'p95' }] },
-  staleWhileSlowMax: { type: 'number', minimum: 0, maximum: LONG },
+  staleWhileRevalidate: TTL,
+  staleIfError: TTL,
+  staleWhileSlow: { anyOf: [{ const: false }, { type: 'number', minimum: 1, maximum: 600_000, unit: 'ms' }, { const: 'p95' }] },
+  staleWhileSlowMax: TTL,
   setCookie: { enum: ['explicit', 'store', 'strip', 'refuse'] },
   targets: { type: 'array', items: { type: 'string', pattern: TOKEN } },
   requestDirectives: { type: 'boolean' },
   key: keySchema,
-  collapse: { anyOf: [{ const: false }, { type: 'number', minimum: 1, maximum: 600_000 }] },
-  hitForMiss: { type: 'number', minimum: 0, maximum: 3_600_000 },
-  maxRequestBody: { type: 'integer', minimum: 1, maximum: 16_777_216 }
+  collapse: { anyOf: [{ const: false }, { type: 'number', minimum: 1, maximum: 600_000, unit: 'ms' }] },
+  hitForMiss: { type: 'number', minimum: 0, maximum: 3_600_000, unit: 'ms' },
+  maxRequestBody: { type: 'integer', minimum: 1, maximum: 16_777_216, unit: 'bytes' }
 } satisfies Record<keyof RouteCacheOptions, object>
 
 const routeSchema = { type: 'object', additionalProperties: false, properties: routeProperties }
@@ -145,11 +152,41 @@ const purgeSchema = {
   } satisfies Record<keyof PurgeRouteOptions, object>
 }
 
-const cacheSchema = {
+const EVICTION = { enum: Object.keys(evictions) }
+const BYTES = { type: 'integer', minimum: 1, unit: 'bytes' }
+
+const memorySchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    maxBytes: { ...BYTES, minimum: 65_536 },
+    maxEntries: { type: 'integer', minimum: 1 },
+    maxEntryBytes: BYTES,
+    eviction: EVICTION
+  } satisfies Record<keyof MemoryStoreOptions, object>
+}
+
+const diskSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['path'],
+  properties: {
+    path: { type: 'string', minLength: 1 },
+    maxBytes: { ...BYTES, minimum: 1_048_576 },
+    maxEntries: { type: 'integer', minimum: 1 },
+    maxEntryBytes: BYTES,
+    eviction: EVICTION
+  } satisfies Record<keyof DiskStoreOptions, object>
+}
+
+/** Of the plugin's options; `unit` says what their numbers are. */
+export const cacheSchema: { readonly type: 'object'; readonly [keyword: string]: unknown } = {
   type: 'object',
   additionalProperties: false,
   properties: {
     ...routeProperties,
+    memory: memorySchema,
+    disk: diskSchema,
     store: { type: 'object' },
     name: { type: 'string', pattern: '^[A-Za-z*][A-Za-z0-9!#$%&\'*+.^_`|~:/-]*$' },
     backgroundMax: { type: 'integer', minimum: 0, maximum: 10_000 },
@@ -188,7 +225,8 @@ function compileTtl (ttl: RouteCacheOptions['ttl']): StoragePolicy['ttl'] {
 /** Throws {@link CacheOptionError}. */
 export function checkCache (options: unknown): void {
   checkOptions(cacheSchema, options, 'options')
-  const { store } = options as CacheOptions
+  const { store, memory, disk } = options as CacheOptions
+  if (store !== undefined && (memory !== undefined || disk !== undefined)) refuse('options.store', 'takes the place of memory and disk: give one or the other', store)
   for (const method of ['get', 'getUrl', 'touch', 'create', 'update', 'delete', 'read', 'entries', 'close'] as const) {
     if (store !== undefined && typeof store[method] !== 'function') refuse(`options.store.${method}`, 'must be a function', store[method])
   }

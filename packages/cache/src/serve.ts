@@ -78,8 +78,13 @@ function sendStored (answer: Answer, status: number, reason: string, fields: rea
       return
     }
     const output = openOutput(reply, status, reason, fields, fast, () => { body.resume() })
-    body.on('data', (chunk: Buffer) => { if (!output.write(chunk)) body.pause() })
-    body.on('end', () => { output.end() })
+    let left = end - start + 1
+    body.on('data', (chunk: Buffer) => {
+      left -= chunk.length
+      if (!output.write(chunk)) body.pause()
+    })
+    // A file may have become shorter; the client must see that, too.
+    body.on('end', () => { if (left === 0) output.end(); else output.fail(new Error('the stored body is not whole')) })
     body.on('error', (error) => { output.fail(error) })
     reply.raw.on('close', () => { body.destroy() })
   }

@@ -45,6 +45,10 @@ export interface CacheStore {
   /** Every entry, for purging by tag or prefix. */
   entries (): Iterable<Entry> | AsyncIterable<Entry>
   readonly stats: StoreStats
+  /** Resolves when all that was stored before the start can be found; a store without it can at once. */
+  readonly ready?: Promise<void> | undefined
+  /** Everything asked for so far will be so after a crash of this process. */
+  settled? (): MaybePromise<void>
   close (): MaybePromise<void>
   /** Set by the cache: an entry was pushed out for want of room. */
   onEvict: ((entry: Entry) => void) | undefined

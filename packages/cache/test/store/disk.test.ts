@@ -1,0 +1,178 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { DiskStore, TieredStore } from '../../src/index.ts'
+import { app, eventually, TestClock } from '../helpers.ts'
+import { bodyOf, entry, put } from './helpers.ts'
+
+const root = mkdtempSync(join(tmpdir(), 'headgate-disk-'))
+t.teardown(() => { rmSync(root, { recursive: true, force: true }) })
+let count = 0
+const folder = (): string => join(root, String(count++))
+
+t.test('it survives a restart, with what was changed since', async (t) => {
+  const path = folder()
+  const before = new DiskStore({ path })
+  await before.ready
+  await put(before, entry('http://a.example/x', { vary: 'b, c', 'content-language': 'de', 'cache-tag': 'news' }, { b: '1' }), 'kept')
+  const changed = (await put(before, entry('http://a.example/y'), 'changed'))!
+  const gone = (await put(before, entry('http://a.example/z'), 'gone'))!
+  changed.invalidated = true
+  before.update(changed)
+  before.delete(gone)
+  await before.close()
+  const after = new DiskStore({ path })
+  t.teardown(() => after.close())
+  await after.ready
+  const [kept] = after.get('http://a.example/x')
+  t.match(kept, { status: 200, vary: ['b', 'c'], varyValues: ['1', undefined], language: 'de', tags: ['news'], size: 4, lastModified: Number.NaN, lifetime: 60_000 })
+  t.equal(await bodyOf(after, kept!), 'kept')
+  t.equal(after.get('http://a.example/y')[0]!.invalidated, true)
+  t.same(after.get('http://a.example/z'), [])
+})
+
+t.test('damaged, strange and left-over files are thrown away', async (t) => {
+  const path = folder()
+  const before = new DiskStore({ path })
+  await before.ready
+  for (const name of ['short', 'long', 'head', 'magic', 'good']) await put(before, entry(`http://a.example/${name}`), 'x'.repeat(1000))
+  await before.close()
+  const files = readdirSync(path).filter((name) => name.endsWith('.entry')).sort()
+  t.equal(files.length, 5)
+  const at = (part: string): string => join(path, files.find((name) => readFileSync(join(path, name), 'latin1').includes(`/${part}"`))!)
+  truncateSync(at('short'), statSync(at('short')).size - 1)
+  writeFileSync(at('long'), 'more', { flag: 'a' })
+  const head = readFileSync(at('head'))
+  head[60]! ^= 1
+  writeFileSync(at('head'), head)
+  const magic = readFileSync(at('magic'))
+  magic[0] = 0
+  writeFileSync(at('magic'), magic)
+  writeFileSync(join(path, 'nonsense.entry'), '')
+  writeFileSync(join(path, 'tmp', 'half'), 'left over')
+  const failures: Error[] = []
+  const after = new DiskStore({ path })
+  after.onFailure = (error) => { failures.push(error) }
+  await after.ready
+  t.same([...after.entries()].map(({ url }) => url), ['http://a.example/good'])
+  t.equal(readdirSync(path).filter((name) => name.endsWith('.entry')).length, 1)
+  t.same(readdirSync(join(path, 'tmp')), [])
+  t.same(failures, [])
+  await after.close()
+})
+
+t.test('a file that goes or shrinks while it is used is a miss, told once, and dropped', async (t) => {
+  const path = folder()
+  const clock = new TestClock()
+  let runs = 0
+  const { app: instance } = await app(t, { clock, store: new DiskStore({ path }) }, (app) => {
+    app.get('/:size', (request, reply) => {
+      runs++
+      return reply.header('cache-control', 'max-age=60').send('x'.repeat(Number((request.params as { size: string }).size)))
+    })
+  })
+  for (const size of [1000, 200_000]) {
+    const url = `/${size}`
+    t.equal((await instance.inject(url)).body.length, size)
+    await eventually(() => instance.cache.stats.stored === runs)
+    const hit = await instance.inject(url)
+    t.match(hit.headers['cache-status'], /hit/)
+    t.equal(hit.body.length, size)
+    for (const name of readdirSync(path)) if (name.endsWith('.entry')) rmSync(join(path, name))
+    const before = runs
+    const again = await instance.inject(url)
+    t.equal(again.statusCode, 200)
+    t.equal(again.body.length, size)
+    t.equal(runs, before + 1)
+    await eventually(() => instance.cache.stats.stored === runs)
+    t.match((await instance.inject(url)).headers['cache-status'], /hit/, 'stored again')
+  }
+})
+
+t.test('a folder belongs to one store', async (t) => {
+  const path = folder()
+  const first = new DiskStore({ path })
+  t.throws(() => new DiskStore({ path }), { code: 'HG_CACHE_STORE', message: /used by this process/ })
+  await first.close()
+  const second = new DiskStore({ path })
+  await second.close()
+  writeFileSync(join(path, 'lock'), '4194304 1')
+  const third = new DiskStore({ path })
+  await third.close()
+  t.throws(() => new DiskStore({ path: '/dev/null/x' }), { code: 'HG_CACHE_STORE' })
+})
+
+t.test('a folder that takes no writes: responses pass, one warning, nothing is stored', async (t) => {
+  const path = folder()
+  const store = new DiskStore({ path })
+  const lines: string[] = []
+  const { app: instance } = await app(t, { store }, (app) => {
+    app.log.warn = ((_object: object, message: string) => { lines.push(message) }) as never
+    app.get('/:name', (_request, reply) => reply.header('cache-control', 'max-age=60').send('passes'))
+  })
+  await store.ready
+  // Root may write anywhere, but not into a folder that is not there.
+  rmSync(join(path, 'tmp'), { recursive: true })
+  for (const url of ['/a', '/b', '/a']) t.equal((await instance.inject(url)).body, 'passes')
+  await eventually(() => lines.length > 0)
+  t.equal(instance.cache.stats.entries, 0)
+  mkdirSync(join(path, 'tmp'))
+  await instance.inject('/c')
+  await eventually(() => instance.cache.stats.stored === 1)
+  t.equal(lines.length, 1)
+  t.match((await instance.inject('/c')).headers['cache-status'], /hit/, 'and it works again when the cause is gone')
+})
+
+t.test('tiered: bodies in use are in memory, within the bound', async (t) => {
+  const below = new DiskStore({ path: folder() })
+  await below.ready
+  const store = new TieredStore(below, { maxBytes: 10_000 })
+  t.teardown(() => store.close())
+  const first = (await put(store, entry('http://a.example/0'), 'x'.repeat(1000)))!
+  t.equal(first.body?.length, 1000)
+  for (let i = 1; i < 50; i++) await put(store, entry(`http://a.example/${i}`), 'x'.repeat(1000))
+  t.ok(store.resident <= 10_000)
+  t.equal(first.body, undefined)
+  t.equal((await bodyOf(store, first))!.length, 1000)
+  t.equal(first.body?.length, 1000, 'it comes back when it is read')
+  store.delete(first)
+  t.equal(first.body, undefined)
+})
+
+t.test('kill -9 under writes: what is found afterwards is whole, and what was confirmed is found', { timeout: 110_000 }, async (t) => {
+  const path = folder()
+  const writer = new URL('disk-writer.ts', import.meta.url)
+  for (let round = 0; round < 3; round++) {
+    const child: ChildProcess = spawn(process.execPath, ['--import=./tools/strip-types.mjs', '--conditions=@headgate/source', writer.pathname, path, String(round)], {
+      stdio: ['ignore', 'pipe', 'inherit'], cwd: new URL('../../../../', import.meta.url)
+    })
+    let said = ''
+    child.stdout!.on('data', (data: Buffer) => { said += data.toString() })
+    // In the middle of some write, whichever.
+    await new Promise<void>((resolve) => {
+      child.stdout!.on('data', () => { if (said.split('\n').length > 40 + 25 * round) resolve() })
+      child.on('exit', () => { resolve() })
+    })
+    const ended = new Promise((resolve) => { child.once('exit', resolve) })
+    child.kill('SIGKILL')
+    await ended
+    const confirmed = said.split('\n').slice(0, -1)
+    t.ok(confirmed.length > 30)
+    const failures: Error[] = []
+    const store = new DiskStore({ path })
+    store.onFailure = (error) => { failures.push(error) }
+    await store.ready
+    const urls = new Set([...store.entries()].map(({ url }) => url))
+    for (const url of confirmed) t.ok(urls.has(url), url)
+    for (const one of store.entries()) {
+      const body = (await bodyOf(store, one))!
+      const letter = one.fields[one.fields.indexOf('x-letter') + 1]!
+      if (body !== letter.repeat(one.size)) t.fail(`${one.url} is not what was stored`)
+    }
+    t.same(failures, [])
+    t.same(readdirSync(join(path, 'tmp')), [])
+    await store.close()
+  }
+})
