@@ -1,26 +1,81 @@
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import t from 'tap'
+import { promisify } from 'node:util'
+import t, { type Test } from 'tap'
+import { skipWithout } from '../tools/system.mjs'
 
-t.test('npm start: an upstream is killed under load and comes back, without one failed request', async (t) => {
-  const script = fileURLToPath(new URL('../tools/start.mjs', import.meta.url))
-  // Without the flags that the test process itself runs under.
-  const child = spawn(process.execPath, [script], { stdio: ['ignore', 'pipe', 'inherit'], env: { PATH: process.env['PATH'], HOME: process.env['HOME'], PORT: '0' } })
+interface Demo {
+  readonly ended: Promise<number | null>
+  /** Waits for a line that the demo prints. */
+  said (pattern: RegExp): Promise<RegExpExecArray>
+  /** Signals the whole group, as a terminal does. */
+  end (signal: NodeJS.Signals): void
+}
+
+/**
+ * Runs what `npm start` runs. tap adds loaders of its own to the environment of all that tests start, which tsc cannot do with:
+ * `env -i` keeps them out.
+ */
+function demo (test: Test): Demo {
+  const child = spawn('env', ['-i', `PATH=${process.env['PATH']}`, `HOME=${process.env['HOME']}`, 'PORT=0', process.execPath, 'tools/start.mjs'], {
+    cwd: fileURLToPath(new URL('..', import.meta.url)), detached: true, stdio: ['ignore', 'pipe', 'pipe']
+  })
   let out = ''
-  child.stdout.on('data', (chunk: Buffer) => { out += chunk.toString() })
-  const ended = new Promise<number | null>((resolve) => { child.once('exit', resolve) })
-  t.teardown(async () => {
-    if (child.exitCode === null) child.kill('SIGTERM')
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => { out += chunk.toString() })
+  const ended = new Promise<number | null>((resolve) => { child.once('close', resolve) })
+  const end = (signal: NodeJS.Signals): void => { process.kill(-child.pid!, signal) }
+  test.teardown(async () => {
+    if (child.exitCode === null && child.signalCode === null) end('SIGTERM')
     await ended
   })
-  const said = async (pattern: RegExp): Promise<RegExpExecArray> => {
-    for (;;) {
-      const found = pattern.exec(out)
-      if (found !== null) return found
-      if (child.exitCode !== null) throw new Error(`ended: ${out}`)
-      await new Promise((resolve) => { setTimeout(resolve, 20) })
+  return {
+    ended, end,
+    async said (pattern) {
+      for (;;) {
+        const found = pattern.exec(out)
+        if (found !== null) return found
+        if (child.exitCode !== null) throw new Error(`ended: ${out}`)
+        await new Promise((resolve) => { setTimeout(resolve, 20) })
+      }
     }
   }
+}
+
+const shell = async (line: string): Promise<string> => (await promisify(execFile)('bash', ['-c', line])).stdout
+
+const alive = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
+
+t.test('npm start: what it prints to try does what it says, and Ctrl-C leaves nothing behind', { skip: skipWithout('curl') }, async (t) => {
+  const { said, ended, end } = demo(t)
+  const text = (await said(/^[^]*Ctrl-C stops all of it\./))[0]
+  const lines = text.split('\n').map((one) => one.trim())
+  const line = (after: string): string => lines.slice(lines.findIndex((one) => one.startsWith(after))).find((one) => /^(curl|for|kill) /.test(one))!
+  const pids = [...text.matchAll(/^ {2}(\w+) +http:\S+ {2}pid (\d+)$/gm)].map(([, name, pid]) => ({ name: name!, pid: Number(pid) }))
+  t.same(pids.map(({ name }) => name), ['alpha', 'beta', 'gamma'])
+  const spread = async (): Promise<Record<string, number>> => Object.fromEntries((await shell(line('How 30 requests spread'))).trim().split('\n')
+    .map((one) => /(\d+) "upstream":"(\w+)"/.exec(one)!).map(([, count, name]) => [name!, Number(count)]))
+
+  t.match(await shell(line('One request')), /"upstream":"(alpha|beta|gamma)".*"url":"\/hello"/)
+  t.same(await spread(), { alpha: 10, beta: 10, gamma: 10 })
+  await shell(line('Give gamma'))
+  const { beta, gamma } = await spread()
+  t.ok(gamma! >= 2 * beta!, `gamma ${gamma}, beta ${beta}`)
+  t.match(await shell(line('Kill an upstream')), /^ *100 200\n$/, 'none of 100 fails')
+  await shell(line('What it knows'))
+
+  end('SIGINT')
+  t.equal(await ended, 0)
+  for (const { name, pid } of pids) t.notOk(alive(pid), `${name} is gone`)
+})
+
+t.test('npm start: an upstream is killed under load and comes back, without one failed request', async (t) => {
+  const { said, ended, end } = demo(t)
   const url = (await said(/listens on (http:\/\/127\.0\.0\.1:\d+) /))[1]!
   const victim = Number((await said(/ {2}kill -9 (\d+)/))[1])
   const answers: Record<string, number> = {}
@@ -43,6 +98,6 @@ t.test('npm start: an upstream is killed under load and comes back, without one 
   run.on = false
   await Promise.all(load)
   t.same(Object.keys(answers).sort(), ['200 alpha', '200 beta', '200 gamma'], 'nothing but 200')
-  child.kill('SIGTERM')
+  end('SIGTERM')
   t.equal(await ended, 0)
 })
