@@ -66,7 +66,6 @@ t.test('npm start: what it prints to try does what it says, and Ctrl-C leaves no
   await shell(line('Give gamma'))
   const { beta, gamma } = await spread()
   t.ok(gamma! >= 2 * beta!, `gamma ${gamma}, beta ${beta}`)
-  t.match(await shell(line('Kill an upstream')), /^ *100 200\n$/, 'none of 100 fails')
   await shell(line('What it knows'))
 
   end('SIGINT')
