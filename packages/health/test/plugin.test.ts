@@ -1,12 +1,12 @@
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, createServer as createNetServer } from 'node:net'
 import basicAuth from '@fastify/basic-auth'
 import balancer, { type BalancerPoolOptions } from '@headgate/balancer'
-import { channels, type HealthMessage, type ProbeMessage } from '@headgate/core'
+import { channels, Deadlines, type HealthMessage, httpPool, type Lease, Pool, type PoolKind, type ProbeMessage, systemClock } from '@headgate/core'
 import fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import health, { type HealthOptions, type HealthSnapshot } from '../src/index.ts'
-import { until, upstream } from './helpers.ts'
+import { listen, until, upstream } from './helpers.ts'
 
 const fast = { interval: 30, timeout: 2000, rise: 2, fall: 2 }
 
@@ -243,4 +243,31 @@ t.test('closing cuts off what runs: no check and no socket is left', async (t) =
   await app.close()
   await until(() => open === 0)
   t.equal(app.health.snapshot().pools['web']!.upstreams[0]!.lastCheck, null)
+})
+
+t.test('pools of layer 4 are checked by connections, and judged by the ends of theirs', async (t) => {
+  const server = createNetServer((socket) => { socket.end() })
+  const { port } = await listen(server)
+  const kind: PoolKind = {
+    ...httpPool,
+    parseTarget: (text) => ({ protocol: 'tcp:', hostname: '127.0.0.1', port: Number(/\d+$/.exec(text)?.[0]), socketPath: undefined, host: text, href: text })
+  }
+  const environment = { clock: systemClock, random: Math.random }
+  const pool = new Pool('l4', { upstreams: [`tcp://127.0.0.1:${port}`, 'tcp://127.0.0.1:1'], policy: 'round-robin' }, 'pools.l4', environment, new Deadlines(systemClock), kind)
+  const app = fastify()
+  t.teardown(() => app.close())
+  app.decorate('stream', { pools: new Map([['l4', pool]]) })
+  await app.register(health, { check: fast, passive: { gatewayFailures: 3 } })
+  await app.ready()
+  const state = (index: number): string => app.health.snapshot().pools['l4']!.upstreams[index]!.state
+  await until(() => state(1) === 'down')
+  t.match(app.health.snapshot().pools['l4']!.upstreams[1], { lastCheck: { kind: 'tcp', ok: false, reason: /ECONNREFUSED/ } })
+  t.equal(state(0), 'up')
+  const context = { keyHash: 1, clientAddress: '', clientLocation: undefined, affinity: undefined, attempts: 0, repeatable: true, hasTried: () => false }
+  for (let i = 0; i < 3; i++) (pool.pick(context) as Lease).release('failed-after-send', 'reset')
+  // Of two members one is down, so the other is all that there is.
+  t.equal(state(0), 'up')
+  t.equal(app.health.snapshot().pools['l4']!.upstreams[0]!.counts.spared, 1)
+  await new Promise((resolve) => { server.close(resolve) })
+  await until(() => state(0) === 'down')
 })
