@@ -266,10 +266,15 @@ const hostile: Record<string, (socket: Socket) => void> = {
 }
 
 function flood (socket: Socket, first: string, then: string): void {
+  const piece = Buffer.from(then.repeat(Math.ceil(4096 / then.length)))
+  let sent = 0
   socket.write(first)
   const more = (): void => {
     let room = true
-    while (room && !socket.destroyed && socket.bytesWritten < 110_000_000) room = socket.write(then)
+    while (room && !socket.destroyed && sent < 110_000_000) {
+      room = socket.write(piece)
+      sent += piece.length
+    }
   }
   socket.on('drain', more)
   more()
