@@ -144,11 +144,11 @@ export function compressSettings (options: CompressOptions): CompressSettings {
   const { lowerAt = 0.9, skipAt = 0.98 } = options.load === false ? {} : options.load ?? {}
   if (lowerAt > skipAt) refuse('options.load.lowerAt', `must not be above skipAt (${skipAt})`, lowerAt)
   const { breach = 'off' } = options
-  const decoders = new Map([...builtIn, ...encodings])
+  const known = new Map([...builtIn, ...encodings])
   return Object.freeze({
     encodings,
-    decoders,
-    levels: new Map([...decoders].map(([name, encoding]) => [name, levelsOf(encoding, options.levels?.[name] ?? {})])),
+    decoders: new Map([...known].filter(([, { decodes }]) => decodes !== false)),
+    levels: new Map([...known].map(([name, encoding]) => [name, levelsOf(encoding, options.levels?.[name] ?? {})])),
     threshold: options.threshold ?? 1024,
     syncLimit: options.syncLimit ?? 65_536,
     types: options.types ?? [],

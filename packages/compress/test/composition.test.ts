@@ -16,7 +16,7 @@ t.test('@fastify/etag before: the tag is of the plain body, and conditional requ
   for (const mode of ['weak', 'suffix'] as const) {
     const app = Fastify({ forceCloseConnections: true })
     await app.register(etag)
-    await app.register(compress, { etag: mode })
+    await app.register(compress, { etag: mode, load: false })
     app.get('/', (_request, reply) => reply.type('text/html').send(body))
     const url = await app.listen({ port: 0, host: '127.0.0.1' })
     t.teardown(() => app.close())
@@ -90,7 +90,7 @@ t.test('a registration in a scope concerns that scope only', async (t) => {
   const app = Fastify()
   app.get('/outside', (_request, reply) => reply.type('text/html').send(body))
   await app.register(async (scope) => {
-    await scope.register(compress)
+    await scope.register(compress, { load: false })
     scope.get('/inside', (_request, reply) => reply.type('text/html').send(body))
   })
   t.equal((await app.inject({ url: '/outside', headers: { 'accept-encoding': 'gzip' } })).headers['content-encoding'], undefined)

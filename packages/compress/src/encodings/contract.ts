@@ -28,6 +28,8 @@ export interface Encoding {
   /** Token of Content-Encoding, in lower case. */
   readonly name: string
   readonly levels: Levels
+  /** `false`: its decoder cannot be relied upon, and upstreams are not asked for it. */
+  readonly decodes?: boolean
   /** `kind` of `flush` that ends at a byte and lets the receiver decode all that was written. */
   readonly flushKind: number
   /** In this thread, at once: for small bodies. */

@@ -1,0 +1,50 @@
+// One of the compared servers in a process of its own: node target.mjs '{"name":…,"backend":PORT}'; prints its port.
+// Paths: /same/N (one Buffer, sent again and again) and /new/N (bytes that nobody has seen before); encodings at the levels
+// that all targets have: gzip 6, br 4, zstd 3.
+import balancer from '@headgate/balancer'
+import compress from '@headgate/compress'
+import fastifyCompress from '@fastify/compress'
+import fastify from 'fastify'
+import zlib from 'node:zlib'
+import { bodies } from './bodies.mjs'
+
+const { name, backend } = JSON.parse(process.argv[2])
+const app = fastify()
+let count = 0
+
+switch (name) {
+  case 'headgate':
+  case 'headgate-proxy':
+    // The load guard would stop compressing, as each measurement keeps the event loop at its limit; no second, smaller encoding.
+    await app.register(compress, { load: false, backgroundShare: 0 })
+    break
+  case 'fastify-compress':
+    await app.register(fastifyCompress, { zlibOptions: { level: 6 }, brotliOptions: { params: { [zlib.constants.BROTLI_PARAM_QUALITY]: 4 } } })
+    break
+  case 'backend':
+    break
+  default:
+    throw new Error(`unknown target '${name}'`)
+}
+
+if (name === 'headgate-proxy') await app.register(balancer, { pools: { web: [`http://127.0.0.1:${backend}`] }, routes: [{ prefix: '/', pool: 'web' }] })
+else {
+  for (const [index, { type, body }] of bodies.entries()) {
+    app.get(`/same/${index}`, (_request, reply) => reply.type(type).send(body))
+    app.get(`/new/${index}`, (_request, reply) => {
+      const copy = Buffer.from(body)
+      copy.write((++count).toString(36).padStart(8, '0'), 300, 'latin1')
+      return reply.type(type).send(copy)
+    })
+    // Its first 100 bytes at once, the rest later.
+    app.get(`/slow/${index}`, async function * late (_request, reply) {
+      reply.type(type)
+      yield body.subarray(0, 100)
+      await new Promise((resolve) => { setTimeout(resolve, 300) })
+      yield body.subarray(100)
+    })
+  }
+}
+await app.listen({ port: 0, host: '127.0.0.1' })
+console.log(app.server.address().port)
+process.on('SIGTERM', () => process.exit())
