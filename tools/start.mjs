@@ -1,4 +1,4 @@
-// npm start: sets up what is missing, then runs three small upstreams and Headgate in front of them until Ctrl-C.
+// npm start: sets up what is missing, then runs three small upstreams, Headgate in front of them and some load until Ctrl-C.
 import { fork } from 'node:child_process'
 import { join } from 'node:path'
 import { build, install, root } from './setup.mjs'
@@ -14,12 +14,13 @@ let stopping = false
 async function stop (status) {
   if (stopping) return
   stopping = true
-  const gone = [...children].reverse().map((child) => new Promise((resolve) => {
-    child.once('exit', resolve)
-    child.kill('SIGTERM')
-  }))
   setTimeout(() => { for (const child of children) child.kill('SIGKILL') }, STOP_DEADLINE).unref()
-  await Promise.all(gone)
+  // In the order of dependence, last started first: nobody sends to what has gone.
+  for (const child of [...children].reverse()) {
+    const gone = new Promise((resolve) => { child.once('exit', resolve) })
+    child.kill('SIGTERM')
+    await gone
+  }
   process.exit(status)
 }
 
@@ -66,12 +67,16 @@ try {
   const upstreams = await Promise.all(NAMES.map(async (name) => ({ name, ...await keep(name) })))
   const proxy = await start('headgate', 'headgate.mjs', [port, ...upstreams.map(({ name, port }) => `${name}=http://127.0.0.1:${port}`)])
   proxy.child.once('exit', () => void stop(1))
+  await start('load', 'load.mjs', [`http://127.0.0.1:${proxy.port}`])
   proxy.child.on('message', ({ state }) => state !== undefined && console.log(state))
   const url = `http://127.0.0.1:${proxy.port}`
   const [first] = upstreams
   console.log(`
 Headgate listens on ${url} in front of
 ${upstreams.map(({ name, port, child }) => `  ${name.padEnd(6)} http://127.0.0.1:${port}  pid ${child.pid}`).join('\n')}
+
+The dashboard, with some visitors to look at: ${url}/headgate/
+  Take an upstream out there (⋯, Maintenance), or kill one as below, and see what happens and why
 
 Try, in another terminal:
 
@@ -85,8 +90,9 @@ Try, in another terminal:
   it passes its checks; what Headgate makes of it is told here
     kill -9 ${first.child.pid}; for i in $(seq 100); do curl -s -o /dev/null -w '%{http_code}\\n' ${url}/; sleep 0.1; done | sort | uniq -c
 
-  What it knows of each upstream, with reasons and history
+  What it knows of each upstream, with reasons and history; and all its metrics, for Prometheus
     curl ${url}/health/upstreams
+    curl ${url}/metrics
 
   Give ${NAMES[2]} three times the work, then send the 30 again
     curl -X POST '${url}/demo/weight?id=${NAMES[2]}&weight=3'

@@ -1,5 +1,5 @@
-// The proxy of the demo: a Fastify app of its own with the balancer and health checks, and one route that changes weights at run
-// time. It tells its parent when an upstream's state changes.
+// The proxy of the demo: a Fastify app of its own with the balancer, health checks, metrics and the dashboard, and one route that
+// changes weights at run time. It tells its parent when an upstream's state changes.
 // Arguments: the port, then one NAME=URL for each upstream.
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
@@ -10,10 +10,13 @@ const [port, ...upstreams] = process.argv.slice(2)
 const require = createRequire(join(import.meta.dirname, '../../packages/headgate/package.json'))
 const { default: fastify } = await import(pathToFileURL(require.resolve('fastify')).href)
 const plugin = async (name) => (await import(pathToFileURL(join(import.meta.dirname, `../../packages/${name}/dist/index.js`)).href)).default
-const [balancer, health] = [await plugin('balancer'), await plugin('health')]
+const [balancer, health, metrics, admin] = await Promise.all(['balancer', 'health', 'metrics', 'admin'].map(plugin))
 
 // Each change is a line of the log too, as JSON: here it is told in words instead.
 const app = fastify({ logger: { level: 'error' } })
+// It listens on this machine alone: whoever is on it may look and change.
+await app.register(metrics, { route: { unsafe: true } })
+await app.register(admin, { unsafe: true })
 await app.register(balancer, {
   pools: {
     web: {

@@ -1,10 +1,12 @@
-// A small origin server: says who it is. Arguments: its name, and its port (0: any free one).
+// A small origin server: says who it is, under /work after a moment of work. Arguments: its name, and its port (0: any free one).
 import { createServer } from 'node:http'
 
 const name = process.argv[2] ?? 'upstream'
 const server = createServer((request, response) => {
   response.setHeader('content-type', 'application/json')
-  response.end(`${JSON.stringify({ upstream: name, pid: process.pid, method: request.method, url: request.url })}\n`)
+  const answer = () => response.end(`${JSON.stringify({ upstream: name, pid: process.pid, method: request.method, url: request.url })}\n`)
+  if (request.url.startsWith('/work')) setTimeout(answer, 5 + Math.random() ** 3 * 60)
+  else answer()
 })
 server.listen(Number(process.argv[3] ?? 0), '127.0.0.1', () => process.send({ port: server.address().port }))
 const stop = () => {
