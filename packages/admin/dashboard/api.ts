@@ -1,4 +1,4 @@
-import type { Change, EventView, Plan, SeriesView, Snapshot, Tick, UpstreamDetail } from '@headgate/admin/model'
+import type { Change, EventView, ExplainView, Plan, SeriesView, Snapshot, Tick, UpstreamDetail } from '@headgate/admin/model'
 import type { Store } from './store.ts'
 
 /** An answer that is no 2xx. */
@@ -30,6 +30,8 @@ export const api = {
   upstream: (pool: string, id: string): Promise<UpstreamDetail> => call(`/pools/${part(pool)}/upstreams/${part(id)}`),
   plan: (changes: readonly Change[]): Promise<Plan> => call('/plan', 'POST', { changes }),
   apply: (changes: readonly Change[], etag: string): Promise<Plan> => call('/apply', 'POST', { changes }, { 'if-match': etag }),
+  explain: (method: string, url: string, headers: readonly string[]): Promise<ExplainView> =>
+    call(`/explain?${new URLSearchParams([['method', method], ['url', url], ...headers.map((header) => ['header', header])])}`),
   purge: (what: object): Promise<{ purged: number }> => call('/cache/purge', 'POST', what)
 }
 

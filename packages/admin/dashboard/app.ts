@@ -2,6 +2,7 @@ import { api, follow } from './api.ts'
 import { actionsFor, ask, openMenu, propose, toast } from './change.ts'
 import { Chart } from './chart.ts'
 import { Detail } from './detail.ts'
+import { listenForQuestions } from './explain.ts'
 import { at, attribute, h, text } from './dom.ts'
 import * as format from './format.ts'
 import { Log } from './log.ts'
@@ -121,6 +122,8 @@ at('purge').addEventListener('click', () => {
     api.purge(body).then(({ purged }) => { toast(`${format.plural(purged, 'response')} purged`) }, (error: Error) => { toast(error.message, 'bad') })
   })
 })
+
+listenForQuestions()
 
 for (const button of document.querySelectorAll<HTMLButtonElement>('dialog [data-close]')) {
   button.addEventListener('click', () => { button.closest('dialog')!.close() })

@@ -48,6 +48,11 @@ interface Kinds {
   readonly form: HTMLDialogElement
   readonly detail: HTMLDialogElement
   readonly search: HTMLInputElement
+  readonly explanation: HTMLDialogElement
+  readonly 'explain-form': HTMLFormElement
+  readonly 'explain-method': HTMLInputElement
+  readonly 'explain-url': HTMLInputElement
+  readonly 'explain-headers': HTMLInputElement
   readonly 'confirm-act': HTMLButtonElement
   readonly 'form-form': HTMLFormElement
 }

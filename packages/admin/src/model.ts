@@ -1,4 +1,4 @@
-import type { HealthChange, HealthState } from '@headgate/core'
+import type { Explanation, HealthChange, HealthState } from '@headgate/core'
 
 export type { HealthState }
 
@@ -183,4 +183,11 @@ export interface Plan {
 export interface UpstreamDetail extends UpstreamView {
   readonly history: readonly HealthChange[]
   readonly series: SeriesView
+}
+
+/** Where a request would go: the balancer's answer to a dry run. */
+export interface ExplainView {
+  readonly route: string | null
+  readonly target: string
+  readonly pools: readonly Explanation[]
 }

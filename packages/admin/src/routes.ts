@@ -70,6 +70,20 @@ export function readRoutes (scope: FastifyInstance, steward: Steward): void {
     }
   }, (request) => ({ events: steward.events.after(request.query.after, request.query.limit) }))
 
+  scope.get<{ Querystring: { method: string; url: string; ip?: string; header?: string[] } }>('/explain', {
+    schema: {
+      tags, summary: 'Where a request would go, and why; nothing is sent. `header` is NAME:VALUE and may be repeated',
+      querystring: schemas.explainQuery, response: json('The pools in the order in which they would be asked', schemas.explanation)
+    }
+  }, (request) => {
+    const { method, url, ip, header = [] } = request.query
+    const headers = Object.fromEntries(header.map((text) => {
+      const colon = text.indexOf(':')
+      return [text.slice(0, colon), text.slice(colon + 1).trim()]
+    }))
+    return steward.explain({ method, url, headers, ...ip !== undefined && { ip } })
+  })
+
   // Compression would hold messages back until a block is full.
   const uncompressed = { compress: false } as object
   scope.get('/stream', {

@@ -129,3 +129,21 @@ export const purged: Schema = object({ purged: integer })
 export const upstreamList: Schema = object({ upstreams: list(upstreamView) })
 export const poolList: Schema = object({ total: totalView, pools: list(poolView) })
 export const eventList: Schema = object({ events: list(eventView) })
+
+const candidate: Schema = object({ id: string, url: string, state, weight: number, inFlight: integer, latency: number, share: number, skipped: string })
+export const explanation: Schema = object({
+  route: { type: ['string', 'null'] },
+  target: string,
+  pools: list(object({ pool: string, policy: string, choice: string, upstream: string, panic: boolean, candidates: list(candidate) }))
+})
+export const explainQuery: Schema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['url'],
+  properties: {
+    method: { type: 'string', pattern: '^[A-Za-z-]{1,32}$', default: 'GET' },
+    url: { type: 'string', pattern: '^/', maxLength: 8192 },
+    ip: { type: 'string', maxLength: 64 },
+    header: { type: 'array', maxItems: 50, items: { type: 'string', pattern: '^[!#$%&\'*+.^_`|~\\w-]+:', maxLength: 8192 } }
+  }
+}

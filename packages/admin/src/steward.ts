@@ -16,6 +16,16 @@ const SECOND = 1000
 /** What `@headgate/cache` offers, as far as it is needed here. */
 interface Purgeable { purge (what: object): Promise<number> }
 
+/** What a dry run is asked. */
+export interface Imagined {
+  readonly method: string
+  readonly url: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly ip?: string
+}
+
+interface Explaining { explain (request: Imagined): object }
+
 /** Published for every change that was made: who, what, and the difference. */
 export interface AuditMessage {
   readonly actor: string
@@ -67,6 +77,12 @@ export class Steward {
 
   get cache (): Purgeable | undefined {
     return (this.#app as { readonly cache?: Purgeable }).cache
+  }
+
+  explain (request: Imagined): object {
+    const { balancer } = this.#app as { readonly balancer?: Explaining }
+    if (balancer === undefined) throw new UnavailableError('there is no balancer to explain: register @headgate/balancer')
+    return balancer.explain(request)
   }
 
   readonly find = (name: string): Pool | undefined => poolsOf(this.#app)?.get(name)

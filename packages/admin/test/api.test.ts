@@ -172,6 +172,15 @@ t.test('readOnly refuses changes and still plans', async (t) => {
   t.equal((await app.inject({ ...request, url: '/headgate/api/pools/web/upstreams/a?dryRun=true' })).statusCode, 200)
 })
 
+t.test('explain', async (t) => {
+  const app = await build(t)
+  app.balancer.pool('web').get('a')!.health.force('maintenance', 'new disk')
+  t.match(await get(app, '/explain?url=/x&header=X-A:%201&header=x-b:2'), {
+    route: '/', target: '/x', pools: [{ pool: 'web', policy: 'round-robin', choice: 'policy', upstream: 'b', candidates: [{ id: 'a', skipped: 'maintenance: new disk' }, { id: 'b', share: 1 }] }]
+  })
+  for (const bad of ['', '?url=x', '?url=/x&header=x', '?url=/x&verb=GET']) t.equal((await app.inject(`/headgate/api/explain${bad}`)).statusCode, 400, bad)
+})
+
 t.test('purge', async (t) => {
   const asked: object[] = []
   const app = await build(t, { unsafe: true }, (app) => {
@@ -190,7 +199,7 @@ t.test('OpenAPI describes every route', async (t) => {
   const { openapi, paths } = await get<{ openapi: string; paths: Record<string, Record<string, { summary: string }>> }>(app, '/openapi.json')
   t.equal(openapi, '3.1.0')
   t.same(Object.entries(paths).flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method} ${path.replace('/headgate/api', '')}`)).sort(), [
-    'delete /pools/{pool}/upstreams/{id}', 'get /events', 'get /pools', 'get /pools/{pool}', 'get /pools/{pool}/upstreams',
+    'delete /pools/{pool}/upstreams/{id}', 'get /events', 'get /explain', 'get /pools', 'get /pools/{pool}', 'get /pools/{pool}/upstreams',
     'get /pools/{pool}/upstreams/{id}', 'get /series', 'get /stream', 'patch /pools/{pool}/upstreams/{id}', 'post /apply', 'post /cache/purge',
     'post /plan', 'post /pools/{pool}/upstreams'
   ])

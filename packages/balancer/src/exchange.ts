@@ -1,13 +1,14 @@
-import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import {
-  type AffinityHint, type Attempt, type AttemptHandler, Deadline, type Deadlines, Lease, type Location, type NoLease, type Outcome, type Pool,
-  type PoolContext, type PoolWaiter, type Ticket, type Timer, type TransportError, type Upstream, channels, hash32
+  type AffinityHint, type Attempt, type AttemptHandler, Deadline, type Deadlines, type Explanation, Lease, type Location, type NoLease, type Outcome, type Pool,
+  type PoolContext, type PoolWaiter, type Ticket, type Timer, type TransportError, channels, explainPick, hash32
 } from '@headgate/core'
 import { BodyTooLargeError, NoneReadyError, OverloadedError, SlowBodyError, UpstreamFailedError, UpstreamTimeoutError } from './errors.ts'
+import { begins, tunnelled } from './accounting.ts'
 import { awaitsContinue } from './expect-continue.ts'
 import { describeChoice } from './choice-log.ts'
+import { remember } from './decision.ts'
 import { dueAt } from './due.ts'
 import { fieldOf } from './fields.ts'
 import { requestHeaders, responseHeaders } from './headers.ts'
@@ -23,6 +24,7 @@ import { Resumption } from './resume.ts'
 import { parseRetryAfter } from './retry-after.ts'
 import { rewriteResponse } from './rewrite-response.ts'
 import { hasOnSend } from './route-context.ts'
+import { serverTiming } from './server-timing.ts'
 import { Tunnel } from './tunnel.ts'
 import { upgradeOf } from './upgrade.ts'
 
@@ -36,12 +38,15 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   readonly #route: RouteSettings
   readonly #deadlines: Deadlines
   readonly #target: string
-  readonly #startedAt: number
+  readonly startedAt: number
   readonly #body: RequestBody | undefined
   readonly #parsedBody: Buffer | null
   readonly #emptyBody: boolean
   readonly #upgrade: string | undefined
-  readonly #tried: Upstream[] = []
+  /** One for each attempt so far. */
+  readonly leases: Lease[] = []
+  /** What each pick had to choose from, where the route wants to know. */
+  readonly explanations: Explanation[] = []
   readonly #pools: readonly Pool[]
   #pool: Pool
   #keyHash = -1
@@ -71,7 +76,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     this.#deadlines = deadlines
     this.#pools = pools
     this.#pool = pools[0]!
-    this.#startedAt = this.#activity = this.#pool.environment.clock.now()
+    this.startedAt = this.#activity = this.#pool.environment.clock.now()
     const { headers, method } = request.raw
     const length = headers['content-length']
     this.#emptyBody = length === '0'
@@ -87,7 +92,8 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   start (): void {
     const { raw } = this.#reply
     raw.on('close', this.#onClientClose)
-    this.#pool.retryBudget.request(this.#startedAt)
+    remember(this.#request, this)
+    this.#pool.retryBudget.request(this.startedAt)
     this.#ask()
   }
 
@@ -99,13 +105,15 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   get clientLocation (): Location | undefined { return clientLocationOf(this.#request, this.#pool) }
   get repeatable (): boolean { return isRepeatable(this, this.#route) }
 
+  get pool (): Pool { return this.#pool }
+
   get keyHash (): number {
     if (this.#keyHash === -1) this.#keyHash = hash32(hashKeyOf(this.#request, this.#pool.settings.hashOn))
     return this.#keyHash
   }
 
   hasTried (upstream: { readonly id: string }): boolean {
-    for (const tried of this.#tried) if (tried.id === upstream.id) return true
+    for (const { upstream: { id }, outcome } of this.leases) if (id === upstream.id && outcome !== 'shed') return true
     return false
   }
 
@@ -169,9 +177,10 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     // A final answer without the body: it is not wanted any more.
     this.#withheld = false
     const list = responseHeaders(headers, length === -1 && this.#request.raw.httpVersion === '1.1')
-    if (this.#route.rewriteLocation || this.#route.rewritesCookies) rewriteResponse(list, this.#route, this.#tried.at(-1)!.url)
+    if (this.#route.rewriteLocation || this.#route.rewritesCookies) rewriteResponse(list, this.#route, this.#lastUrl())
     this.#request.affinity?.answered?.(this.#lease!.upstream, status, list)
-    describeChoice(this.#reply, this.#lastUrl(), this.attempts, now - this.#startedAt)
+    if (this.#route.serverTiming) list.push('Server-Timing', serverTiming(this, now))
+    describeChoice(this.#reply, this.#lastUrl(), this.attempts, now - this.startedAt)
     if (this.#route.resume && !complete && this.method === 'GET' && this.#body === undefined) this.#resumption = Resumption.of(status, headers, length)
     const raw = this.#upgrade !== undefined || !hasOnSend(this.#request)
     this.#sink = raw
@@ -206,18 +215,14 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     this.#lease!.head(101, now)
     const list = headers.slice()
     this.#request.affinity?.answered?.(this.#lease!.upstream, 101, list)
-    describeChoice(this.#reply, this.#lastUrl(), this.attempts, now - this.#startedAt)
+    describeChoice(this.#reply, this.#lastUrl(), this.attempts, now - this.startedAt)
     this.#attempt = undefined
     const lease = this.#lease!
     this.#lease = undefined
     this.#end()
     this.#reply.hijack()
     const fields = mergeHeaders(this.#reply.getHeaders(), list)
-    void new Tunnel(this.#request.raw, this.#reply.raw, fields, socket, head, this.#deadlines, this.#route.tunnelTimeout, () => {
-      lease.sent = (socket as Socket).bytesWritten ?? 0
-      lease.received = (socket as Socket).bytesRead ?? 0
-      lease.release('ok')
-    })
+    void new Tunnel(this.#request.raw, this.#reply.raw, fields, socket, head, this.#deadlines, this.#route.tunnelTimeout, () => { tunnelled(lease, socket) })
   }
 
   onError (error: TransportError): void {
@@ -227,7 +232,6 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     const repeat = mayRepeat(this, phase, this.#route)
     if (stale && repeat) {
       // The keep-alive race is no fault of the upstream: neither counted nor a reason to avoid it.
-      this.#tried.pop()
       this.#release('shed', code)
       return this.#next()
     }
@@ -243,7 +247,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     if (this.#done) return
     if (this.#withheld && this.#attempt !== undefined && now >= this.#activity + this.#route.continueTimeout) this.#release100()
     if (now < this.#due()) return this.#schedule()
-    if (this.#route.timeout > 0 && now >= this.#startedAt + this.#route.timeout) {
+    if (this.#route.timeout > 0 && now >= this.startedAt + this.#route.timeout) {
       if (this.#sink !== undefined) return this.#breakOff('timed-out', 'timeout', new UpstreamTimeoutError(), false)
       this.#request.log.warn({ upstream: this.#lastUrl(), attempts: this.attempts }, 'the whole time of the request is over')
       return this.#giveUp('timeout', new UpstreamTimeoutError(), 'timed-out')
@@ -282,6 +286,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   }
 
   #next (): void {
+    if (this.#route.explain) this.explanations.push(explainPick(this.#pool, this))
     const lease = this.#pool.pick(this)
     if (lease instanceof Lease) return this.#send(lease)
     this.#without(lease)
@@ -315,7 +320,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     const { upstream } = lease
     const { raw } = this.#request
     this.#lease = lease
-    this.#tried.push(upstream)
+    this.leases.push(lease)
     this.attempts++
     this.#request.upstream = upstream
     this.#activity = lease.startedAt
@@ -323,11 +328,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     const body = this.#parsedBody ?? (this.#body === undefined ? null : { length: this.#body.length })
     const requested = requestHeaders(this.#request, this.#route, upstream.target.host)
     const headers = this.#resuming ? this.#resumption!.request(requested) : requested
-    lease.method = raw.method!
-    lease.sent = this.#parsedBody?.length ?? 0
-    if (channels.dispatch.hasSubscribers) {
-      channels.dispatch.publish({ lease, source: this.#pool, request: this.#request, method: raw.method!, path: this.#target, headers })
-    }
+    begins(lease, this.#request, this.#target, headers, this.#parsedBody?.length ?? 0)
     this.#request.affinity?.sending?.(upstream, headers)
     this.#attempt = upstream.transport.dispatch({
       method: raw.method!,
@@ -351,7 +352,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
 
   #due (): number {
     return dueAt(
-      this.#route, this.#startedAt, this.#activity, this.#lease?.startedAt, this.#sink !== undefined, this.#body?.starved === true, this.#withheld
+      this.#route, this.startedAt, this.#activity, this.#lease?.startedAt, this.#sink !== undefined, this.#body?.starved === true, this.#withheld
     )
   }
 
@@ -433,7 +434,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     this.#end()
     this.#body?.discard()
     if (this.#reply.sent) return
-    describeFailure(error, this.#request, this.#route, { reason, cause, attempts: this.attempts, hop: this.#tried.at(-1)?.target.host })
+    describeFailure(error, this.#request, this.#route, { reason, cause, attempts: this.attempts, hop: this.leases.at(-1)?.upstream.target.host })
     void this.#reply.send(error)
   }
 
@@ -448,7 +449,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   }
 
   #lastUrl (): string {
-    return this.#tried.at(-1)?.url ?? ''
+    return this.leases.at(-1)?.upstream.url ?? ''
   }
 
   #now (): number {

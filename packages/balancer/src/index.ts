@@ -3,7 +3,9 @@ import type { FastifyInstance, FastifyPluginAsync, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 import { type Affinity, Deadlines, Pool, type PoolOptions, UnknownPoolError, type Upstream, systemClock } from '@headgate/core'
 import { closeInTime } from './closing.ts'
+import { type Decision, WAY, attemptsOf, decisionOf } from './decision.ts'
 import { listenForExpectations } from './expect-continue.ts'
+import { type ExplainedRoute, type ImaginedRequest, type RouteExplanation, explainRoute } from './explain.ts'
 import { forwardTo } from './forward.ts'
 import { checkBalancer, checkForward, refuseRoute, routeSettings } from './options.ts'
 import type { BalancerOptions, ForwardOptions, PoolName, RouteOptions, RouteSettings } from './options.ts'
@@ -12,6 +14,8 @@ import { addRoute, compileChooser } from './routes.ts'
 import { listenForUpgrades } from './upgrade.ts'
 
 export * from './errors.ts'
+export type { Decision, DecisionAttempt } from './decision.ts'
+export type { ImaginedRequest, RouteExplanation } from './explain.ts'
 export type * from './options.ts'
 export { balancerOptions, balancerSchema } from './options.ts'
 export { bodies } from './bodies.ts'
@@ -28,6 +32,10 @@ declare module 'fastify' {
     upstream: Upstream | null
     /** Whom the client belongs to, set by a session-affinity plugin before the handler; the pool decides whether it is followed. */
     affinity: Affinity | undefined
+    /** Attempts so far. */
+    readonly attempts: number
+    /** How it came that the request went where it went; `null` for requests that are not forwarded. */
+    readonly decision: Decision | null
   }
   interface FastifyContextConfig {
     /** Options of `reply.forward` for this route. */
@@ -46,12 +54,23 @@ export class Balancer {
   readonly prefixes: Map<string, string> = new Map()
   /** The routes of the balancer's options, in their order. */
   readonly routes: RouteOptions[] = []
+  readonly #explained: ExplainedRoute[] = []
 
   /** Throws `HG_POOL_UNKNOWN`. */
   pool (name: PoolName): Pool {
     const pool = this.pools.get(name)
     if (pool === undefined) throw new UnknownPoolError(name, [...this.pools.keys()].join(', '))
     return pool
+  }
+
+  /** Says where a request would go and why, without sending it and without any effect on the pools. */
+  explain (request: ImaginedRequest): RouteExplanation {
+    return explainRoute(this.#explained, request)
+  }
+
+  /** Called by the plugin for each of its routes. */
+  explains (route: ExplainedRoute): void {
+    this.#explained.push(route)
   }
 }
 
@@ -79,6 +98,9 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
     app.decorate('balancer', balancer)
     app.decorateRequest('upstream', null)
     app.decorateRequest('affinity', undefined)
+    app.decorateRequest(WAY as never, null as never)
+    app.decorateRequest('attempts', { getter () { return attemptsOf(this as never) } })
+    app.decorateRequest('decision', { getter () { return decisionOf(this as never) } })
     const defaults = routeSettings('/', {}, viaName)
     const known = new WeakMap<ForwardOptions, Map<string, RouteSettings>>()
     app.decorateReply('forward', function forward (this: FastifyReply, name: string, forwardOptions?: ForwardOptions): FastifyReply {
@@ -115,6 +137,7 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
     const settings = routeSettings(prefix, route, viaName)
     const choose = compileChooser(route, path, balancer.pools, environment.random)
     balancer.routes.push(route)
+    balancer.explains({ prefix, settings, choose })
     await app.register(async (scope) => {
       useProblems(scope, app)
       addRoute(scope, route.prefix, route.config ?? {}, path, (request, reply) => { forwardTo(request, reply, choose(request), settings, deadlines) })

@@ -99,6 +99,10 @@ export interface ForwardOptions {
    * `Accept-Ranges: bytes`; at most 3 times, out of the retry budget. @default true
    */
   readonly resume?: boolean
+  /** Tell clients in `Server-Timing` how long each part took and, by its id, who answered (W3C Server Timing). @default false */
+  readonly serverTiming?: boolean
+  /** Keep in `request.decision` what each pick had to choose from; costs time in proportion to the pool's members. @default false */
+  readonly explain?: boolean
   /** Name upstreams and causes in `Proxy-Status` and in problem documents. @default false */
   readonly exposeErrors?: boolean
 }
@@ -164,6 +168,8 @@ export interface RouteSettings {
   readonly retryByKey: boolean
   readonly replayLimit: number
   readonly resume: boolean
+  readonly serverTiming: boolean
+  readonly explain: boolean
   readonly exposeErrors: boolean
 }
 
@@ -187,6 +193,8 @@ const forwardSchema = {
   continueTimeout: { ...time, maximum: 600_000 },
   bodyLimit: { type: 'integer', minimum: 0, unit: 'bytes' satisfies OptionUnit },
   resume: { type: 'boolean' },
+  serverTiming: { type: 'boolean' },
+  explain: { type: 'boolean' },
   exposeErrors: { type: 'boolean' },
   retry: {
     anyOf: [
@@ -313,6 +321,8 @@ export function routeSettings (prefix: string, options: ForwardOptions, viaName:
     retryByKey: retry.idempotencyKey ?? false,
     replayLimit: retry.bodyLimit ?? 65_536,
     resume: options.resume ?? true,
+    serverTiming: options.serverTiming ?? false,
+    explain: options.explain ?? false,
     exposeErrors: options.exposeErrors ?? false
   })
 }

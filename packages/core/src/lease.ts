@@ -41,10 +41,10 @@ export class Lease {
   /** The request's method, set by whoever sends; '' at layer 4. */
   method = ''
   #proven = false
-  readonly #pool: Pool
+  readonly pool: Pool
 
   constructor (pool: Pool, upstream: Upstream, startedAt: number, choice: Choice, attempt: number) {
-    this.#pool = pool
+    this.pool = pool
     this.upstream = upstream
     this.startedAt = startedAt
     this.choice = choice
@@ -59,7 +59,7 @@ export class Lease {
   head (status: number, now: number, headers?: readonly string[]): void {
     this.status = status
     this.headAt = now
-    this.#pool.answered(this, headers)
+    this.pool.answered(this, headers)
   }
 
   /**
@@ -69,7 +69,7 @@ export class Lease {
   prove (): void {
     if (this.#proven || this.released) return
     this.#proven = true
-    this.#pool.proved(this)
+    this.pool.proved(this)
   }
 
   get proven (): boolean { return this.#proven }
@@ -79,7 +79,7 @@ export class Lease {
     if (this.endedAt !== -1) return false
     this.outcome = outcome
     this.reason = reason
-    this.#pool.released(this, outcome, reason)
+    this.pool.released(this, outcome, reason)
     return true
   }
 }
