@@ -8,7 +8,7 @@ import { highestSlot, reaching } from './slots.ts'
  */
 const CHOICES = 32
 /** Weight of a new answer in the latency estimate, and how many it takes until it has no more than that. */
-const SAMPLES = 20
+const SAMPLES = 30
 /** Weight of a new sample in the usual number in flight, which stands for an upstream's capacity. */
 const CAPACITY = 1 / 20
 /** An overdue request still in flight counts for this part of an answered one. */
@@ -18,6 +18,14 @@ const OVERDUE = 1 / 20
  * A longer time costs healed upstreams their return, a shorter one tries those that are still slow more often.
  */
 const FADE = 7000
+/**
+ * As long as so many of its fair turns, where that is longer: to one proxy of many, with little traffic of its own, each try of
+ * a slow upstream is a larger part of its requests. But never longer than this many milliseconds.
+ */
+const FADE_TURNS = 100
+const FADE_MOST = 30_000
+/** Weight of one pick in the mean time between picks. A pause counts as no more than `FADE`. */
+const PACE = 0.01
 /** Milliseconds in which the weight of old answers falls by e: the first after a pause count for much. */
 const AGE = 5000
 /** A joiner counts as this many times the pool's latency until its first answer. */
@@ -78,12 +86,12 @@ function fading (x: number): number {
   return y * y
 }
 
-/** `typical`: latency of the pool; `free`: failure rate that costs nothing. */
-function costOf (hot: Float64Array, base: number, now: number, typical: number, free: number): number {
+/** `typical`: latency of the pool; `free`: failure rate that costs nothing; `fade`: as `FADE`. */
+function costOf (hot: Float64Array, base: number, now: number, typical: number, free: number, fade: number): number {
   let latency = hot[base + LATENCY]!
   if (latency <= 0) latency = latency < 0 ? -latency * typical : typical
   const quiet = now - hot[base + TOUCHED]!
-  if (quiet > 100) latency *= fading(quiet / FADE)
+  if (quiet > 100) latency *= fading(quiet / fade)
   const waiting = hot[base + WAITING]!
   if (waiting > 0) {
     const overdue = waiting * (now - latency) - hot[base + BEGAN]! // the sum of age − latency
@@ -119,6 +127,9 @@ class Adaptive<T extends Candidate> implements Selector<T> {
   #poolAnswers = 0
   #poolFailures = 0
   #turn = 0
+  /** Mean milliseconds between picks, and when the last one was. */
+  #pace = 0
+  #lastPick = -1
 
   constructor (environment: Environment) {
     this.#environment = environment
@@ -146,6 +157,7 @@ class Adaptive<T extends Candidate> implements Selector<T> {
     const hot = this.#hot
     const typical = this.#typical()
     const free = this.#free()
+    const fade = this.#fade()
     let left = n
     let at = 0
     let stride = 1
@@ -158,7 +170,7 @@ class Adaptive<T extends Candidate> implements Selector<T> {
     let best = -1
     let low = Infinity
     for (; left > 0; left--) {
-      const cost = costOf(hot, slots[at]! * WIDTH, now, typical, free)
+      const cost = costOf(hot, slots[at]! * WIDTH, now, typical, free, fade)
       if (cost < low) {
         low = cost
         best = at
@@ -173,10 +185,11 @@ class Adaptive<T extends Candidate> implements Selector<T> {
     const now = this.#environment.clock.now()
     const typical = this.#typical()
     const free = this.#free()
+    const fade = this.#fade()
     let best: T | undefined
     let low = Infinity
     for (const candidate of this.#ready) {
-      const cost = costOf(this.#hot, candidate.slot * WIDTH, now, typical, free)
+      const cost = costOf(this.#hot, candidate.slot * WIDTH, now, typical, free, fade)
       const better = best === undefined || cost < low || (cost === low && this.#longerUnpicked(candidate.slot, best.slot))
       if (!better || !usable(candidate)) continue
       best = candidate
@@ -211,6 +224,8 @@ class Adaptive<T extends Candidate> implements Selector<T> {
     const cold = this.#cold
     cold[base + USUAL]! += (hot[base + FLYING]! - cold[base + USUAL]!) * CAPACITY
     cold[base + TURN] = ++this.#turn
+    if (this.#lastPick >= 0) this.#pace += (Math.min(FADE, now - this.#lastPick) - this.#pace) * Math.max(1 / (this.#turn - 1), PACE)
+    this.#lastPick = now
     this.#scale(candidate)
     hot[base + FLYING]!++
     hot[base + WAITING]!++
@@ -293,6 +308,10 @@ class Adaptive<T extends Candidate> implements Selector<T> {
 
   #free (): number {
     return Math.min(FAILURE_FREE, (this.#ready.length + 1) / 2) * this.#poolFailures
+  }
+
+  #fade (): number {
+    return Math.max(FADE, Math.min(FADE_MOST, FADE_TURNS * this.#pace * this.#ready.length))
   }
 
   #longerUnpicked (slot: number, than: number): boolean {

@@ -22,6 +22,12 @@ export const context = (): MutableContext => ({ keyHash: 0, clientAddress: '', c
 
 interface Answer { latency: number; ok: boolean }
 
+/**
+ * Answers within 5–15 ms. With all latencies equal, requests go in lockstep and whole numbers in flight settle into cycles that
+ * no real pool has (3, 1 and 2 at once for three alike).
+ */
+export const varied = (environment: FakeEnvironment) => (): Answer => ({ latency: 5 + 10 * environment.random(), ok: true })
+
 /** Keeps `atOnce` requests in flight and counts the picks; every request ends after its latency, in order of time. */
 export function run (
   environment: FakeEnvironment, selector: Selector<Fake>, picks: number, atOnce: number,

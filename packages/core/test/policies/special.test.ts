@@ -50,11 +50,11 @@ for (const policy of [leastTime, adaptive, peakEwma]) {
     const ready = upstreams(4)
     selector.rebuild(ready)
     let slow = 3
-    const latencyOf = ({ slot }: Fake): number => slot === 0 && slow-- > 0 ? 1000 : 9 + 2 * environment.random()
+    const latencyOf = ({ slot }: Fake): number => slot === 0 && slow-- > 0 ? 1000 : 5 + 10 * environment.random()
     const answer = (candidate: Fake): { latency: number; ok: boolean } => ({ latency: latencyOf(candidate), ok: true })
     run(environment, selector, 60_000, 12, answer)
     const share = run(environment, selector, 20_000, 12, answer).get(ready[0]!)! / 20_000
-    t.ok(Math.abs(share - 0.25) < (policy === adaptive ? 0.1 : 0.05), `share ${share}`)
+    t.ok(Math.abs(share - 0.25) < 0.05, `share ${share}`)
   })
 
   t.test(`${policy.name}: failing fast does not attract`, async (t) => {
@@ -86,6 +86,24 @@ t.test('adaptive: proxies try a joiner at different times', async (t) => {
     first.add(tried)
   }
   t.ok(first.size > 10)
+})
+
+t.test('adaptive: with little traffic a slow one is tried less often, but tried', async (t) => {
+  const tries = (atOnce: number): number => {
+    const environment = new FakeEnvironment(5)
+    const selector = adaptive.create<Fake>(environment)
+    const ready = upstreams(4)
+    selector.rebuild(ready)
+    const until = environment.time + 600_000
+    let count = 0
+    while (environment.time < until) {
+      count += run(environment, selector, 20, atOnce, ({ slot }) => ({ latency: (slot === 0 ? 1000 : 50) * (0.5 + environment.random()), ok: true })).get(ready[0]!) ?? 0
+    }
+    return count
+  }
+  const [few, many] = [tries(1), tries(20)]
+  t.ok(few >= 3, `${few} in ten minutes`)
+  t.ok(many > 2 * few, `${many} with twenty times the traffic`)
 })
 
 t.test('adaptive: bodies and tunnels that go on are not overdue', async (t) => {
