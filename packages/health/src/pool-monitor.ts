@@ -1,4 +1,4 @@
-import { createTransport, Deadline, type Deadlines, type HealthChange, type Lease, type Outcome, type Pool, type Transport, type Upstream } from '@headgate/core'
+import { createTransport, Deadline, type Deadlines, type HealthChange, type Lease, type Outcome, type Pool, type Target, type Transport, type Upstream } from '@headgate/core'
 import type { FastifyBaseLogger } from 'fastify'
 import { AgentCheck } from './agent.ts'
 import { Check, type CheckContext } from './check.ts'
@@ -65,10 +65,10 @@ export class PoolMonitor implements CheckContext {
   start (): void {
     this.#started = true
     const { pool, settings } = this
-    for (const upstream of pool.upstreams) this.#join(upstream)
     pool.on('added', this.#onAdded)
     pool.on('removed', this.#onRemoved)
     pool.on('state', this.#onState)
+    for (const upstream of pool.upstreams) this.#join(upstream)
     // Who is not listened to costs nothing.
     if (settings.passive !== undefined || settings.check !== undefined) pool.on('outcome', this.#onOutcome)
     if (settings.load !== undefined) pool.on('head', this.#onHead)
@@ -119,12 +119,12 @@ export class PoolMonitor implements CheckContext {
   }
 
   /** Connections of the checks' own: a check has to find out whether new ones are accepted. */
-  #transport (upstream: Upstream): (where: { address: Upstream['target'] }) => Transport {
+  #transport (upstream: Upstream): (where: { address: Target }) => Transport {
     const { check } = this.settings
     const { connection } = this.pool.settings
     return ({ address }) => address.protocol === 'app:'
       ? upstream.transport
-      : createTransport(undefined, address, {
+      : createTransport(undefined, httpAddress(address), {
         ...connection, tls: check!.tls, keepAliveTimeout: 0, readBufferSize: 16_384, connectTimeout: Math.min(connection.connectTimeout ?? 2000, check!.timeout)
       }, this.pool.environment.clock)
   }
@@ -204,6 +204,11 @@ export class PoolMonitor implements CheckContext {
     this.#log.warn({ pool: pool.name, upstream: upstream.url, downFor: settings.check!.removeAfter }, 'upstream stayed down: it is removed from the pool')
     pool.remove(upstream.id).catch((error: unknown) => { this.#log.error({ err: error, pool: pool.name, upstream: upstream.url }, 'the upstream could not be removed') })
   }
+}
+
+/** HTTP is spoken to members of layer 4 pools too, where a check asks for it. */
+function httpAddress (address: Target): Target {
+  return address.protocol === 'tls:' ? { ...address, protocol: 'https:' } : address
 }
 
 /** A sequence of numbers in [0, 1) that never come close to one another. */

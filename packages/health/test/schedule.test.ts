@@ -200,6 +200,15 @@ t.test('members that join later are checked, those that leave no more', async (t
   t.same(seen, [], 'nothing after the end')
 })
 
+t.test('one that never came up is removed as well', async (t) => {
+  const { pool, clock } = watched({ check: { type: 'function', initial: 'wait', removeAfter: 60_000, run: ({ id }) => id === 'a' } }, {
+    upstreams: [{ url: 'http://a', id: 'a' }, { url: 'http://b', id: 'b' }]
+  })
+  clock.advance(65_000)
+  await new Promise((resolve) => { setImmediate(resolve) })
+  t.same(pool.upstreams.map(({ id }) => id), ['a'])
+})
+
 t.test('who stays down is removed, but never the last that could come back', async (t) => {
   const bad = new Set<string>()
   const { pool, clock, lines } = watched({ check: { type: 'function', removeAfter: 60_000, run: ({ id }) => !bad.has(id) } }, {
