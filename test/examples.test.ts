@@ -5,6 +5,7 @@ import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import * as authAndLogging from '../examples/auth-and-logging.ts'
 import * as basic from '../examples/basic.ts'
+import * as cache from '../examples/cache.ts'
 import * as healthChecks from '../examples/health-checks.ts'
 import * as inProcess from '../examples/in-process.ts'
 import * as manyPools from '../examples/many-pools.ts'
@@ -121,4 +122,25 @@ t.test('health-checks', async (t) => {
   status = 'down'
   while (shown().state !== 'down') await new Promise((resolve) => setTimeout(resolve, 20))
   t.equal((await app.inject('/x')).statusCode, 503)
+})
+
+t.test('cache', async (t) => {
+  let asked = 0
+  const server = createServer((request, response) => { response.setHeader('cache-control', 'max-age=60').end(`answer ${++asked} to ${request.url}`) })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => { server.close() })
+  const app = await cache.build({ upstreams: [`http://127.0.0.1:${(server.address() as AddressInfo).port}`], secret: 'only for this test' })
+  t.teardown(() => app.close())
+  const [miss, hit] = [await app.inject('/page'), await app.inject('/page?utm_source=mail')]
+  t.equal(hit.body, miss.body)
+  t.match([miss.headers['cache-status'], hit.headers['cache-status']], [/fwd=uri-miss; stored/, /; hit/])
+  const first = await app.inject('/prices')
+  t.equal((await app.inject('/prices')).body, first.body)
+  t.match((await app.inject({ url: '/prices', headers: { cookie: 'session=x' } })).headers['cache-status'], /fwd=bypass; detail=cookie/)
+  const purge = (headers: Record<string, string>) => app.inject({ method: 'POST', url: '/_cache/purge', headers, payload: { tags: ['prices'] } })
+  t.equal((await purge({})).statusCode, 401)
+  t.same((await purge({ authorization: 'Bearer only for this test' })).json(), { purged: 1 })
+  t.match((await app.inject('/prices')).headers['cache-status'], /fwd=uri-miss/)
+  t.equal((await app.inject('/account')).headers['cache-status'], undefined)
 })

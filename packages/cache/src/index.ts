@@ -4,7 +4,7 @@ import { systemClock } from './clock.ts'
 import { channels } from './channels.ts'
 import { Engine } from './engine.ts'
 import type { Handler } from './flight/run-handler.ts'
-import { checkCache, type CacheOptions, type RouteCacheOptions, routeSettings } from './options.ts'
+import { checkCache, checkRoute, type CacheOptions, type RouteCacheOptions, routeSettings } from './options.ts'
 import { addPurgeRoutes } from './purge-routes.ts'
 import { CacheControls } from './purge.ts'
 import { Route } from './route.ts'
@@ -60,7 +60,8 @@ const plugin: FastifyPluginAsync<CacheOptions> = async (app: FastifyInstance, op
     const handler = route.handler as Handler
     // @fastify/websocket calls the handler of such a route with a socket.
     if (own === false || wrapped.has(handler) || (route as { websocket?: boolean }).websocket === true) return
-    const settings = own === undefined ? defaults : routeSettings({ ...options, ...own }, `config.cache of ${route.url}`)
+    if (own !== undefined) checkRoute(own, `config.cache of ${route.url}`)
+    const settings = own === undefined ? defaults : routeSettings({ ...options, ...own })
     let cached: Route | undefined
     // In the handler's place: every hook of the route, its authentication too, has been by then.
     const handle: Handler = function (this: FastifyInstance, request, reply) {

@@ -1,4 +1,4 @@
-import type { FastifyRequest, onRequestAsyncHookHandler, onRequestHookHandler } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { checkOptions, refuse } from './check-options.ts'
 import type { CacheClock } from './clock.ts'
 import type { StoragePolicy } from './entry.ts'
@@ -73,8 +73,8 @@ export interface RouteCacheOptions {
 }
 
 export interface PurgeRouteOptions {
-  /** Decides over purge requests, as an onRequest hook: reply with 401 or 403 to refuse. */
-  readonly guard: onRequestHookHandler | onRequestAsyncHookHandler
+  /** Decides over purge requests before anything else: throws, or replies (401, 403), to refuse. May be async. */
+  readonly guard: (request: FastifyRequest, reply: FastifyReply) => unknown
   /** Where a POST with `{ urls, prefixes, tags, all, soft }` purges. @default '/_cache/purge' */
   readonly path?: string
   /** Answer `PURGE /some/path` too. @default true */
@@ -232,9 +232,13 @@ export function checkCache (options: unknown): void {
   }
 }
 
-/** Fills in a route's defaults. `path` is where a route's own options stand, for errors; without it they were checked before. */
-export function routeSettings (options: RouteCacheOptions, path?: string): RouteSettings {
-  if (path !== undefined) checkOptions(routeSchema, options, path)
+/** Checks a route's own options; `path` is where they stand. Throws {@link CacheOptionError}. */
+export function checkRoute (options: unknown, path: string): void {
+  checkOptions(routeSchema, options, path)
+}
+
+/** Fills in the defaults of options that were checked. */
+export function routeSettings (options: RouteCacheOptions): RouteSettings {
   const methods = options.methods ?? ['GET', 'HEAD', 'QUERY']
   const key = options.key ?? {}
   const dropped = key.dropQuery === true ? trackingParameters : key.dropQuery === undefined || key.dropQuery === false ? [] : key.dropQuery

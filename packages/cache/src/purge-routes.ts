@@ -28,7 +28,7 @@ export function addPurgeRoutes (app: FastifyInstance, { guard, path = '/_cache/p
     method: 'POST',
     url: path,
     config: { cache: false },
-    onRequest: guard as never,
+    onRequest: async (request, reply) => guard(request, reply),
     // Fastify's own Ajv removes what is not known; a misspelt field must not purge something else.
     schema: { body: bodySchema },
     handler: async (request) => ({ purged: await controls.purge(request.body) })
@@ -39,7 +39,7 @@ export function addPurgeRoutes (app: FastifyInstance, { guard, path = '/_cache/p
     method: 'PURGE' as never,
     url: '/*',
     config: { cache: false },
-    onRequest: guard as never,
+    onRequest: async (request, reply) => guard(request, reply),
     handler: async (request) => ({ purged: await controls.purge({ urls: [originOf(request) + request.raw.url!], soft: request.headers['x-purge'] === 'soft' }) })
   })
 }

@@ -126,7 +126,7 @@ t.test('POST keyed by its body where a route says so', async (t) => {
 })
 
 t.test('routes: bypass, private cookies, statuses, minUses, ttl by status', async (t) => {
-  const { app: instance } = await app(t, {}, (app) => {
+  const { app: instance } = await app(t, { memory: { maxBytes: 1024 * 1024 }, name: 'headgate' }, (app) => {
     app.get('/bypass', { config: { cache: { ttl: 60_000, bypass: (request) => request.headers['x-preview'] === 'yes' } } }, async () => ({}))
     app.get('/private', { config: { cache: { ttl: 60_000, privateCookies: ['session'] } } }, async () => ({}))
     app.get('/status/:code', { config: { cache: { ttl: { 200: 60_000, '4xx': 60_000, 403: 0 }, statuses: [200, 404, 403] } } }, (request, reply) => {

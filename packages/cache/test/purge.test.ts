@@ -1,5 +1,5 @@
 import { type Channel, channel } from 'node:diagnostics_channel'
-import type { onRequestAsyncHookHandler } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import t from 'tap'
 import type { PurgeMessage } from '../src/index.ts'
 import { app, eventually, type Test, TestClock } from './helpers.ts'
@@ -7,7 +7,7 @@ import { app, eventually, type Test, TestClock } from './helpers.ts'
 const headers = { host: 'a.example' }
 
 async function tagged (t: Test, clock = new TestClock()) {
-  const guard: onRequestAsyncHookHandler = async (request, reply) => {
+  const guard = async (request: FastifyRequest, reply: FastifyReply): Promise<unknown> => {
     if (request.headers.authorization !== 'let me') return reply.code(401).send('no')
   }
   const { app: instance } = await app(t, { clock, purge: { guard } }, (app) => {

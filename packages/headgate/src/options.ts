@@ -25,6 +25,7 @@ const flags = {
   'health-path': { type: 'string' },
   'health-interval': { type: 'string' },
   'no-passive': { type: 'boolean' },
+  cache: { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
   version: { type: 'boolean', short: 'v' }
 } as const
@@ -45,8 +46,9 @@ Options of serve:
   --health-interval TIME         from one check to the next            (default 5s);
                                  without --health-path a TCP connection is the check
   --no-passive                   do not take out upstreams whose answers to requests show that they fail
+  --cache                        keep responses that allow it (RFC 9111) in 64 MiB of memory
   --config FILE                  .json, .yaml, .yml, .js, .mjs, or .ts where Node runs TypeScript; it holds
-                                 { listen, pools, routes, health, logLevel, clientHeadersTimeout }
+                                 { listen, pools, routes, health, cache, logLevel, clientHeadersTimeout }
   --log-level LEVEL              ${logLevels.join(', ')}  (default info)
   --client-headers-timeout TIME  for a client to send its request's head (default 60s)
 
@@ -79,8 +81,8 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
   if (overrides.listen !== undefined) parseListen(overrides.listen, '--listen')
 
   if (values.config !== undefined) {
-    for (const flag of ['upstream', 'policy', 'connect-timeout', 'timeout', 'health-path', 'health-interval', 'no-passive'] as const) {
-      if (values[flag] !== undefined) throw new UsageError(`--${flag} and --config do not go together: put it into the file's pools, routes and health`)
+    for (const flag of ['upstream', 'policy', 'connect-timeout', 'timeout', 'health-path', 'health-interval', 'no-passive', 'cache'] as const) {
+      if (values[flag] !== undefined) throw new UsageError(`--${flag} and --config do not go together: put it into the file's pools, routes, health and cache`)
     }
     return { name: 'serve', options: { ...await readConfig(values.config), ...overrides }, source: values.config }
   }
@@ -96,7 +98,7 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
     ...connectTimeout !== undefined && { connection: { connectTimeout } }
   } as BalancerPoolOptions
   const route = { prefix: '/', pool: 'default', ...timeout !== undefined && { headersTimeout: timeout, idleTimeout: timeout } }
-  return { name: 'serve', options: { pools: { default: pool }, routes: [route], health: healthOf(values), ...overrides }, source: 'the flags' }
+  return { name: 'serve', options: { pools: { default: pool }, routes: [route], health: healthOf(values), ...values.cache === true && { cache: true }, ...overrides }, source: 'the flags' }
 }
 
 function parse (args: readonly string[]) {

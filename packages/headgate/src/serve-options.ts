@@ -1,4 +1,5 @@
 import type { BalancerOptions } from '@headgate/balancer'
+import type { CacheOptions } from '@headgate/cache'
 import type { HealthOptions } from '@headgate/health'
 
 export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
@@ -12,6 +13,8 @@ export interface ServeOptions extends BalancerOptions {
   readonly logLevel?: LogLevel
   /** Milliseconds in which a client has to send a request's head, 1–600,000. @default 60000 */
   readonly clientHeadersTimeout?: number
+  /** Options of `@headgate/cache`; `true`: its defaults. @default false */
+  readonly cache?: boolean | CacheOptions
   /** Options of `@headgate/health`; `false`: no checks and no judging of traffic. @default judging of traffic alone */
   readonly health?: false | HealthOptions
 }

@@ -1,5 +1,6 @@
 import balancer from '@headgate/balancer'
-import health, { type HealthOptions } from '@headgate/health'
+import cache from '@headgate/cache'
+import health from '@headgate/health'
 import fastify, { type FastifyInstance } from 'fastify'
 import { listen as listenAt, parseListen } from './listen.ts'
 import type { ServeOptions } from './serve-options.ts'
@@ -9,7 +10,7 @@ import type { ServeOptions } from './serve-options.ts'
  * of the app that it gives back lets running requests finish.
  */
 export async function serve (options: ServeOptions): Promise<FastifyInstance> {
-  const { listen = '127.0.0.1:8080', logLevel = 'info', clientHeadersTimeout, health: watching = { check: false }, ...balancing } = options
+  const { listen = '127.0.0.1:8080', logLevel = 'info', clientHeadersTimeout, health: watching = { check: false }, cache: caching = false, ...balancing } = options
   const address = parseListen(listen)
   const app = fastify({
     logger: { level: logLevel },
@@ -23,8 +24,9 @@ export async function serve (options: ServeOptions): Promise<FastifyInstance> {
     }
   })
   try {
+    if (caching !== false) await nested('cache', () => app.register(cache, caching === true ? {} : caching))
     await app.register(balancer, balancing)
-    if (watching !== false) await watch(app, watching)
+    if (watching !== false) await nested('health', () => app.register(health, watching))
     await app.ready()
     // Fastify's own lines, one for each interface and with the address inside a sentence, give way to ours.
     app.log.level = 'silent'
@@ -38,12 +40,12 @@ export async function serve (options: ServeOptions): Promise<FastifyInstance> {
   }
 }
 
-async function watch (app: FastifyInstance, options: HealthOptions): Promise<void> {
+/** Registers a plugin whose options are part of ours, under a name of their own. */
+async function nested (name: string, register: () => PromiseLike<unknown>): Promise<void> {
   try {
-    await app.register(health, options)
+    await register()
   } catch (error) {
-    // That plugin's options are part of ours.
-    if (error instanceof Error) error.message = error.message.replace(/^options\./, 'options.health.')
+    if (error instanceof Error) error.message = error.message.replace(/^options\./, `options.${name}.`)
     throw error
   }
 }
