@@ -1,0 +1,29 @@
+import type { Clock } from '@headgate/core'
+
+/** Milliseconds' worth of bytes that may pass at once after a pause. */
+const BURST = 100
+
+/**
+ * A bound on bytes per second, for one direction of one connection or of all of a listener's. Bytes that came are never held back
+ * half: they pass, and the debt is waited for.
+ */
+export class Meter {
+  readonly #clock: Clock
+  readonly #perMs: number
+  /** Clock time until which what has passed is paid for. */
+  #paid: number
+
+  /** `rate` in bytes per second. */
+  constructor (clock: Clock, rate: number) {
+    this.#clock = clock
+    this.#perMs = rate / 1000
+    this.#paid = clock.now() - BURST
+  }
+
+  /** Counts bytes that passed; milliseconds to wait before more may, 0 when none. */
+  pass (bytes: number): number {
+    const now = this.#clock.now()
+    this.#paid = Math.max(this.#paid, now - BURST) + bytes / this.#perMs
+    return Math.max(0, this.#paid - now)
+  }
+}

@@ -1,0 +1,43 @@
+import type { Socket } from 'node:net'
+import { createServer, type Server, type TlsOptions, type TLSSocket } from 'node:tls'
+import { refuseListener } from '../refuse.ts'
+
+/** Who waits for a handshake. */
+export interface Handshake {
+  secured (socket: TLSSocket): void
+  insecure (error: Error): void
+}
+
+/**
+ * Ends TLS on sockets that are handed to it. A `tls.Server` that never listens does the work, client certificates included. It makes
+ * the TLS socket itself; which handshake it belongs to is found by the socket under it.
+ */
+export class Termination {
+  readonly #server: Server
+  readonly #waiting = new WeakMap<object, Handshake>()
+
+  /** Throws `HG_STREAM_INVALID_OPTION` for keys and certificates that do not fit. */
+  constructor (options: TlsOptions, path: string) {
+    if (options.SNICallback === undefined && options.cert === undefined && options.pfx === undefined) refuseListener(path, "needs 'key' and 'cert', 'pfx' or 'SNICallback'", options)
+    try {
+      this.#server = createServer({ ...options, allowHalfOpen: true })
+    } catch (error) {
+      refuseListener(path, `must be what tls.createServer takes (${(error as Error).message})`, options)
+    }
+    this.#server.on('secureConnection', (socket) => { this.#of(socket)?.secured(socket) })
+    this.#server.on('tlsClientError', (error, socket) => { this.#of(socket)?.insecure(error) })
+  }
+
+  start (plain: Socket, handshake: Handshake): void {
+    this.#waiting.set(plain, handshake)
+    this.#server.emit('connection', plain)
+  }
+
+  #of (socket: TLSSocket): Handshake | undefined {
+    const { _parent: plain } = socket as unknown as { readonly _parent?: Socket }
+    const handshake = plain === undefined ? undefined : this.#waiting.get(plain)
+    // Nobody to tell: better no connection than one that nobody watches.
+    if (handshake === undefined) socket.destroy()
+    return handshake
+  }
+}
