@@ -256,7 +256,7 @@ t.test('pools of layer 4 are checked by connections, and judged by the ends of t
   const pool = new Pool('l4', { upstreams: [`tcp://127.0.0.1:${port}`, 'tcp://127.0.0.1:1'], policy: 'round-robin' }, 'pools.l4', environment, new Deadlines(systemClock), kind)
   const app = fastify()
   t.teardown(() => app.close())
-  app.decorate('stream', { pools: new Map([['l4', pool]]) })
+  app.decorate('stream', { pools: new Map([['l4', pool]]) } as never)
   await app.register(health, { check: fast, passive: { gatewayFailures: 3 } })
   await app.ready()
   const state = (index: number): string => app.health.snapshot().pools['l4']!.upstreams[index]!.state
