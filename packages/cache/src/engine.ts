@@ -209,7 +209,7 @@ export class Engine {
     if (reply.raw.destroyed) return
     this.store.touch(entry)
     serveEntry({
-      request, reply, entry, now: this.clock.now(), name: this.name, status, store: this.store,
+      request, reply, entry, now: this.clock.now(), name: this.name, status, store: this.store, compressor: route.compressor,
       lost: () => { this.#lookup(request, reply, route, where, true) }
     })
   }

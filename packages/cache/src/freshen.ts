@@ -42,5 +42,6 @@ export function freshen (entry: Entry, fresh: Fresh, policy: StoragePolicy): boo
   if (typeof made === 'string') return false
   const { id, key, url, vary, varyValues, part, size, body } = entry
   Object.assign(entry, made, { id, key, url, vary, varyValues, part, size, body, head: undefined })
+  for (const encoded of entry.encoded?.values() ?? []) encoded.head = undefined
   return true
 }

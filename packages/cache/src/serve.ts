@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { hitStatus } from './cache-status.ts'
+import { type Compressor, encodedFor } from './encoded.ts'
 import { ageOf, type Entry } from './entry.ts'
 import { openOutput, sendComplete } from './output.ts'
 import { answerRange } from './ranged.ts'
@@ -38,13 +39,14 @@ export interface Answer {
   /** Our Cache-Status where it is no plain hit. */
   readonly status: string | undefined
   readonly store: CacheStore
+  readonly compressor: Compressor | undefined
   /** The body is gone: the request has to be answered otherwise. */
   readonly lost: () => void
 }
 
 /** Answers with a stored response, or the part of it that was asked for (RFC 9111 4, RFC 9110 13 and 14). */
 export function serveEntry (answer: Answer): void {
-  const { request, reply, entry, now, name, status } = answer
+  const { request, reply, entry, now, name, status, store, compressor } = answer
   const { headers, method } = request
   const flat = status === undefined ? hitHead(entry, now, name) : head(entry, Math.floor(ageOf(entry, now) / 1000), status)
   const fast = !hasOnSend(request)
@@ -63,6 +65,8 @@ export function serveEntry (answer: Answer): void {
       return sendStored(answer, ranged.status, '', ranged.fields, ranged.start, ranged.end, fast)
     }
   }
+  const encoded = compressor === undefined ? undefined : encodedFor(request, entry, flat, status === undefined ? entry.head!.second : -1, compressor, store)
+  if (encoded !== undefined) return sendComplete(reply, entry.status, entry.reason, encoded.fields, encoded.body, fast)
   if (entry.body !== undefined || entry.size === 0) return sendComplete(reply, entry.status, entry.reason, flat, entry.body, fast)
   sendStored(answer, entry.status, entry.reason, flat, 0, entry.size - 1, fast)
 }

@@ -16,6 +16,7 @@ const NOTHING: readonly Entry[] = []
 function overhead (entry: Entry): number {
   let bytes = 512 + entry.key.length * 2
   for (const text of entry.fields) bytes += text.length + 16
+  for (const { body } of entry.encoded?.values() ?? []) bytes += body.length
   return bytes
 }
 
@@ -77,6 +78,20 @@ export class BoundedIndex {
     this.#places.set(entry, place)
     this.#eviction.insert(place)
     this.#bytes += place.cost
+    this.#shrink()
+  }
+
+  /** Weighs an entry again. */
+  resize (entry: Entry): void {
+    const place = this.#places.get(entry)
+    if (place === undefined) return
+    const cost = overhead(entry) + Math.max(0, entry.size)
+    this.#bytes += cost - place.cost
+    this.#eviction.resize(place, cost)
+    this.#shrink()
+  }
+
+  #shrink (): void {
     while (this.#bytes > this.#maxBytes || this.#places.size > this.#maxEntries) {
       const victim = this.#eviction.evict()
       if (victim === undefined) break

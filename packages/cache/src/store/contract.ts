@@ -36,6 +36,8 @@ export interface CacheStore {
   create (entry: Entry, size: number): EntryWriter | undefined
   /** The entry's own fields were changed (freshened or made stale). */
   update (entry: Entry): void
+  /** The entry takes more memory than it did. */
+  grown? (entry: Entry): void
   delete (entry: Entry): void
   /**
    * Bytes `start` to `end`, both included, of an entry whose `body` is undefined: as one Buffer when they are few. `undefined` when they

@@ -23,6 +23,8 @@ export interface Eviction<T> {
   /** Hot: called for each hit. */
   touch (place: Place<T>): void
   remove (place: Place<T>): void
+  /** It costs something else now. */
+  resize (place: Place<T>, cost: number): void
   /** Takes the next victim out; `undefined` when nothing is left. */
   evict (): Place<T> | undefined
 }
@@ -49,5 +51,10 @@ export class List<T> {
     else place.next.previous = place.previous
     place.previous = place.next = undefined
     this.cost -= place.cost
+  }
+
+  resize (place: Place<T>, cost: number): void {
+    this.cost += cost - place.cost
+    place.cost = cost
   }
 }

@@ -34,6 +34,13 @@ export class Gdsf<T> implements Eviction<T> {
     this.#down(this.#index.get(last)!)
   }
 
+  resize (place: Place<T>, cost: number): void {
+    place.cost = cost
+    place.priority = this.#clock + place.uses / cost
+    this.#up(this.#index.get(place)!)
+    this.#down(this.#index.get(place)!)
+  }
+
   evict (): Place<T> | undefined {
     const place = this.#heap[0]
     if (place === undefined) return undefined

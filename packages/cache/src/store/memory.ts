@@ -55,6 +55,10 @@ export class MemoryStore implements CacheStore {
   /** An entry that is changed in place needs nothing more. */
   update (): void {}
 
+  grown (entry: Entry): void {
+    this.#index.resize(entry)
+  }
+
   delete (entry: Entry): void {
     this.#index.remove(entry)
   }

@@ -38,6 +38,10 @@ export class S3Fifo<T> implements Eviction<T> {
     (place.main ? this.#main : this.#small).unlink(place)
   }
 
+  resize (place: Place<T>, cost: number): void {
+    (place.main ? this.#main : this.#small).resize(place, cost)
+  }
+
   evict (): Place<T> | undefined {
     for (;;) {
       const fromSmall = this.#small.tail !== undefined && (this.#small.cost > this.#smallTarget || this.#main.tail === undefined)

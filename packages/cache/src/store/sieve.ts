@@ -19,6 +19,10 @@ export class Sieve<T> implements Eviction<T> {
     this.#queue.unlink(place)
   }
 
+  resize (place: Place<T>, cost: number): void {
+    this.#queue.resize(place, cost)
+  }
+
   evict (): Place<T> | undefined {
     let place = this.#hand ?? this.#queue.tail
     while (place !== undefined && place.uses === 1) {

@@ -88,6 +88,20 @@ export class TieredStore implements CacheStore {
     this.#eviction.insert(place)
     this.#bytes += place.cost
     entry.body = body
+    this.#shrink()
+  }
+
+  grown (entry: Entry): void {
+    const place = this.#places.get(entry)
+    if (place === undefined) return
+    let cost = entry.size + 64
+    for (const { body } of entry.encoded?.values() ?? []) cost += body.length
+    this.#bytes += cost - place.cost
+    this.#eviction.resize(place, cost)
+    this.#shrink()
+  }
+
+  #shrink (): void {
     while (this.#bytes > this.#maxBytes || this.#places.size > this.#maxEntries) {
       const victim = this.#eviction.evict()
       if (victim === undefined) break
@@ -105,7 +119,7 @@ export class TieredStore implements CacheStore {
   #forget (place: Place<Entry>): void {
     this.#places.delete(place.value)
     this.#bytes -= place.cost
-    place.value.body = undefined
+    place.value.body = place.value.encoded = undefined
   }
 }
 
