@@ -1,63 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, get, type RequestListener } from 'node:http'
-import { connect, type AddressInfo } from 'node:net'
+import { get } from 'node:http'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import t, { type Test } from 'tap'
-
-const cli = fileURLToPath(new URL('../packages/headgate/dist/cli.js', import.meta.url))
-
-interface Run {
-  readonly child: ChildProcess
-  readonly stdout: () => string
-  readonly stderr: () => string
-  readonly ended: Promise<{ status: number | null; signal: string | null }>
-}
-
-/** Runs the built command, without the flags that the test process itself runs under. */
-function run (test: Test, ...args: string[]): Run {
-  const child = spawn(process.execPath, [cli, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: process.env['PATH'] } })
-  let out = ''
-  let err = ''
-  child.stdout.on('data', (chunk: Buffer) => { out += chunk.toString() })
-  child.stderr.on('data', (chunk: Buffer) => { err += chunk.toString() })
-  const ended = new Promise<{ status: number | null; signal: string | null }>((resolve) => {
-    child.on('close', (status, signal) => resolve({ status, signal }))
-  })
-  test.teardown(async () => {
-    if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
-    await ended
-  })
-  return { child, stdout: () => out, stderr: () => err, ended }
-}
-
-/** Runs `headgate serve` until it is ready; gives its address. */
-function serve (test: Test, ...args: string[]): Promise<Run & { url: string }> {
-  return ready(run(test, 'serve', '--listen', '127.0.0.1:0', ...args))
-}
-
-async function ready (process: Run): Promise<Run & { url: string }> {
-  for (;;) {
-    const line = process.stdout().split('\n').slice(0, -1).find((line) => line.includes('"listening"'))
-    if (line !== undefined) return { ...process, url: (JSON.parse(line) as { address: string }).address }
-    if (process.child.exitCode !== null) throw new Error(`ended while it started: ${process.stderr()}`)
-    await new Promise((resolve) => setTimeout(resolve, 10))
-  }
-}
-
-async function upstream (test: Test, name: string, listener: RequestListener = (_, response) => response.end(name)): Promise<string> {
-  const server = createServer(listener)
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  test.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-}
+import t from 'tap'
+import { ready, run, serve, upstream } from './processes.ts'
 
 async function count (url: string, requests: number): Promise<Record<string, number>> {
   const counts: Record<string, number> = {}

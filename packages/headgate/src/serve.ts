@@ -1,4 +1,4 @@
-import balancer from '@headgate/balancer'
+import balancer, { clientErrors } from '@headgate/balancer'
 import cache from '@headgate/cache'
 import health from '@headgate/health'
 import fastify, { type FastifyInstance } from 'fastify'
@@ -14,6 +14,9 @@ export async function serve (options: ServeOptions): Promise<FastifyInstance> {
   const address = parseListen(listen)
   const app = fastify({
     logger: { level: logLevel },
+    clientErrorHandler: clientErrors,
+    // Who still sends on a kept connection while it closes is served, and told that the connection ends.
+    return503OnClosing: false,
     ...clientHeadersTimeout !== undefined && {
       http: {
         headersTimeout: clientHeadersTimeout,
