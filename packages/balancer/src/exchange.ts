@@ -235,7 +235,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
       this.#release('shed', code)
       return this.#next()
     }
-    const again = repeat && this.#mayRetry(code)
+    const again = repeat && this.#mayRetry(code, phase === 'connect')
     this.#release(stale ? 'shed' : outcome, code)
     if (again) return this.#again()
     this.#request.log.warn({ err: error, attempts: this.attempts }, 'the upstream failed')
@@ -371,9 +371,10 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
       parseRetryAfter(fieldOf(headers, 'retry-after'), this.#pool.environment.clock.wall()) !== undefined)
   }
 
-  #mayRetry (reason: string): boolean {
+  /** `free`: no upstream has seen the request, so that another attempt multiplies nobody's load. */
+  #mayRetry (reason: string, free = false): boolean {
     if (this.#retries >= this.#route.retries) return false
-    const allowed = this.#pool.retryBudget.take()
+    const allowed = free || this.#pool.retryBudget.take()
     if (allowed) this.#retries++
     this.#tellRetry(allowed ? reason : 'budget', !allowed)
     return allowed

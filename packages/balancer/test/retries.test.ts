@@ -132,6 +132,14 @@ t.test('an outage multiplies load by the budget only', async (t) => {
   t.ok(refused.length > 0, 'its exhaustion is told')
 })
 
+t.test('refused connections cost nothing of the budget: half of a pool may be dead at any rate', async (t) => {
+  const { upstreams } = await pair(t, () => {})
+  const { url } = await proxy(t, {
+    pools: { web: { upstreams: [await refusing(), upstreams[1]!], policy: 'round-robin', retryBudget: { ratio: 0, perSecond: 0 } } }, routes: [{ prefix: '/', pool: 'web' }]
+  })
+  for (let i = 0; i < 20; i++) t.equal((await fetch(url)).status, 200)
+})
+
 t.test('the keep-alive race: no GET fails, no POST is done twice', async (t) => {
   // Answers one request on each connection and closes it when the next one has been written.
   const race = (served: string[]) => {
