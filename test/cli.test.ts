@@ -179,3 +179,27 @@ t.test('health in a configuration file, its mistakes named', async (t) => {
   t.same(await ended, { status: 2, signal: null })
   t.match(stderr(), /health\.yaml\.health\.check\.rise: must be >= 1; got 0/)
 })
+
+t.test('--compress encodes, and the file may say how', async (t) => {
+  const page = '<p>a page that comes again and again</p>'.repeat(100)
+  const up = await upstream(t, 'pages', (_, response) => response.setHeader('content-type', 'text/html').end(page))
+  const dir = t.testdir({})
+  const coding = async (...args: string[]): Promise<string | null> => {
+    const { url } = await serve(t, ...args)
+    const response = await fetch(url, { headers: { 'accept-encoding': 'gzip' } })
+    t.equal(await response.text(), page)
+    return response.headers.get('content-encoding')
+  }
+  t.equal(await coding('--upstream', up, '--compress'), 'gzip')
+  const file = join(dir, 'headgate.json')
+  for (const [compress, flags, expected] of [
+    [false, ['--compress'], 'gzip'], [{ threshold: '1MiB' }, ['--compress'], null], [{ threshold: 100, encodings: ['gzip'] }, [], 'gzip']
+  ] as const) {
+    writeFileSync(file, JSON.stringify({ pools: { web: [up] }, compress }))
+    t.equal(await coding('--config', file, ...flags), expected, JSON.stringify(compress))
+  }
+  writeFileSync(file, JSON.stringify({ pools: { web: [up] }, compress: { threshold: -1 } }))
+  const { ended, stderr } = run(t, 'serve', '--config', file)
+  t.same(await ended, { status: 2, signal: null })
+  t.match(stderr(), /compress\.threshold: must be >= 0; got -1/)
+})

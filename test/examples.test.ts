@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import * as authAndLogging from '../examples/auth-and-logging.ts'
 import * as basic from '../examples/basic.ts'
 import * as cache from '../examples/cache.ts'
+import * as compress from '../examples/compress.ts'
 import * as healthChecks from '../examples/health-checks.ts'
 import * as inProcess from '../examples/in-process.ts'
 import * as manyPools from '../examples/many-pools.ts'
@@ -143,4 +144,31 @@ t.test('cache', async (t) => {
   t.same((await purge({ authorization: 'Bearer only for this test' })).json(), { purged: 1 })
   t.match((await app.inject('/prices')).headers['cache-status'], /fwd=uri-miss/)
   t.equal((await app.inject('/account')).headers['cache-status'], undefined)
+})
+
+t.test('compress', async (t) => {
+  const page = '<p>a page that comes again and again</p>'.repeat(100)
+  const server = createServer((request, response) => {
+    response.setHeader('x-asked', String(request.headers['accept-encoding'])).setHeader('content-type', 'text/html').end(page)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => { server.close() })
+  const sizes: [string, number, number][] = []
+  const app = await compress.build({
+    upstreams: [`http://127.0.0.1:${(server.address() as AddressInfo).port}`],
+    report: (encoding, before, after) => sizes.push([encoding, before, after])
+  })
+  t.teardown(() => app.close())
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  const response = await fetch(url, { headers: { 'accept-encoding': 'br, gzip, nonsense' } })
+  t.equal(await response.text(), page)
+  t.equal(response.headers.get('content-encoding'), 'br')
+  t.equal(response.headers.get('x-asked'), 'br, gzip')
+  t.match(sizes, [['br', page.length, Number]])
+  const account = await app.inject({ url: '/account', headers: { 'accept-encoding': 'gzip', cookie: 'session=1' } })
+  t.equal(account.headers['content-encoding'], undefined, 'secrets and input in one body')
+  const stored = await app.inject({ url: '/stored', headers: { 'accept-encoding': 'gzip' } })
+  t.equal(stored.headers['content-encoding'], 'gzip')
+  t.equal(stored.headers.vary, 'Accept-Encoding')
 })

@@ -127,7 +127,10 @@ try {
   for (const [label, list] of [
     ['throughput × @fastify/compress, new bodies', all.new], ['throughput × @fastify/compress, the same body', all.again],
     ['CPU / nginx, new bodies', all.newNginx], ['CPU / nginx, the same body', all.againNginx]
-  ]) if (list.length > 0) console.log(`  ${label.padEnd(48)}${median(list).toFixed(2)}  (${Math.min(...list).toFixed(2)}–${Math.max(...list).toFixed(2)})`)
+  ]) {
+    const sorted = list.toSorted((a, b) => a - b)
+    if (sorted.length > 0) console.log(`  ${label.padEnd(48)}${median(sorted).toFixed(2)}  (${sorted[0].toFixed(2)}–${sorted.at(-1).toFixed(2)})`)
+  }
 
   if (nginx !== undefined) {
     console.log('\nForwarded, gzip, new bodies: CPU µs per response of the proxy')

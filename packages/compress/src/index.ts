@@ -24,6 +24,7 @@ export type { EtagMode } from './etag.ts'
 export type { LoadOptions, LoadState } from './load.ts'
 export type { CompressService, EncodeOptions } from './service.ts'
 export type { TranscodeOptions } from './transcode.ts'
+export { compressSchema } from './options.ts'
 export { builtIn as encodings } from './encodings/index.ts'
 
 declare module 'fastify' {

@@ -81,13 +81,14 @@ export interface CompressSettings {
   readonly clock: CompressClock
 }
 
-const bytes = (maximum: number): object => ({ type: 'integer', minimum: 0, maximum })
+const bytes = (maximum: number): object => ({ type: 'integer', minimum: 0, maximum, unit: 'bytes' })
 const object = (properties: object): object => ({ type: 'object', additionalProperties: false, properties })
 const orFalse = (properties: object): object => ({ anyOf: [{ const: false }, object(properties)] })
 const typeList = { type: 'array', items: { type: 'string', pattern: '^[a-z0-9!#$&^_.+-]+/(?:\\*|[a-z0-9!#$&^_.+-]+)$' } }
 const share = { type: 'number', minimum: 0, maximum: 1 }
 
-const check = optionsCheck({
+/** JSON Schema of {@link CompressOptions}; `unit` tells sizes from other numbers. */
+export const compressSchema: Readonly<Record<string, unknown>> = {
   type: 'object',
   additionalProperties: false,
   properties: {
@@ -108,7 +109,7 @@ const check = optionsCheck({
     upstream: { enum: ['normalised', 'identity', 'untouched'] },
     transcode: orFalse({
       maxRatio: { type: 'number', minimum: 1, maximum: 100_000 },
-      maxBytes: { type: 'integer', minimum: 1 }
+      maxBytes: { type: 'integer', minimum: 1, unit: 'bytes' }
     } satisfies Record<keyof TranscodeOptions, object>),
     memo: orFalse({ maxBytes: bytes(4_294_967_296), upgradeAfter: { type: 'integer', minimum: 1 } } satisfies Record<keyof MemoOptions, object>),
     backgroundShare: share,
@@ -125,7 +126,9 @@ const check = optionsCheck({
     },
     clock: { type: 'object' }
   } satisfies Record<keyof CompressOptions, object>
-})
+}
+
+const check = optionsCheck(compressSchema)
 
 /** Checks options once. Throws `HG_COMPRESS_OPTION` with the option's path. */
 export function compressSettings (options: CompressOptions): CompressSettings {

@@ -3,6 +3,7 @@ import { extname, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { balancerSchema } from '@headgate/balancer'
 import { cacheSchema } from '@headgate/cache'
+import { compressSchema } from '@headgate/compress'
 import { checkOptions, poolSchema } from '@headgate/core'
 import { healthSchema } from '@headgate/health'
 import { parse as parseYaml } from 'yaml'
@@ -19,6 +20,7 @@ const properties = {
   viaName: { type: 'string' },
   health: { anyOf: [{ const: false }, { type: 'object' }] },
   cache: { anyOf: [{ type: 'boolean' }, { type: 'object' }] },
+  compress: { anyOf: [{ type: 'boolean' }, { type: 'object' }] },
   clientHeadersTimeout: { type: 'number', minimum: 1, maximum: 600_000, unit: 'ms' }
 }
 
@@ -26,7 +28,10 @@ const configSchema = { type: 'object', additionalProperties: false, required: ['
 
 /** Where times and sizes stand: the plugins check their own options, so the schema above does not descend into them. */
 const unitsSchema = {
-  properties: { ...properties, pools: { additionalProperties: poolSchema }, routes: (balancerSchema['properties'] as Record<string, object>)['routes'], health: healthSchema, cache: cacheSchema }
+  properties: {
+    ...properties, pools: { additionalProperties: poolSchema }, routes: (balancerSchema['properties'] as Record<string, object>)['routes'], health: healthSchema,
+    cache: cacheSchema, compress: compressSchema
+  }
 }
 
 /** Reads a configuration file. Throws {@link UsageError}, or `HG_POOL_INVALID_OPTION` with a path that begins with the file's. */

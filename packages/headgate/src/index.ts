@@ -1,5 +1,6 @@
 export { default as balancer } from '@headgate/balancer'
 export type * from '@headgate/balancer'
+export { default as compress } from '@headgate/compress'
 export { default as health } from '@headgate/health'
 export { serve } from './serve.ts'
 export type { LogLevel, ServeOptions } from './serve-options.ts'

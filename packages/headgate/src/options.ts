@@ -26,6 +26,7 @@ const flags = {
   'health-interval': { type: 'string' },
   'no-passive': { type: 'boolean' },
   cache: { type: 'boolean' },
+  compress: { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
   version: { type: 'boolean', short: 'v' }
 } as const
@@ -47,8 +48,9 @@ Options of serve:
                                  without --health-path a TCP connection is the check
   --no-passive                   do not take out upstreams whose answers to requests show that they fail
   --cache                        keep responses that allow it (RFC 9111) in 64 MiB of memory
+  --compress                     encode responses as clients ask for: zstd, br, gzip, deflate
   --config FILE                  .json, .yaml, .yml, .js, .mjs, or .ts where Node runs TypeScript; it holds
-                                 { listen, pools, routes, health, cache, logLevel, clientHeadersTimeout }
+                                 { listen, pools, routes, health, cache, compress, logLevel, clientHeadersTimeout }
   --log-level LEVEL              ${logLevels.join(', ')}  (default info)
   --client-headers-timeout TIME  for a client to send its request's head (default 60s)
 
@@ -84,7 +86,10 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
     for (const flag of ['upstream', 'policy', 'connect-timeout', 'timeout', 'health-path', 'health-interval', 'no-passive', 'cache'] as const) {
       if (values[flag] !== undefined) throw new UsageError(`--${flag} and --config do not go together: put it into the file's pools, routes, health and cache`)
     }
-    return { name: 'serve', options: { ...await readConfig(values.config), ...overrides }, source: values.config }
+    const config = await readConfig(values.config)
+    // The flag switches it on; the file may say more about it.
+    const compress = values.compress === true && (config.compress === undefined || config.compress === false) ? { compress: true } : {}
+    return { name: 'serve', options: { ...config, ...overrides, ...compress }, source: values.config }
   }
   parseUpstreams(upstreams, '--upstream', { maxInFlightPerUpstream: Infinity })
   if (values.policy !== undefined && !Object.hasOwn(policies, values.policy)) {
@@ -98,7 +103,7 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
     ...connectTimeout !== undefined && { connection: { connectTimeout } }
   } as BalancerPoolOptions
   const route = { prefix: '/', pool: 'default', ...timeout !== undefined && { headersTimeout: timeout, idleTimeout: timeout } }
-  return { name: 'serve', options: { pools: { default: pool }, routes: [route], health: healthOf(values), ...values.cache === true && { cache: true }, ...overrides }, source: 'the flags' }
+  return { name: 'serve', options: { pools: { default: pool }, routes: [route], health: healthOf(values), ...values.cache === true && { cache: true }, compress: values.compress ?? false, ...overrides }, source: 'the flags' }
 }
 
 function parse (args: readonly string[]) {

@@ -1,5 +1,6 @@
 import type { BalancerOptions } from '@headgate/balancer'
 import type { CacheOptions } from '@headgate/cache'
+import type { CompressOptions } from '@headgate/compress'
 import type { HealthOptions } from '@headgate/health'
 
 export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
@@ -17,4 +18,6 @@ export interface ServeOptions extends BalancerOptions {
   readonly cache?: boolean | CacheOptions
   /** Options of `@headgate/health`; `false`: no checks and no judging of traffic. @default judging of traffic alone */
   readonly health?: false | HealthOptions
+  /** Encode responses: `true`, or options of `@headgate/compress`. @default false */
+  readonly compress?: boolean | CompressOptions
 }

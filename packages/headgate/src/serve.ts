@@ -1,5 +1,6 @@
 import balancer, { clientErrors } from '@headgate/balancer'
 import cache from '@headgate/cache'
+import compress from '@headgate/compress'
 import health from '@headgate/health'
 import fastify, { type FastifyInstance } from 'fastify'
 import { listen as listenAt, parseListen } from './listen.ts'
@@ -10,7 +11,10 @@ import type { ServeOptions } from './serve-options.ts'
  * of the app that it gives back lets running requests finish.
  */
 export async function serve (options: ServeOptions): Promise<FastifyInstance> {
-  const { listen = '127.0.0.1:8080', logLevel = 'info', clientHeadersTimeout, health: watching = { check: false }, cache: caching = false, ...balancing } = options
+  const {
+    listen = '127.0.0.1:8080', logLevel = 'info', clientHeadersTimeout, health: watching = { check: false }, cache: caching = false, compress: encoding = false,
+    ...balancing
+  } = options
   const address = parseListen(listen)
   const app = fastify({
     logger: { level: logLevel },
@@ -28,6 +32,7 @@ export async function serve (options: ServeOptions): Promise<FastifyInstance> {
   })
   try {
     if (caching !== false) await nested('cache', () => app.register(cache, caching === true ? {} : caching))
+    if (encoding !== false) await nested('compress', () => app.register(compress, encoding === true ? {} : encoding))
     await app.register(balancer, balancing)
     if (watching !== false) await nested('health', () => app.register(health, watching))
     await app.ready()
@@ -48,7 +53,7 @@ async function nested (name: string, register: () => PromiseLike<unknown>): Prom
   try {
     await register()
   } catch (error) {
-    if (error instanceof Error) error.message = error.message.replace(/^options\./, `options.${name}.`)
+    if (error instanceof Error) error.message = error.message.replace(/^options\b/, `options.${name}`)
     throw error
   }
 }
