@@ -216,6 +216,9 @@ export class Health {
     return this.#settle('operator', reason)
   }
 
+  /** It is about to leave the pool. */
+  get leaving (): boolean { return this.#removal !== undefined }
+
   /** It is leaving the pool (or `undefined`: it stays after all). */
   leave (reason: string | undefined): boolean {
     this.#removal = reason

@@ -136,10 +136,10 @@ export class Pool extends EventEmitter<PoolEvents> {
     const upstream = this.#member(id)
     upstream.health.leave('removed from the pool')
     await this.#emptied(upstream, timeout)
-    // Somebody else may have finished the same removal meanwhile.
-    if (this.#members.get(id) !== upstream) return
+    // Somebody else may have finished the same removal meanwhile, or an update may have kept it after all.
+    if (this.#members.get(id) !== upstream || !upstream.health.leaving) return
     this.#members.delete(id)
-    this.#byHref.delete(upstream.target.href)
+    if (this.#byHref.get(upstream.target.href) === upstream) this.#byHref.delete(upstream.target.href)
     this.#refresh()
     this.#selector.left?.(upstream)
     upstream.transport.destroy()
@@ -162,6 +162,8 @@ export class Pool extends EventEmitter<PoolEvents> {
     const wanted = parseUpstreams(specs, `pool '${this.name}'.update()`, this.settings, this.kind.parseTarget)
     const ids = new Set(wanted.map(({ settings }) => settings.id))
     const leaving = [...this.#members.keys()].filter((id) => !ids.has(id))
+    // The same address may come back under another id, at once.
+    for (const id of leaving) this.#byHref.delete(this.#members.get(id)!.target.href)
     for (const [index, { settings }] of wanted.entries()) {
       const survivor = this.#members.get(settings.id)
       if (survivor === undefined) this.add(specs[index]!)
