@@ -10,7 +10,7 @@ import { tool } from './lib/load.mjs'
 import { render, save } from './lib/report.mjs'
 import { alternate, judge, median, startTargets } from './lib/rounds.mjs'
 import { startBackends, startHaproxy, startNginx } from './lib/servers.mjs'
-import { PROXY_CORE, Skip, cores, find, startNode, stopAll } from './lib/system.mjs'
+import { PROXY_CORE, Skip, cores, find, startNode, stop, stopAll } from './lib/system.mjs'
 
 const HELP = `npm run bench -- [options] [scenario …]
 
@@ -65,6 +65,9 @@ async function runScenario (scenario, settings) {
     node: (config) => startNode(PROXY_CORE, fileURLToPath(new URL('targets/node.mjs', import.meta.url)), { ports: context.ports, ...config },
       profiles === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profiles}`, `--cpu-prof-name=${scenario.name}-${config.kind}-${Date.now()}.cpuprofile`]),
     nginx: (options) => startNginx(work, context.ports, options),
+    startNginx: (ports, options) => startNginx(work, ports, options),
+    startBackends: (count) => startBackends(work, count),
+    stop,
     haproxy: (options) => startHaproxy(work, context.ports, options)
   }
   try {

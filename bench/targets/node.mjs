@@ -62,7 +62,6 @@ if (kind === 'http-proxy') {
   if (features.includes('compress')) await app.register(await optional('compress'), config.compress ?? {})
   if (features.includes('@fastify/compress')) await app.register(await dependency('@fastify/compress', 'compress'), config.compress ?? {})
   if (features.includes('metrics')) await app.register(await optional('metrics'), { route: { path: '/metrics', unsafe: true } })
-  if (features.includes('sticky')) await app.register(await dependency('@fastify/cookie', 'sticky-session'))
   switch (kind) {
     case 'headgate': {
       const { default: balancer } = await import('@headgate/balancer')

@@ -1,0 +1,36 @@
+const KINDS = { '/1k': { size: 1024 }, '/10k': { size: 10_240 }, '/100k': { size: 102_400 } }
+const bodies = Object.fromEntries(Object.entries(KINDS).map(([path, { size }]) => [path, { size, type: 'application/json' }]))
+const nginxCache = {
+  http: 'proxy_cache_path FOLDER/cache levels=1:2 keys_zone=zone:10m max_size=1g inactive=60m;',
+  location: 'proxy_cache zone; proxy_cache_valid 200 1h; proxy_ignore_headers Cache-Control Expires Set-Cookie Vary;'
+}
+const notModified = (path) => ({ path, headers: { 'If-None-Match': '"x"' }, expected: 304 })
+
+export default {
+  order: 70,
+  name: 'cache',
+  title: 'Cache hits',
+  text: '`@headgate/cache` before a route that sends a Buffer of 1, 10 and 100 KB with an entity tag, beside the same route without a cache, and nginx `proxy_cache` before a Fastify app with those routes.',
+  base: 'nginx proxy_cache',
+  cases: {
+    '1 KB': { path: '/1k' },
+    '10 KB': { path: '/10k' },
+    '100 KB': { path: '/100k' },
+    304: { ...notModified('/1k'), only: ['headgate cache', 'nginx proxy_cache'] }
+  },
+  targets: {
+    'headgate cache': ({ node }) => node({ kind: 'file', bodies, features: ['cache'] }),
+    'plain route': ({ node }) => node({ kind: 'file', bodies }),
+    'nginx proxy_cache': async ({ node, startNginx }) => {
+      const origin = await node({ kind: 'file', bodies })
+      return startNginx([origin.port], nginxCache)
+    }
+  },
+  expect: [
+    { what: 'headgate cache', of: 'nginx proxy_cache', case: '1 KB', atMost: 1 },
+    { what: 'headgate cache', of: 'nginx proxy_cache', case: '10 KB', atMost: 1 },
+    { what: 'headgate cache', of: 'nginx proxy_cache', case: '304', atMost: 1 },
+    { what: 'headgate cache', of: 'nginx proxy_cache', case: '100 KB', atMost: 1.3 },
+    ...['1 KB', '10 KB', '100 KB'].map((name) => ({ what: 'headgate cache', of: 'plain route', case: name, atMost: 1.15 }))
+  ]
+}

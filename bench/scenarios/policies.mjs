@@ -1,0 +1,62 @@
+import { Load, policies, seeded } from '@headgate/core'
+import { median } from '../lib/rounds.mjs'
+
+const SIZES = [3, 10, 100, 1000, 10_000]
+/** Those that must stay cheap at any size. */
+const ANY_SIZE = ['adaptive', 'round-robin', 'hash']
+const addresses = Array.from({ length: 4096 }, (_, k) => `10.${k >> 8}.${k & 255}.${k % 7}`)
+
+/** Nanoseconds for pick, start and finish of one request, with two requests in flight for each upstream. */
+function cost (policy, n) {
+  let now = 0
+  const clock = { now: () => now, wall: () => now, setTimeout () {}, clearTimeout () {} }
+  const random = seeded(4)
+  const selector = policy.create({ clock, random: seeded(9) })
+  selector.rebuild(Array.from({ length: n }, (_, slot) => ({ id: `upstream-${slot}`, slot, weight: 1, zone: undefined, location: undefined, load: new Load() })))
+  const atOnce = 2 * n
+  const flying = Array.from({ length: atOnce })
+  const since = new Float64Array(atOnce)
+  const context = { keyHash: 0, clientAddress: '10.1.2.3', clientLocation: undefined }
+  const one = (k) => {
+    const slot = k < atOnce ? k : Math.floor(random() * atOnce)
+    now += 10 / atOnce
+    if (k >= atOnce) {
+      flying[slot].load.finished(true, now - since[slot])
+      selector.finished?.(flying[slot], now, since[slot], now - since[slot], true)
+    }
+    context.clientAddress = addresses[k & 4095]
+    context.keyHash = (Math.imul(k, 0x9e3779b9) ^ k >>> 7) >>> 0
+    const upstream = flying[slot] = selector.select(context)
+    since[slot] = now
+    upstream.load.started()
+    selector.started?.(upstream, now)
+  }
+  const operations = 100_000
+  let k = 0
+  for (; k < atOnce + operations; k++) one(k)
+  const start = process.cpuUsage()
+  for (const end = k + operations; k < end; k++) one(k)
+  const used = process.cpuUsage(start)
+  return (used.user + used.system) * 1000 / operations
+}
+
+export default {
+  order: 40,
+  name: 'policies',
+  title: 'What a choice costs',
+  text: 'CPU nanoseconds of each policy for pick, start and finish together, by size of the pool; the best of the rounds, in one process, without sockets. The targets are for the pick alone, so this is the strict side.',
+  run ({ rounds }) {
+    const rows = []
+    const checks = []
+    for (const [name, policy] of Object.entries(policies)) {
+      const costs = SIZES.map((n) => Math.min(...Array.from({ length: rounds }, () => cost(policy, n))))
+      rows.push([name, ...costs])
+      for (const [i, n] of SIZES.entries()) {
+        const limit = n <= 1000 ? (n >= 100 ? 500 : undefined) : ANY_SIZE.includes(name) ? 1000 : undefined
+        if (limit !== undefined) checks.push({ text: `${name}, ${n.toLocaleString('en')} upstreams: ≤ ${limit} ns`, value: costs[i], met: costs[i] <= limit })
+      }
+    }
+    rows.push(['median', ...SIZES.map((_, i) => median(rows.map((row) => row[i + 1])))])
+    return { columns: ['policy', ...SIZES.map((n) => n.toLocaleString('en'))], rows, checks }
+  }
+}

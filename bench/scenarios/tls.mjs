@@ -1,0 +1,33 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const file = (name) => fileURLToPath(new URL(`../../packages/core/test/fixtures/${name}`, import.meta.url))
+const tls = { key: file('key.pem'), cert: file('cert.pem') }
+const secure = async (started) => ({ ...await started, scheme: 'https' })
+
+export default {
+  order: 90,
+  name: 'tls',
+  title: 'TLS 1.3 to clients',
+  text: 'Small GET over 64 kept TLS connections, an ECDSA certificate; plain HTTP to the backend. Then a new connection for each request (`Connection: close`).',
+  base: 'Fastify hello over TLS',
+  cases: { kept: { path: '/small' }, 'new connections': { path: '/small', headers: { Connection: 'close' } } },
+  targets: {
+    headgate: ({ node }) => secure(node({ kind: 'headgate', tls })),
+    'headgate without TLS': ({ node }) => node({ kind: 'headgate' }),
+    'Fastify hello over TLS': ({ node }) => secure(node({ kind: 'hello', tls })),
+    'Fastify hello without TLS': ({ node }) => node({ kind: 'hello' }),
+    nginx: ({ nginx }) => secure(nginx({ tls })),
+    haproxy: ({ haproxy, work }) => {
+      const both = join(work, 'both.pem')
+      writeFileSync(both, readFileSync(tls.cert, 'utf8') + readFileSync(tls.key, 'utf8'))
+      return secure(haproxy({ tls: both }))
+    }
+  },
+  // TLS costs the proxy no more than it costs a bare app.
+  expect: [
+    { case: 'kept', what: 'headgate', of: 'headgate without TLS', addsAs: ['Fastify hello over TLS', 'Fastify hello without TLS'], atMost: 1.15 },
+    { case: 'new connections', what: 'headgate', of: 'headgate without TLS', addsAs: ['Fastify hello over TLS', 'Fastify hello without TLS'], atMost: 1.15 }
+  ]
+}
