@@ -30,7 +30,8 @@ export function connectionNames (value: string): string[] {
 }
 
 function quote (value: string): string {
-  return /^[!#$%&'*+\-.^_`|~\w]+$/.test(value) ? value : `"${value.replace(/["\\]/g, '\\$&')}"`
+  if (/^[!#$%&'*+\-.^_`|~\w]+$/.test(value)) return value
+  return /["\\]/.test(value) ? `"${value.replace(/["\\]/g, '\\$&')}"` : `"${value}"`
 }
 
 function forwardedNode (address: string): string {

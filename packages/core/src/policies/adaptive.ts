@@ -60,6 +60,16 @@ const SCALE = 5
 const FAILURE_SHARE = 6
 const FAILED_AT = 7
 
+// The cost as it was last worked out, and when; the time is −Infinity when a number that it depends on has changed since.
+const PRICES = 2
+const PRICE = 0
+const PRICED_AT = 1
+/**
+ * Milliseconds that a cost is believed when nothing happened to its upstream: what fades is the same after so short a time, and
+ * one that hangs is noticed that much later. Under load, most of the candidates looked at need not be worked out anew.
+ */
+const PRICE_AGE = 1
+
 /** Moving mean of the number in flight that new requests find. */
 const USUAL = 0
 /** Moving mean of the square roots of latencies, the weight of what is in it, and when it last changed. */
@@ -120,6 +130,7 @@ class Adaptive<T extends Candidate> implements Selector<T> {
   #slots: Int32Array<ArrayBuffer> = new Int32Array(0)
   #hot: Float64Array<ArrayBuffer> = new Float64Array(0)
   #cold: Float64Array<ArrayBuffer> = new Float64Array(0)
+  #prices: Float64Array<ArrayBuffer> = new Float64Array(0)
   /** By slot: whom its numbers belong to. */
   readonly #owner: (T | undefined)[] = []
   /** Mean of the square roots of all latencies in the pool, and how many answers it has (the first count evenly). */
@@ -167,10 +178,17 @@ class Adaptive<T extends Candidate> implements Selector<T> {
       at = this.#walk.start
       stride = this.#walk.stride
     }
+    const prices = this.#prices
+    const fresh = now - PRICE_AGE
     let best = -1
     let low = Infinity
     for (; left > 0; left--) {
-      const cost = costOf(hot, slots[at]! * WIDTH, now, typical, free, fade)
+      const price = slots[at]! * PRICES
+      let cost = prices[price + PRICE]!
+      if (prices[price + PRICED_AT]! < fresh) {
+        cost = prices[price + PRICE] = costOf(hot, slots[at]! * WIDTH, now, typical, free, fade)
+        prices[price + PRICED_AT] = now
+      }
       if (cost < low) {
         low = cost
         best = at
@@ -210,6 +228,7 @@ class Adaptive<T extends Candidate> implements Selector<T> {
     this.#hot[base + TOUCHED] = this.#soon()
     this.#hot[base + FAILURE_SHARE] = 0
     this.#cold.fill(0, base + ROOT, base + FAILURES + 1)
+    this.#changed(candidate.slot)
   }
 
   left (candidate: T): void {
@@ -231,15 +250,19 @@ class Adaptive<T extends Candidate> implements Selector<T> {
     hot[base + WAITING]!++
     hot[base + BEGAN]! += now
     hot[base + TOUCHED] = now
+    this.#changed(slot)
   }
 
   answered (candidate: T, _now: number, startedAt: number): void {
-    if (this.#owner[candidate.slot] === candidate) this.#waitsNoMore(candidate.slot * WIDTH, startedAt)
+    if (this.#owner[candidate.slot] !== candidate) return
+    this.#waitsNoMore(candidate.slot * WIDTH, startedAt)
+    this.#changed(candidate.slot)
   }
 
   finished (candidate: T, now: number, startedAt: number, latency: number, ok: boolean | undefined, answered = false): void {
     if (this.#owner[candidate.slot] !== candidate) return
     const base = candidate.slot * WIDTH
+    this.#changed(candidate.slot)
     if (this.#hot[base + FLYING]! > 0) this.#hot[base + FLYING]!--
     if (!answered) this.#waitsNoMore(base, startedAt)
     if (ok === undefined) return
@@ -299,6 +322,11 @@ class Adaptive<T extends Candidate> implements Selector<T> {
     const base = slot * WIDTH
     this.#cold[base + WEIGHT] = weight
     this.#hot[base + SCALE] = 1 / (weight * Math.sqrt(1 + this.#cold[base + USUAL]! / weight))
+    this.#changed(slot)
+  }
+
+  #changed (slot: number): void {
+    this.#prices[slot * PRICES + PRICED_AT] = -Infinity
   }
 
   #typical (): number {
@@ -326,6 +354,7 @@ class Adaptive<T extends Candidate> implements Selector<T> {
   #reach (slot: number): void {
     this.#hot = reaching(this.#hot, slot * WIDTH + WIDTH - 1)
     this.#cold = reaching(this.#cold, slot * WIDTH + WIDTH - 1)
+    this.#prices = reaching(this.#prices, slot * PRICES + PRICES - 1)
   }
 }
 
