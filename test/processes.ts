@@ -15,9 +15,12 @@ export interface Run {
   readonly ended: Promise<{ status: number | null; signal: string | null }>
 }
 
+/** What the command finds in its environment. */
+export const environment: NodeJS.ProcessEnv = { PATH: process.env['PATH'] }
+
 /** Runs the built command, without the flags that the test process itself runs under. */
 export function run (test: Test, ...args: string[]): Run {
-  const child = spawn(process.execPath, [cli, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: process.env['PATH'] } })
+  const child = spawn(process.execPath, [cli, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: environment })
   let out = ''
   let err = ''
   child.stdout.on('data', (chunk: Buffer) => { out += chunk.toString() })

@@ -6,6 +6,7 @@ import { cacheSchema } from '@headgate/cache'
 import { compressSchema } from '@headgate/compress'
 import { checkOptions, poolSchema } from '@headgate/core'
 import { healthSchema } from '@headgate/health'
+import { affinityUnits, stickyUnits } from '@headgate/sticky-session'
 import { parse as parseYaml } from 'yaml'
 import { parseListen } from './listen.ts'
 import { logLevels, type ServeOptions } from './serve-options.ts'
@@ -21,6 +22,7 @@ const properties = {
   health: { anyOf: [{ const: false }, { type: 'object' }] },
   cache: { anyOf: [{ type: 'boolean' }, { type: 'object' }] },
   compress: { anyOf: [{ type: 'boolean' }, { type: 'object' }] },
+  sticky: { anyOf: [{ const: false }, { type: 'object' }] },
   clientHeadersTimeout: { type: 'number', minimum: 1, maximum: 600_000, unit: 'ms' }
 }
 
@@ -29,8 +31,13 @@ const configSchema = { type: 'object', additionalProperties: false, required: ['
 /** Where times and sizes stand: the plugins check their own options, so the schema above does not descend into them. */
 const unitsSchema = {
   properties: {
-    ...properties, pools: { additionalProperties: poolSchema }, routes: (balancerSchema['properties'] as Record<string, object>)['routes'], health: healthSchema,
-    cache: cacheSchema, compress: compressSchema
+    ...properties,
+    pools: { additionalProperties: poolSchema },
+    routes: { anyOf: [(balancerSchema['properties'] as Record<string, object>)['routes'], { items: { properties: { config: { properties: { sticky: affinityUnits } } } } }] },
+    health: healthSchema,
+    cache: cacheSchema,
+    compress: compressSchema,
+    sticky: stickyUnits
   }
 }
 
@@ -40,7 +47,11 @@ export async function readConfig (file: string): Promise<ServeOptions> {
   checkOptions(configSchema, config, file)
   const options = config as ServeOptions
   if (options.listen !== undefined) parseListen(options.listen, `${file}.listen`)
-  if (options.routes !== undefined) return options
+  if (options.routes !== undefined) {
+    const lost = options.sticky === undefined || options.sticky === false ? options.routes.findIndex(({ config }) => config?.sticky !== undefined) : -1
+    if (lost !== -1) throw new UsageError(`${file}.routes[${lost}].config.sticky is for nothing without ${file}.sticky`)
+    return options
+  }
   const names = Object.keys(options.pools)
   if (names.length !== 1) throw new UsageError(`${file}: routes are needed to share requests among ${names.length} pools (${names.join(', ')})`)
   return { ...options, routes: [{ prefix: '/', pool: names[0]! }] }

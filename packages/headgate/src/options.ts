@@ -5,6 +5,7 @@ import type { HealthOptions } from '@headgate/health'
 import { readConfig } from './config.ts'
 import { parseListen } from './listen.ts'
 import { type LogLevel, logLevels, type ServeOptions } from './serve-options.ts'
+import { KEYS_VARIABLE, parseSticky, withKeys } from './sticky.ts'
 import { ALLOWED, parseUnit } from './units.ts'
 import { UsageError } from './usage-error.ts'
 
@@ -27,6 +28,7 @@ const flags = {
   'no-passive': { type: 'boolean' },
   cache: { type: 'boolean' },
   compress: { type: 'boolean' },
+  sticky: { type: 'string' },
   help: { type: 'boolean', short: 'h' },
   version: { type: 'boolean', short: 'v' }
 } as const
@@ -49,8 +51,11 @@ Options of serve:
   --no-passive                   do not take out upstreams whose answers to requests show that they fail
   --cache                        keep responses that allow it (RFC 9111) in 64 MiB of memory
   --compress                     encode responses as clients ask for: zstd, br, gzip, deflate
+  --sticky KIND                  clients stay with their upstream: cookie, app-cookie:NAME, source-ip, header:NAME,
+                                 query:NAME. Cookies are signed with the secrets in ${KEYS_VARIABLE}
+                                 (32 bytes or more, the current one first, with commas between them)
   --config FILE                  .json, .yaml, .yml, .js, .mjs, or .ts where Node runs TypeScript; it holds
-                                 { listen, pools, routes, health, cache, compress, logLevel, clientHeadersTimeout }
+                                 { listen, pools, routes, health, cache, compress, sticky, logLevel, clientHeadersTimeout }
   --log-level LEVEL              ${logLevels.join(', ')}  (default info)
   --client-headers-timeout TIME  for a client to send its request's head (default 60s)
 
@@ -83,13 +88,13 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
   if (overrides.listen !== undefined) parseListen(overrides.listen, '--listen')
 
   if (values.config !== undefined) {
-    for (const flag of ['upstream', 'policy', 'connect-timeout', 'timeout', 'health-path', 'health-interval', 'no-passive', 'cache'] as const) {
-      if (values[flag] !== undefined) throw new UsageError(`--${flag} and --config do not go together: put it into the file's pools, routes, health and cache`)
+    for (const flag of ['upstream', 'policy', 'connect-timeout', 'timeout', 'health-path', 'health-interval', 'no-passive', 'cache', 'sticky'] as const) {
+      if (values[flag] !== undefined) throw new UsageError(`--${flag} and --config do not go together: put it into the file's pools, routes, health, cache and sticky`)
     }
     const config = await readConfig(values.config)
     // The flag switches it on; the file may say more about it.
     const compress = values.compress === true && (config.compress === undefined || config.compress === false) ? { compress: true } : {}
-    return { name: 'serve', options: { ...config, ...overrides, ...compress }, source: values.config }
+    return { name: 'serve', options: withKeys({ ...config, ...overrides, ...compress }, process.env), source: values.config }
   }
   parseUpstreams(upstreams, '--upstream', { maxInFlightPerUpstream: Infinity })
   if (values.policy !== undefined && !Object.hasOwn(policies, values.policy)) {
@@ -103,7 +108,17 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
     ...connectTimeout !== undefined && { connection: { connectTimeout } }
   } as BalancerPoolOptions
   const route = { prefix: '/', pool: 'default', ...timeout !== undefined && { headersTimeout: timeout, idleTimeout: timeout } }
-  return { name: 'serve', options: { pools: { default: pool }, routes: [route], health: healthOf(values), ...values.cache === true && { cache: true }, compress: values.compress ?? false, ...overrides }, source: 'the flags' }
+  const sticky = values.sticky === undefined ? undefined : parseSticky(values.sticky)
+  const options = {
+    pools: { default: pool },
+    routes: [route],
+    health: healthOf(values),
+    ...values.cache === true && { cache: true as const },
+    compress: values.compress ?? false,
+    ...sticky !== undefined && { sticky },
+    ...overrides
+  }
+  return { name: 'serve', options: withKeys(options, process.env), source: 'the flags' }
 }
 
 function parse (args: readonly string[]) {

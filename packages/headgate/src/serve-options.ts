@@ -2,6 +2,7 @@ import type { BalancerOptions } from '@headgate/balancer'
 import type { CacheOptions } from '@headgate/cache'
 import type { CompressOptions } from '@headgate/compress'
 import type { HealthOptions } from '@headgate/health'
+import type { StickyOptions } from '@headgate/sticky-session'
 
 export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 export type LogLevel = (typeof logLevels)[number]
@@ -20,4 +21,6 @@ export interface ServeOptions extends BalancerOptions {
   readonly health?: false | HealthOptions
   /** Encode responses: `true`, or options of `@headgate/compress`. @default false */
   readonly compress?: boolean | CompressOptions
+  /** Options of `@headgate/sticky-session`. @default false */
+  readonly sticky?: false | StickyOptions
 }

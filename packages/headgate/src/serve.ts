@@ -2,9 +2,11 @@ import balancer, { clientErrors } from '@headgate/balancer'
 import cache from '@headgate/cache'
 import compress from '@headgate/compress'
 import health from '@headgate/health'
+import stickySession from '@headgate/sticky-session'
 import fastify, { type FastifyInstance } from 'fastify'
 import { listen as listenAt, parseListen } from './listen.ts'
 import type { ServeOptions } from './serve-options.ts'
+import { KEYS_VARIABLE } from './sticky.ts'
 
 /**
  * Starts a proxy of its own. Resolves when it listens, after one log line with `msg: 'listening'` and its `address`. `close()`
@@ -13,7 +15,7 @@ import type { ServeOptions } from './serve-options.ts'
 export async function serve (options: ServeOptions): Promise<FastifyInstance> {
   const {
     listen = '127.0.0.1:8080', logLevel = 'info', clientHeadersTimeout, health: watching = { check: false }, cache: caching = false, compress: encoding = false,
-    ...balancing
+    sticky = false, ...balancing
   } = options
   const address = parseListen(listen)
   const app = fastify({
@@ -34,6 +36,7 @@ export async function serve (options: ServeOptions): Promise<FastifyInstance> {
     if (caching !== false) await nested('cache', () => app.register(cache, caching === true ? {} : caching))
     if (encoding !== false) await nested('compress', () => app.register(compress, encoding === true ? {} : encoding))
     await app.register(balancer, balancing)
+    if (sticky !== false) await nested('sticky', () => app.register(stickySession, sticky))
     if (watching !== false) await nested('health', () => app.register(health, watching))
     await app.ready()
     // Fastify's own lines, one for each interface and with the address inside a sentence, give way to ours.
@@ -53,7 +56,9 @@ async function nested (name: string, register: () => PromiseLike<unknown>): Prom
   try {
     await register()
   } catch (error) {
-    if (error instanceof Error) error.message = error.message.replace(/^options\b/, `options.${name}`)
+    if (error instanceof Error) {
+      error.message = error.message.replace(/^options\b/, `options.${name}`).replace(/^options\.sticky\.keys is required/, `options.sticky.keys, or ${KEYS_VARIABLE} in the environment, is required`)
+    }
     throw error
   }
 }

@@ -33,6 +33,10 @@ t.test('mistakes in flags and files are named', async (t) => {
     ['timeout out of range', ['serve', ...up, '--connect-timeout', '11m'], /--connect-timeout .*from 1 ms to 10 minutes; it is '11m'/],
     ['health path without a slash', ['serve', ...up, '--health-path', 'healthz'], /--health-path must be a path such as '\/healthz'; it is 'healthz'/],
     ['health interval too short', ['serve', ...up, '--health-interval', '5'], /--health-interval .*from 20 ms/],
+    ['unknown kind of affinity', ['serve', ...up, '--sticky', 'session'], /--sticky must be cookie, app-cookie:NAME, .*; it is 'session'/],
+    ['affinity without a name', ['serve', ...up, '--sticky', 'header:'], /--sticky .*'header:'/],
+    ['affinity with a name too many', ['serve', ...up, '--sticky', 'cookie:x'], /--sticky .*'cookie:x'/],
+    ['file and affinity', ['serve', '--config', join(dir, 'two.json'), '--sticky', 'cookie'], /--sticky and --config/],
     ['unknown level', ['serve', ...up, '--log-level', 'loud'], /--log-level .*'loud'/],
     ['no such file', ['serve', '--config', join(dir, 'none.json')], /none\.json/],
     ['unknown kind of file', ['serve', '--config', 'headgate.toml'], /\.yaml.*headgate\.toml/],
@@ -64,4 +68,39 @@ t.test('flags become options', async (t) => {
   t.same(await health('--health-interval', '2s'), { check: { interval: 2000 } })
   t.same(await health('--health-path', '/healthz', '--health-interval', '200', '--no-passive'), { check: { path: '/healthz', interval: 200 }, passive: false })
   t.same(await parseCommand([]), { name: 'help' })
+})
+
+t.test('--sticky, with secrets from the environment', async (t) => {
+  const secret = 'x'.repeat(32)
+  const dir = t.testdir({
+    'own.json': JSON.stringify({ pools: { web: ['http://a:1'] }, sticky: { keys: [secret], idleTimeout: '1h', pools: { web: { by: 'source-ip', lifetime: '2m' } } } }),
+    'none.json': JSON.stringify({ pools: { web: ['http://a:1'] }, sticky: {} }),
+    'route.json': JSON.stringify({ pools: { web: ['http://a:1'] }, sticky: {}, routes: [{ prefix: '/', pool: 'web', config: { sticky: { idleTimeout: '5s' } } }] }),
+    'lost.json': JSON.stringify({ pools: { web: ['http://a:1'] }, routes: [{ prefix: '/', pool: 'web', config: { sticky: {} } }] })
+  })
+  const before = process.env['HEADGATE_STICKY_KEYS']
+  t.teardown(() => {
+    if (before === undefined) delete process.env['HEADGATE_STICKY_KEYS']
+    else process.env['HEADGATE_STICKY_KEYS'] = before
+  })
+  const sticky = async (...args: string[]): Promise<unknown> => {
+    const command = await parseCommand(['serve', ...args])
+    return command.name === 'serve' && command.options.sticky
+  }
+  const up = ['--upstream', 'http://a:1']
+  process.env['HEADGATE_STICKY_KEYS'] = `${secret}, ${secret}2`
+  t.equal(await sticky(...up), undefined)
+  t.same(await sticky(...up, '--sticky', 'cookie'), { by: 'cookie', keys: [secret, `${secret}2`] })
+  t.match(await sticky(...up, '--sticky', 'source-ip'), { by: 'source-ip' })
+  t.match(await sticky(...up, '--sticky', 'header:x-user'), { by: 'header', name: 'x-user' })
+  t.match(await sticky(...up, '--sticky', 'query:a:b'), { by: 'query', name: 'a:b' })
+  t.match(await sticky(...up, '--sticky', 'app-cookie:sid'), { by: 'app-cookie', name: 'sid' })
+  t.same(await sticky('--config', join(dir, 'own.json')), { keys: [secret], idleTimeout: 3_600_000, pools: { web: { by: 'source-ip', lifetime: 120_000 } } })
+  t.same(await sticky('--config', join(dir, 'none.json')), { keys: [secret, `${secret}2`] })
+  t.match(await parseCommand(['serve', '--config', join(dir, 'route.json')]), { options: { routes: [{ config: { sticky: { idleTimeout: 5000 } } }] } })
+  await t.rejects(parseCommand(['serve', '--config', join(dir, 'lost.json')]), { message: /lost\.json\.routes\[0\]\.config\.sticky is for nothing without .*lost\.json\.sticky/ })
+  process.env['HEADGATE_STICKY_KEYS'] = `${secret},short`
+  const error: unknown = await parseCommand(['serve', ...up, '--sticky', 'cookie']).catch((error: unknown) => error)
+  t.match(error, { name: 'UsageError', message: /HEADGATE_STICKY_KEYS must hold secrets of at least 32 bytes.*; number 2 has 5/ })
+  t.notMatch((error as Error).message, /short|xxxx/)
 })

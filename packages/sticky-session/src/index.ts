@@ -2,6 +2,7 @@ import cookie from '@fastify/cookie'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import '@headgate/balancer'
+import type { AffinityOptions } from './kinds/index.ts'
 import { checkSticky, refuseSticky, type StickyOptions } from './options.ts'
 import { StickyRules } from './rules.ts'
 import { StickyRequest } from './sticky-request.ts'
@@ -13,6 +14,13 @@ export type { AffinityOptions, KindName } from './kinds/index.ts'
 export { affinityUnits, stickyUnits } from './options.ts'
 export type { SharedOptions, StickyOptions, TableOptions } from './options.ts'
 export type { MaybePromise, StickEntry, StickStore } from './store.ts'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Session affinity for this route, instead of what the plugin's options say; `false`: none. */
+    sticky?: AffinityOptions | false
+  }
+}
 
 type Serialize = FastifyInstance['serializeCookie']
 

@@ -19,13 +19,6 @@ import { Table } from './table.ts'
 /** Entries that a store looks at per second for some that are over. */
 const SWEEP = 10_000
 
-declare module 'fastify' {
-  interface FastifyContextConfig {
-    /** Session affinity for this route, instead of what the plugin's options say; `false`: none. */
-    sticky?: AffinityOptions | false
-  }
-}
-
 /** All rules of one registration: finds the one that is in force, and makes it when it is first needed in a pool. */
 export class StickyRules {
   readonly hidden: Set<string> = new Set()
