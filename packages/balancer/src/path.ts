@@ -63,6 +63,8 @@ export function rewriteTarget (target: string, prefix: string, rewritePrefix: st
   if (rewritePrefix === undefined) return origin
   const rest = strip(path, prefix === '/' ? '' : prefix)
   if (rest === undefined) return undefined
+  // A route such as `/api*` also takes `/api..;`, whose dots become a segment only behind the new prefix.
+  if (!rest.startsWith('/') && DOTS.test(rest)) return undefined
   const base = rewritePrefix === '/' ? '' : rewritePrefix
   const joined = base + (rest === '' || rest.startsWith('/') ? rest : `/${rest}`)
   return `${joined === '' ? '/' : joined}${query}`

@@ -95,10 +95,9 @@ t.test('adaptive: with little traffic a slow one is tried less often, but tried'
     const ready = upstreams(4)
     selector.rebuild(ready)
     const until = environment.time + 600_000
+    const answer = ({ slot }: Fake): { latency: number; ok: boolean } => ({ latency: (slot === 0 ? 1000 : 50) * (0.5 + environment.random()), ok: true })
     let count = 0
-    while (environment.time < until) {
-      count += run(environment, selector, 20, atOnce, ({ slot }) => ({ latency: (slot === 0 ? 1000 : 50) * (0.5 + environment.random()), ok: true })).get(ready[0]!) ?? 0
-    }
+    while (environment.time < until) count += run(environment, selector, 20, atOnce, answer).get(ready[0]!) ?? 0
     return count
   }
   const [few, many] = [tries(1), tries(20)]
