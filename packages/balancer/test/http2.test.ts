@@ -1,0 +1,58 @@
+import { once } from 'node:events'
+import { connect } from 'node:http2'
+import type { AddressInfo } from 'node:net'
+import Fastify from 'fastify'
+import t from 'tap'
+import balancer from '../src/index.ts'
+import { bodyOf, until, upstream } from './helpers.ts'
+
+for (const hook of [false, true]) {
+  t.test(`HTTP/2 clients: bodies, fields and aborts${hook ? ', through onSend' : ''}`, async (t) => {
+    let aborted = 0
+    const { url: to } = await upstream(t, async (request, response) => {
+      if (request.url === '/hang') {
+        request.on('close', () => { aborted++ })
+        return
+      }
+      if (request.url === '/stream') {
+        request.on('close', () => { aborted++ })
+        response.on('error', () => {})
+        const more = (): void => { while (!response.destroyed && response.write(Buffer.alloc(65_536))); }
+        response.on('drain', more)
+        return more()
+      }
+      response.setHeader('set-cookie', ['a=1', 'b=2'])
+      response.setHeader('keep-alive', 'timeout=5')
+      response.end(`${request.method} ${request.headers.host} ${(await bodyOf(request)).toString()}`)
+    })
+    const app = Fastify({ http2: true })
+    if (hook) app.addHook('onSend', async (_request, _reply, payload) => payload)
+    await app.register(balancer as never, { pools: { web: [to] }, routes: [{ prefix: '/', pool: 'web', preserveHost: true }] })
+    await app.listen({ port: 0, host: '127.0.0.1' })
+    t.teardown(() => app.close())
+    const session = connect(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`)
+    session.on('error', () => {})
+    t.teardown(() => { session.destroy() })
+    const pool = (app as never as { balancer: { pool (name: string): { inFlight: number } } }).balancer.pool('web')
+
+    const post = session.request({ ':method': 'POST', ':path': '/', ':authority': 'site.example' })
+    post.end('hello')
+    const [headers] = await once(post, 'response') as [Record<string, unknown>]
+    t.equal(headers[':status'], 200)
+    t.same(headers['set-cookie'], ['a=1', 'b=2'])
+    t.equal(headers['keep-alive'], undefined)
+    t.equal(headers['connection'], undefined)
+    t.equal((await bodyOf(post as never)).toString(), 'POST site.example hello')
+
+    for (const path of ['/hang', '/stream']) {
+      const gone = aborted
+      const stream = session.request({ ':path': path })
+      stream.on('error', () => {})
+      if (path === '/hang') await until(() => pool.inFlight === 1)
+      else await once(stream, 'response')
+      stream.close(8)
+      await until(() => pool.inFlight === 0 && aborted > gone)
+    }
+    t.pass('an aborted stream ends the attempt, before and after the head')
+  })
+}
