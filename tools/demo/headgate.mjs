@@ -29,7 +29,7 @@ await app.register(balancer, {
   },
   routes: [{ prefix: '/', pool: 'web' }]
 })
-await app.register(health, { check: { path: '/', interval: 500 }, routes: { upstreams: true, ready: true } })
+await app.register(health, { check: { path: '/', interval: 500, timeout: 5000 }, routes: { upstreams: true, ready: true } })
 app.balancer.pool('web').on('state', ({ id }, { from, to, reason }) => process.send?.({ state: `${id}: ${from} → ${to} (${reason})` }))
 
 const show = () => app.balancer.pool('web').upstreams.map(({ id, url, configuredWeight, ready }) => ({ id, url, weight: configuredWeight, ready }))

@@ -8,7 +8,7 @@ import { checkShape, refuse } from './refuse.ts'
 export interface CheckTiming {
   /** From the start of one check to the next while all is well, ± `jitter`; 20–86,400,000. @default 5000 */
   readonly interval?: number
-  /** That one check may take, 1–3,600,000. @default 2000, or the interval where that is shorter */
+  /** That one check may take, 1–3,600,000; one that takes longer than the interval puts the next one off. @default 2000 */
   readonly timeout?: number
   /** Passed checks in a row that bring an upstream up, 1–1000. @default 2 */
   readonly rise?: number
@@ -50,7 +50,7 @@ export interface AgentOptions {
   readonly send?: string
   /** Milliseconds, 20–86,400,000. @default 5000 */
   readonly interval?: number
-  /** Milliseconds, 1–3,600,000. @default 2000, or the interval where that is shorter */
+  /** Milliseconds, 1–3,600,000. @default 2000 */
   readonly timeout?: number
 }
 
@@ -152,7 +152,7 @@ export function checkSettings (options: CheckOptions, path: string, tls: Connect
   return Object.freeze({
     probe: kind.create(own as never, path),
     interval,
-    timeout: options.timeout ?? Math.min(2000, interval),
+    timeout: options.timeout ?? 2000,
     rise: options.rise ?? 2,
     fall: options.fall ?? 3,
     transitionInterval: options.transitionInterval ?? Math.min(1000, interval),
@@ -179,7 +179,7 @@ export function agentSettings (options: AgentOptions, path: string): AgentSettin
   checkShape(agentSchema, options, path)
   const interval = options.interval ?? 5000
   return Object.freeze({
-    port: options.port, host: options.host, send: options.send, interval, timeout: options.timeout ?? Math.min(2000, interval), jitter: 0.1
+    port: options.port, host: options.host, send: options.send, interval, timeout: options.timeout ?? 2000, jitter: 0.1
   })
 }
 

@@ -1,6 +1,10 @@
 import { Deadline, type Deadlines } from '@headgate/core'
 import { failed, type ProbeResult, reasonOf } from './probes/contract.ts'
 
+/** Milliseconds: a time limit that is noticed later than this, and what a turn gets on top then. */
+const LATE = 500
+const GRACE = 250
+
 /**
  * Something that is done again and again, never twice at a time: each turn has a time limit and ends with a result, and says
  * when the next is due. It waits in the schedule that all loops share, and is its own time limit while it runs.
@@ -13,6 +17,7 @@ export abstract class Loop<R extends ProbeResult = ProbeResult> extends Deadline
   /** A turn that was cut off but has not let go yet. */
   #hanging = false
   #stopped = true
+  #graced = false
 
   constructor (deadlines: Deadlines) {
     super()
@@ -57,6 +62,11 @@ export abstract class Loop<R extends ProbeResult = ProbeResult> extends Deadline
   expired (now: number): void {
     if (this.#stopped) return
     if (this.running) {
+      // Late itself, this process may not have read yet what came in time: it gets a moment for that, once.
+      if (now - this.#startedAt - this.limit > LATE && !this.#graced) {
+        this.#graced = true
+        return this.#deadlines.schedule(this, now + GRACE)
+      }
       this.#hanging = true
       this.#controller!.abort()
       return this.#end(this.#turn, failed(`no answer within ${this.limit} ms`))
@@ -68,6 +78,7 @@ export abstract class Loop<R extends ProbeResult = ProbeResult> extends Deadline
 
   #begin (now: number): void {
     this.#startedAt = now
+    this.#graced = false
     const turn = ++this.#turn
     const controller = this.#controller = new AbortController()
     if (this.#hanging) return this.#end(turn, failed('the previous check goes on after its time was over'))

@@ -100,6 +100,34 @@ t.test('a check never overlaps with the one before, and what hangs is cut off', 
   t.equal(most, 1)
 })
 
+t.test('a time limit that this process itself notices too late is put off once', async (t) => {
+  let signal: AbortSignal | undefined
+  let answer: (well: boolean) => void = () => {}
+  const { pool, clock } = watched({
+    check: {
+      type: 'function', interval: 1000, timeout: 1000,
+      run: (_, given) => {
+        signal = given
+        return new Promise((resolve) => { answer = resolve })
+      }
+    }
+  }, { upstreams: ['http://a'] })
+  while (signal === undefined) clock.advance(10)
+  // Nothing ran for three seconds; the answer is there, but not read yet.
+  clock.time += 3000
+  clock.advance(1)
+  t.notOk(signal.aborted)
+  answer(true)
+  await new Promise((resolve) => { setImmediate(resolve) })
+  t.equal(pool.upstreams[0]!.health.streak.successes, 1)
+  const before = signal
+  while (signal === before) clock.advance(10)
+  clock.time += 3000
+  clock.advance(1)
+  clock.advance(600)
+  t.ok(signal.aborted, 'but only once')
+})
+
 t.test('real successes postpone checks, up to a bound; failures bring them forward', async (t) => {
   const at: Record<string, number[]> = {}
   const { pool, clock } = watched({
