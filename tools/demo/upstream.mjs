@@ -8,6 +8,9 @@ const server = createServer((request, response) => {
   if (request.url.startsWith('/work')) setTimeout(answer, 5 + Math.random() ** 3 * 60)
   else answer()
 })
+// Longer than the proxy's own patience: on a busy machine a connection would else be closed at the moment of its use, and the
+// request go to another upstream.
+server.keepAliveTimeout = 60_000
 server.listen(Number(process.argv[3] ?? 0), '127.0.0.1', () => process.send({ port: server.address().port }))
 const stop = () => {
   server.close(() => process.exit(0))
