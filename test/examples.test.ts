@@ -9,6 +9,7 @@ import * as cache from '../examples/cache.ts'
 import * as compress from '../examples/compress.ts'
 import * as healthChecks from '../examples/health-checks.ts'
 import * as inProcess from '../examples/in-process.ts'
+import * as loginSessions from '../examples/login-sessions.ts'
 import * as manyPools from '../examples/many-pools.ts'
 import * as runtimeChanges from '../examples/runtime-changes.ts'
 
@@ -171,4 +172,34 @@ t.test('compress', async (t) => {
   const stored = await app.inject({ url: '/stored', headers: { 'accept-encoding': 'gzip' } })
   t.equal(stored.headers['content-encoding'], 'gzip')
   t.equal(stored.headers.vary, 'Accept-Encoding')
+})
+
+t.test('login-sessions', async (t) => {
+  const apps = await Promise.all(['alpha', 'beta'].map(loginSessions.startApp))
+  t.teardown(() => { for (const { process } of apps) process.kill('SIGKILL') })
+  const app = await loginSessions.build({ upstreams: apps.map(({ url }) => url), keys: ['a secret of at least thirty-two bytes'] })
+  t.teardown(() => app.close())
+  const jar = new Map<string, string>()
+  const go = async (method: 'GET' | 'POST', url: string, payload?: string): Promise<string> => {
+    const response = await app.inject({
+      method,
+      url,
+      headers: { cookie: [...jar].map(([name, value]) => `${name}=${value}`).join('; '), 'content-type': 'application/x-www-form-urlencoded' },
+      ...payload !== undefined && { payload }
+    })
+    for (const { name, value } of response.cookies) jar.set(name, value)
+    return response.statusCode === 303 ? go('GET', String(response.headers.location)) : response.body
+  }
+  t.match(await go('GET', '/'), /<form method="post" action="\/login">/)
+  const welcome = await go('POST', '/login', 'user=Ada+%3C')
+  t.match(welcome, /Hello Ada &#60;, you are logged in/)
+  for (let i = 0; i < 6; i++) t.equal(await go('GET', '/'), welcome, 'the same process, still logged in')
+  const home = /process (\w+)/.exec(welcome)![1]!
+  const { process } = apps[home === 'alpha' ? 0 : 1]!
+  process.kill('SIGKILL')
+  await once(process, 'exit')
+  t.match(await go('GET', '/'), /<form method="post" action="\/login">/, 'its sessions are gone')
+  const again = await go('POST', '/login', 'user=Ada')
+  t.notMatch(again, new RegExp(`process ${home}`))
+  t.equal(await go('GET', '/'), again)
 })
