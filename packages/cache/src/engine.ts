@@ -223,12 +223,14 @@ export class Engine {
     const { method } = request
     this.count('bypass', request.url, detail === '' ? forward : detail)
     const requestTime = this.clock.now()
+    // Now: once a body has been read, Node forgets its socket, and Fastify the scheme with it.
+    const origin = originOf(request)
     observeHead(reply, (status, fields) => {
       if (!isSafe(method)) {
-        this.invalidator.unsafe(request, route, status, fields)
-        if (method === 'POST' && status === 200) storePosted(this, request, reply, route, fields, requestTime)
+        this.invalidator.unsafe(request, origin, route, status, fields)
+        if (method === 'POST' && status === 200) storePosted(this, request, origin, reply, route, fields, requestTime)
       }
-      else if (method === 'HEAD' && status === 200) this.invalidator.head(request, route, fields, requestTime)
+      else if (method === 'HEAD' && status === 200) this.invalidator.head(request, origin, route, fields, requestTime)
       return ['Cache-Status', forwardStatus(this.name, { forward, detail })]
     })
   }

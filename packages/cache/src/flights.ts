@@ -190,6 +190,7 @@ export class Flights implements Controller {
     const detached = detachRequest(request, {
       drop: validating === undefined && completing === undefined ? dropped.ranged : dropped.whole,
       add,
+      scheme: where.origin.startsWith('https:') ? 'https' : 'http',
       target: where.target,
       query: keptQuery(request.query, route.settings.key.drop)
     }, contextSymbol(request)!, () => { flight.failed = true })

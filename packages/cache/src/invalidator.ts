@@ -4,7 +4,7 @@ import { select } from './decide.ts'
 import type { Engine } from './engine.ts'
 import { ageOf, type Entry } from './entry.ts'
 import { freshen } from './freshen.ts'
-import { originOf, urlKey } from './keys.ts'
+import { urlKey } from './keys.ts'
 import { carriesUnkeyed } from './poison.ts'
 import type { Route } from './route.ts'
 import { single } from './semantics/fields.ts'
@@ -26,8 +26,7 @@ export class Invalidator {
   }
 
   /** A successful answer to an unsafe request (RFC 9111 4.4, RFC 9875 3). */
-  unsafe (request: FastifyRequest, route: Route, status: number, fields: readonly string[]): void {
-    const origin = originOf(request)
+  unsafe (request: FastifyRequest, origin: string, route: Route, status: number, fields: readonly string[]): void {
     if (origin === '') return
     for (const url of invalidated(origin + request.raw.url!, status, fields)) {
       const key = urlKey(origin, url.slice(origin.length), route.settings.key, this.#engine.rules)
@@ -39,9 +38,8 @@ export class Invalidator {
   }
 
   /** A HEAD's 200 updates what is stored, or shows that it is not current any more (RFC 9111 4.3.5). */
-  head (request: FastifyRequest, route: Route, fields: readonly string[], requestTime: number): void {
+  head (request: FastifyRequest, origin: string, route: Route, fields: readonly string[], requestTime: number): void {
     const { store, clock, rules } = this.#engine
-    const origin = originOf(request)
     if (origin === '' || carriesUnkeyed(request, route.settings.key.headers)) return
     const where = locate(request, origin, route.settings, rules, '')
     const found = store.get(where.key)
@@ -61,17 +59,21 @@ export class Invalidator {
     store.update(entry)
   }
 
-  /** Every response of a URL key. Gives how many there were. */
-  async url (url: string, mode: Mode, by: PurgeMessage['by']): Promise<number> {
+  /** Every response of a URL key. Gives how many there were: at once, where the store can. */
+  url (url: string, mode: Mode, by: PurgeMessage['by']): MaybePromise<number> {
     const { store, flights } = this.#engine
     for (const flight of flights.of(url)) flights.outdate(flight)
-    await store.ready
-    const found: MaybePromise<readonly Entry[]> = store.getUrl(url)
-    const entries = found instanceof Promise ? await found : found
-    for (const entry of entries) this.#apply(entry, mode)
-    await store.settled?.()
-    this.#tell(by, url, mode, entries.length)
-    return entries.length
+    const apply = (entries: readonly Entry[]): MaybePromise<number> => {
+      for (const entry of entries) this.#apply(entry, mode)
+      this.#tell(by, url, mode, entries.length)
+      const settled = store.settled?.()
+      return settled instanceof Promise ? settled.then(() => entries.length) : entries.length
+    }
+    const find = (): MaybePromise<number> => {
+      const found = store.getUrl(url)
+      return found instanceof Promise ? found.then(apply) : apply(found)
+    }
+    return store.ready === undefined ? find() : store.ready.then(find)
   }
 
   /** Every response of which `concerns` holds. Looks at all that are stored. */

@@ -2,7 +2,6 @@ import type { ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Engine } from './engine.ts'
 import { makeEntry } from './entry.ts'
-import { originOf } from './keys.ts'
 import { carriesUnkeyed } from './poison.ts'
 import type { Route } from './route.ts'
 import { governing } from './semantics/cache-control.ts'
@@ -19,12 +18,13 @@ const NO_HEURISTIC = { fraction: 0, max: 0 }
  * A POST's response that says it is what a GET of the same URI would give: Content-Location equal to the target, and explicit freshness (RFC
  * 9110 9.3.3). It is stored for later GETs while it is sent.
  */
-export function storePosted (engine: Engine, request: FastifyRequest, reply: FastifyReply, route: Route, fields: readonly string[], requestTime: number): void {
+export function storePosted (
+  engine: Engine, request: FastifyRequest, origin: string, reply: FastifyReply, route: Route, fields: readonly string[], requestTime: number
+): void {
   const location = single(fields, 'content-location')
   if (location === undefined) return
   const { storage, statuses } = route.settings
   if (statuses?.has(200) === false || !route.settings.bodyless) return
-  const origin = originOf(request)
   if (origin === '' || carriesUnkeyed(request, route.settings.key.headers)) return
   const where = locate(request, origin, route.settings, engine.rules, '')
   if (sameOrigin(where.origin + request.raw.url!, location) !== where.origin + request.raw.url!) return

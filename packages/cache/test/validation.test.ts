@@ -134,6 +134,23 @@ t.test('unsafe methods outdate the target, and what Location and Content-Locatio
   t.ok(await cached('/x'), 'a failure changes nothing')
 })
 
+t.test('unsafe requests whose body the handler reads before it answers', async (t) => {
+  const { app: instance, url } = await app(t, {}, (app) => {
+    app.removeAllContentTypeParsers()
+    app.addContentTypeParser('*', (_request, payload, done) => { done(null, payload) })
+    app.get('/x', (_request, reply) => reply.headers({ 'cache-control': 'max-age=60' }).send('x'))
+    app.post('/x', async (request, reply) => {
+      for await (const _ of request.body as AsyncIterable<Buffer>) { /* read away */ }
+      await new Promise((resolve) => { setTimeout(resolve, 10) })
+      return reply.send('done')
+    })
+  })
+  await (await fetch(`${url}/x`)).text()
+  await (await fetch(`${url}/x`, { method: 'POST', body: 'abc' })).text()
+  t.match((await fetch(`${url}/x`)).headers.get('cache-status'), /fwd=stale/)
+  t.equal(instance.cache.stats.hits, 0)
+})
+
 t.test('what was fetched before an unsafe request is not used after it', async (t) => {
   let answer: (() => void) | undefined
   const { app: instance } = await app(t, {}, (app) => {

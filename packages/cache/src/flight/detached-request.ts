@@ -37,6 +37,8 @@ class DetachedSocket extends EventEmitter {
 export interface HeaderEdit {
   readonly drop: ReadonlySet<string>
   readonly add: readonly string[]
+  /** Of the key; the client's socket, which it comes from, may be gone. */
+  readonly scheme: 'http' | 'https'
   /** Path and query. */
   readonly target: string
   /** Query parameters that are part of the target. */
@@ -103,7 +105,7 @@ export function detachRequest (request: FastifyRequest, edit: HeaderEdit, contex
     // As the key has them: a forwarding field that was left out may not change them now.
     host: { value: request.host },
     hostname: { value: request.hostname },
-    protocol: { value: request.protocol }
+    protocol: { value: edit.scheme }
   }) as FastifyRequest
   for (const symbol of Object.getOwnPropertySymbols(request)) {
     if (ISOLATED.has(symbol.description ?? '')) Object.defineProperty(detached, symbol, { value: undefined, writable: true })
