@@ -142,7 +142,10 @@ export interface TransportOptions {
   readonly maxConnectionAge?: number
   /** Bytes of a response head (and of trailers) accepted. @default 65536 */
   readonly maxHeadSize?: number
-  /** Bytes of the read buffer of each connection. @default 65536 */
+  /**
+   * Bytes of the read buffer of each connection that is busy, 4096–16,777,216. Larger ones cost fewer system calls for large
+   * bodies; what is not filled takes no memory. @default 262144
+   */
   readonly readBufferSize?: number
   /** TLS to `https:` upstreams: what `tls.connect` takes. Certificates are verified unless `rejectUnauthorized: false`. */
   readonly tls?: ConnectionOptions

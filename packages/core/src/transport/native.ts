@@ -41,7 +41,7 @@ export class NativeTransport implements Transport, ConnectionOwner {
       maxHeadSize: options.maxHeadSize ?? 65_536,
       tls: options.tls ?? {},
       session: { last: undefined },
-      buffers: new ReadBuffers(options.readBufferSize ?? 65_536)
+      buffers: new ReadBuffers(options.readBufferSize ?? 262_144)
     }
   }
 

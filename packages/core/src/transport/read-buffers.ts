@@ -1,7 +1,7 @@
 /** What a connection reads into while it is idle and no large buffer can be spared. */
 const SMALL = 4096
-/** Large buffers that idle connections of one transport may keep, so that ten thousand of them cost little. */
-const KEPT_BY_IDLE = 64
+/** Bytes of large buffers that idle connections of one transport may keep, so that ten thousand of them cost little. */
+const KEPT_BY_IDLE = 4_194_304
 const FREE = 16
 
 /**
@@ -30,7 +30,7 @@ export class ReadBuffers {
   /** The connection goes idle: the buffer that it keeps meanwhile. Not `exchangeable`: the system has it for the next read. */
   idle (buffer: Buffer, exchangeable: boolean): Buffer {
     if (buffer.length !== this.#size) return buffer
-    if (this.#keptByIdle < KEPT_BY_IDLE || !exchangeable) {
+    if (this.#keptByIdle < KEPT_BY_IDLE / this.#size || !exchangeable) {
       this.#keptByIdle++
       return buffer
     }
