@@ -217,6 +217,7 @@ export class ResponseCoder {
   /** Fastify answers for a stream that fails before its head is out: then without the fields of the body that will not come. */
   #watch (stream: ReturnType<typeof readableOf>, encoding: string): void {
     stream.on('error', (error: Error) => {
+      if (this.#reply.raw.destroyed) return
       const headSent = this.#reply.raw.headersSent
       this.#report(error, encoding, headSent)
       if (!headSent) this.#dropFields()
@@ -224,6 +225,8 @@ export class ResponseCoder {
   }
 
   #fail (error: Error, encoding: string): void {
+    // Who has gone away is the reason, not the victim.
+    if (this.#reply.raw.destroyed) return this.#done(null, undefined)
     this.#report(error, encoding, false)
     this.#dropFields()
     this.#done(error)

@@ -164,3 +164,28 @@ t.test('a stream at full speed is as small as a whole body, within two per cent'
     t.ok(a.body.length < b.body.length * 1.02, `${encoding}: ${a.body.length} and ${b.body.length}`)
   }
 })
+
+t.test('a client that leaves while a short body is awaited is no failure', async (t) => {
+  const lines: string[] = []
+  let left = (): void => {}
+  const gone = new Promise<void>((resolve) => { left = resolve })
+  const { url, port } = await listen(t, {}, (app) => {
+    app.addHook('onRequestAbort', (_request, done) => {
+      left()
+      done()
+    })
+    app.get('/ok', (_request, reply) => reply.type('text/html').send(text(2000)))
+    app.get('/', (_request, reply) => {
+      const source = new PassThrough()
+      // As the balancer does it: the body fails because the client closed.
+      reply.raw.on('close', () => { source.destroy(new Error('the client closed the connection')) })
+      setImmediate(() => { socket.destroy() })
+      return reply.type('text/html').header('content-length', 5000).send(source)
+    })
+  }, { logger: { level: 'warn', stream: { write: (line: string) => { lines.push(line) } } } })
+  const socket = connect(port, '127.0.0.1')
+  socket.on('error', () => {}).write('GET / HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n')
+  await gone
+  t.equal((await get(`${url}/ok`, { 'accept-encoding': 'gzip' })).status, 200)
+  t.notOk(lines.some((line) => line.includes('could not be')), lines.join(''))
+})
