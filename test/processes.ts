@@ -18,9 +18,10 @@ export interface Run {
 /** What the command finds in its environment. */
 export const environment: NodeJS.ProcessEnv = { PATH: process.env['PATH'] }
 
-/** Runs the built command, without the flags that the test process itself runs under. */
+/** Runs the built command. tap adds loaders of its own to the environment of all that tests start: `env -i` keeps them out. */
 export function run (test: Test, ...args: string[]): Run {
-  const child = spawn(process.execPath, [cli, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: environment })
+  const variables = Object.entries(environment).map(([name, value]) => `${name}=${value}`)
+  const child = spawn('env', ['-i', ...variables, process.execPath, cli, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
   let out = ''
   let err = ''
   child.stdout.on('data', (chunk: Buffer) => { out += chunk.toString() })
