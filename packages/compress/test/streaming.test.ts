@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { PassThrough, Readable } from 'node:stream'
 import zlib from 'node:zlib'
+import type { FastifyReply } from 'fastify'
 import t from 'tap'
 import { EventSource } from 'undici'
 import { builtIn } from '../src/encodings/index.ts'
@@ -121,19 +122,28 @@ t.test('a slow client holds its source', async (t) => {
   t.ok(await closed, 'the source ends with the client')
 })
 
+/** Calls back when the head is out. */
+function afterHead (reply: FastifyReply, callback: () => void): void {
+  const timer = setInterval(() => {
+    if (!reply.raw.headersSent) return
+    clearInterval(timer)
+    callback()
+  }, 5)
+}
+
 t.test('a source that fails: an error before the head, a broken transfer after it', async (t) => {
   const { url } = await listen(t, {}, (app) => {
     app.get('/before', (_request, reply) => reply.type('text/html').header('etag', '"a"').send(new Readable({ read () { this.destroy(new Error('broken')) } })))
     app.get('/after', (_request, reply) => {
       const source = new PassThrough()
       source.write(text(200_000))
-      setTimeout(() => { source.destroy(new Error('broken')) }, 100)
+      afterHead(reply, () => { source.destroy(new Error('broken')) })
       return reply.type('text/html').send(source)
     })
     app.get('/closed', (_request, reply) => {
       const source = new PassThrough()
       source.write('begin')
-      setTimeout(() => { source.destroy() }, 50)
+      afterHead(reply, () => { source.destroy() })
       return reply.type('text/html').send(source)
     })
   })
