@@ -44,6 +44,8 @@ export function render (scenarios) {
   const all = scenarios.filter(({ name }) => files.has(name)).map((scenario) => ({ scenario, result: JSON.parse(readFileSync(new URL(`${scenario.name}.json`, results), 'utf8')) }))
   const judged = all.flatMap(({ result }) => result.checks)
   parts.push('', `${judged.filter(({ met }) => met === true).length} of ${judged.length} targets are met, ${judged.filter(({ met }) => met === false).length} are not, ${judged.filter(({ missing }) => missing === true).length} were not measured.`)
+  const missing = scenarios.filter(({ name }) => !files.has(name))
+  if (missing.length > 0) parts.push('', `Without figures yet: ${missing.map(({ name, title }) => `${title} (\`npm run bench ${name}\`)`).join('; ')}.`)
   for (const { scenario, result } of all) {
     parts.push('', `## ${scenario.title}`, '', scenario.text)
     parts.push(...checks(result.checks))

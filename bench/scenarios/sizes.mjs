@@ -3,6 +3,7 @@ export default {
   name: 'sizes',
   title: 'Responses of 10 KB to 10 MB',
   text: 'One upstream. nginx with its default buffers, without buffering, and with buffers large enough that nothing goes to a file.',
+  remarks: 'Reads of up to 256 KB into a buffer that is used again, written out without a copy. At 10 KB the price of a small request still dominates (see there).',
   base: 'nginx',
   cases: {
     '10 KB': { path: '/10k' },
