@@ -10,7 +10,16 @@ export const packages = {
   curl: { package: 'curl', for: 'the lines that npm start prints' },
   promtool: { package: 'prometheus', for: 'the metrics' },
   chromium: { package: 'chromium', for: 'the dashboard' },
-  ping: { package: 'iputils-ping', for: 'the ping checks of health' }
+  ping: { package: 'iputils-ping', for: 'the ping checks of health' },
+  'redis-server': { package: 'redis-server', for: 'layer 4 in front of Redis' },
+  'redis-cli': { package: 'redis-tools', for: 'layer 4 in front of Redis' },
+  pg_ctlcluster: { package: 'postgresql', for: 'layer 4 in front of PostgreSQL' },
+  psql: { package: 'postgresql-client', for: 'layer 4 in front of PostgreSQL' },
+  dnsmasq: { package: 'dnsmasq-base', for: 'UDP in front of DNS' },
+  dig: { package: 'bind9-dnsutils', for: 'UDP in front of DNS' },
+  iperf3: { package: 'iperf3', for: 'volumes over TCP and UDP' },
+  sshd: { package: 'openssh-server', for: 'routing by first bytes' },
+  ssh: { package: 'openssh-client', for: 'routing by first bytes' }
 }
 
 const ci = Boolean(process.env.CI)

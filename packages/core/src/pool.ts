@@ -255,6 +255,7 @@ export class Pool extends EventEmitter<PoolEvents> {
     const first = this.#selector.select(context)
     if (first.hasRoom && !(context.attempts > 0 && context.hasTried(first))) return this.#lease(first, context, 'policy')
     const other = this.#alternative(context, (upstream) => upstream.hasRoom && !context.hasTried(upstream)) ??
+      this.#reserve(context) ??
       this.#alternative(context, (upstream) => upstream.hasRoom)
     return other === undefined ? 'saturated' : this.#lease(other, context, 'alternative')
   }
@@ -268,6 +269,16 @@ export class Pool extends EventEmitter<PoolEvents> {
     let best: Upstream | undefined
     for (const upstream of this.#ready) {
       if (usable(upstream) && (best === undefined || upstream.load.inFlight / upstream.weight < best.load.inFlight / best.weight)) best = upstream
+    }
+    return best
+  }
+
+  /** All of the tier in use were tried: one of another tier that is ready, the nearest first. Its own is not down yet by anybody's word. */
+  #reserve (context: PoolContext): Upstream | undefined {
+    if (context.attempts === 0) return undefined
+    let best: Upstream | undefined
+    for (const upstream of this.#members.values()) {
+      if (upstream.ready && upstream.hasRoom && !context.hasTried(upstream) && (best === undefined || upstream.priority < best.priority)) best = upstream
     }
     return best
   }

@@ -77,6 +77,16 @@ t.test('an ejected upstream gets one trial at a time after its time, then starts
   t.same(bad.health.history.map(({ from, to }) => `${from} ${to}`), ['up ejected', 'ejected up'])
 })
 
+t.test('a retry that has tried the whole tier goes to a backup before it repeats', async (t) => {
+  const { pool } = make({ upstreams: ['http://a', 'http://b', 'http://c;priority=2', 'http://d;backup'] })
+  const tried: Upstream[] = []
+  for (let i = 0; i < 4; i++) tried.push(take(pool, tried).upstream)
+  t.same(tried.map(({ url }) => url).slice(0, 2).sort(), ['http://a', 'http://b'])
+  t.same(tried.map(({ url }) => url).slice(2), ['http://d', 'http://c'])
+  t.ok(['http://a', 'http://b'].includes(take(pool, tried).upstream.url), 'then the first tier again')
+  t.ok(['http://a', 'http://b'].includes(take(pool).upstream.url), 'a new request does not')
+})
+
 t.test('a trial that lasts is decided when it is proven, not at its end', async (t) => {
   const { pool, clock } = make({ slowStart: 0 })
   const bad = pool.upstreams[0]!

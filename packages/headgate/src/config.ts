@@ -3,6 +3,7 @@ import { extname, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { balancerSchema } from '@headgate/balancer'
 import { cacheSchema } from '@headgate/cache'
+import { streamSchema } from '@headgate/stream'
 import { compressSchema } from '@headgate/compress'
 import { checkOptions, poolSchema } from '@headgate/core'
 import { healthSchema } from '@headgate/health'
@@ -21,6 +22,7 @@ const properties = {
   viaName: { type: 'string' },
   health: { anyOf: [{ const: false }, { type: 'object' }] },
   cache: { anyOf: [{ type: 'boolean' }, { type: 'object' }] },
+  stream: { type: 'object' },
   compress: { anyOf: [{ type: 'boolean' }, { type: 'object' }] },
   sticky: { anyOf: [{ const: false }, { type: 'object' }] },
   clientHeadersTimeout: { type: 'number', minimum: 1, maximum: 600_000, unit: 'ms' }
@@ -36,6 +38,7 @@ const unitsSchema = {
     routes: { anyOf: [(balancerSchema['properties'] as Record<string, object>)['routes'], { items: { properties: { config: { properties: { sticky: affinityUnits } } } } }] },
     health: healthSchema,
     cache: cacheSchema,
+    stream: streamSchema,
     compress: compressSchema,
     sticky: stickyUnits
   }

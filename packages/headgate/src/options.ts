@@ -55,7 +55,7 @@ Options of serve:
                                  query:NAME. Cookies are signed with the secrets in ${KEYS_VARIABLE}
                                  (32 bytes or more, the current one first, with commas between them)
   --config FILE                  .json, .yaml, .yml, .js, .mjs, or .ts where Node runs TypeScript; it holds
-                                 { listen, pools, routes, health, cache, compress, sticky, logLevel, clientHeadersTimeout }
+                                 { listen, pools, routes, health, cache, compress, sticky, stream, logLevel, clientHeadersTimeout }
   --log-level LEVEL              ${logLevels.join(', ')}  (default info)
   --client-headers-timeout TIME  for a client to send its request's head (default 60s)
 

@@ -1,5 +1,6 @@
 import type { BalancerOptions } from '@headgate/balancer'
 import type { CacheOptions } from '@headgate/cache'
+import type { StreamOptions } from '@headgate/stream'
 import type { CompressOptions } from '@headgate/compress'
 import type { HealthOptions } from '@headgate/health'
 import type { StickyOptions } from '@headgate/sticky-session'
@@ -15,6 +16,8 @@ export interface ServeOptions extends BalancerOptions {
   readonly logLevel?: LogLevel
   /** Milliseconds in which a client has to send a request's head, 1–600,000. @default 60000 */
   readonly clientHeadersTimeout?: number
+  /** Options of `@headgate/stream`: listeners for TCP and UDP beside the one for HTTP. @default none */
+  readonly stream?: StreamOptions
   /** Options of `@headgate/cache`; `true`: its defaults. @default false */
   readonly cache?: boolean | CacheOptions
   /** Options of `@headgate/health`; `false`: no checks and no judging of traffic. @default judging of traffic alone */

@@ -3,6 +3,7 @@ import cache from '@headgate/cache'
 import compress from '@headgate/compress'
 import health from '@headgate/health'
 import stickySession from '@headgate/sticky-session'
+import stream from '@headgate/stream'
 import fastify, { type FastifyInstance } from 'fastify'
 import { listen as listenAt, parseListen } from './listen.ts'
 import type { ServeOptions } from './serve-options.ts'
@@ -15,7 +16,7 @@ import { KEYS_VARIABLE } from './sticky.ts'
 export async function serve (options: ServeOptions): Promise<FastifyInstance> {
   const {
     listen = '127.0.0.1:8080', logLevel = 'info', clientHeadersTimeout, health: watching = { check: false }, cache: caching = false, compress: encoding = false,
-    sticky = false, ...balancing
+    sticky = false, stream: layer4, ...balancing
   } = options
   const address = parseListen(listen)
   const app = fastify({
@@ -36,6 +37,7 @@ export async function serve (options: ServeOptions): Promise<FastifyInstance> {
     if (caching !== false) await nested('cache', () => app.register(cache, caching === true ? {} : caching))
     if (encoding !== false) await nested('compress', () => app.register(compress, encoding === true ? {} : encoding))
     await app.register(balancer, balancing)
+    if (layer4 !== undefined) await nested('stream', () => app.register(stream, layer4))
     if (sticky !== false) await nested('sticky', () => app.register(stickySession, sticky))
     if (watching !== false) await nested('health', () => app.register(health, watching))
     await app.ready()

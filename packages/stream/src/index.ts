@@ -16,7 +16,7 @@ import { UdpListener, udpSettings } from './udp/listener.ts'
 
 export * from './errors.ts'
 export * from './probes/index.ts'
-export { streamConfigSchema } from './options.ts'
+export { streamSchema } from './options.ts'
 export type * from './options.ts'
 export type { Counters } from './counters.ts'
 export type { SendProxyOptions } from './tcp/proxy-out.ts'

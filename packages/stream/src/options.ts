@@ -1,6 +1,6 @@
 import type { TlsOptions } from 'node:tls'
 import type { SchemaObject } from 'ajv'
-import { checkOptions, type Clock, type OptionUnit, type PoolOptions, type Random, type UpstreamSpec } from '@headgate/core'
+import { checkOptions, type Clock, type OptionUnit, type PoolOptions, poolSchema, type Random, type UpstreamSpec } from '@headgate/core'
 import type { SendProxyOptions } from './tcp/proxy-out.ts'
 import type { RouteMatch } from './tcp/routes.ts'
 
@@ -241,7 +241,7 @@ const udpSchema: SchemaObject = {
   } satisfies Record<keyof UdpListenerOptions, object>
 }
 
-const streamSchema: SchemaObject = {
+const pluginSchema: SchemaObject = {
   type: 'object',
   additionalProperties: false,
   required: ['listeners'],
@@ -255,19 +255,25 @@ const streamSchema: SchemaObject = {
 
 /** Checks the plugin's options, but for what pools, addresses and certificates are checked for when they are made. */
 export function checkStream (options: StreamOptions, path: string): void {
-  checkOptions(streamSchema, options, path)
+  checkOptions(pluginSchema, options, path)
   for (const [index, listener] of options.listeners.entries()) {
     checkOptions(listener.protocol === 'udp' ? udpSchema : tcpSchema, listener, `${path}.listeners[${index}]`)
   }
 }
 
-/** JSON Schema of what a configuration file may hold of {@link StreamOptions}: times and sizes carry their unit. */
-export const streamConfigSchema: SchemaObject = {
+/** Where times and sizes stand in a whole configuration, pools included: for programs that read files. */
+export const streamSchema: SchemaObject = {
   type: 'object',
-  additionalProperties: false,
-  required: ['listeners'],
   properties: {
-    pools: { type: 'object' },
-    listeners: { type: 'array', minItems: 1, items: { type: 'object', properties: { ...udpSchema['properties'] as object, ...tcpSchema['properties'] as object, protocol: { type: 'string', enum: ['tcp', 'udp'] } } } }
+    pools: { additionalProperties: poolSchema },
+    listeners: {
+      type: 'array',
+      items: {
+        properties: {
+          ...udpSchema['properties'] as object, ...tcpSchema['properties'] as object, pool: poolSchema,
+          routes: { type: 'array', items: { properties: { pool: poolSchema } } }
+        }
+      }
+    }
   }
 }

@@ -33,11 +33,15 @@ export function postgresCheck ({ user = 'postgres', database = user, role }: Pos
         if (type === 'E') return refused(message, role)
         if (type === 'R') {
           const method = bytes.readInt32BE(at - length + 4)
-          if (role === undefined) return passed(method === 0 ? 'let in' : 'asks for a password')
-          if (method !== 0) return failed(`asks for a password, so its role is not known: '${user}' needs none`)
+          // Whether there is such a user and database is only said after that.
+          if (method === 0) continue
+          if (role === undefined) return passed('asks for a password')
+          return failed(`asks for a password, so its role is not known: '${user}' needs none`)
+        } else if (role === undefined) {
+          return 'SKZNv'.includes(type) ? passed('let in') : failed(`answered ${shown(bytes)}`)
         } else if (type === 'S') {
           const standby = /^in_hot_standby\0(on|off)\0$/.exec(message)?.[1]
-          if (standby !== undefined) return (standby === 'on') === (role === 'standby') ? passed(`is ${role!}`) : failed(standby === 'on' ? 'is a standby' : 'is a primary')
+          if (standby !== undefined) return (standby === 'on') === (role === 'standby') ? passed(`is ${role}`) : failed(standby === 'on' ? 'is a standby' : 'is a primary')
         } else if (type === 'Z') return failed('does not say its role: older than version 14')
         else if (type !== 'K' && type !== 'N' && type !== 'v') return failed(`answered ${shown(bytes)}`)
       }

@@ -1,0 +1,83 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import * as layer4 from '../examples/layer-4.ts'
+import { exchange, named, until } from '../packages/stream/test/helpers.ts'
+import { folder, run } from '../packages/stream/test/real/programs.ts'
+import { postgres, redis } from '../packages/stream/test/real/servers.ts'
+import { skipWithout } from '../tools/system.mjs'
+
+t.test('the example: reads from three Redis replicas, a PostgreSQL pair that fails over', { skip: skipWithout('redis-server', 'redis-cli', 'psql', 'pg_ctlcluster') }, async (t) => {
+  const master = await redis(t)
+  const replicas = await Promise.all([1, 2, 3].map(() => redis(t, '--replicaof', '127.0.0.1', String(master.port))))
+  const [primary, standby] = [await postgres(t), await postgres(t)]
+  const url = ({ port }: { port: number }): string => `tcp://127.0.0.1:${port}`
+  const app = await layer4.build({ redis: replicas.map(url), postgres: [url(primary), url(standby)], listen: { redis: '127.0.0.1:0', postgres: '127.0.0.1:0' }, interval: 200, timeout: 5000 })
+  await app.ready()
+  t.teardown(() => app.close())
+  const port = (name: string): string => /\d+$/.exec(app.stream.listener(name).address!)![0]
+  const cli = (...args: string[]): Promise<string> => run('redis-cli', args)
+  await cli('-p', String(master.port), 'set', 'key', 'value')
+  const [reads, database] = [app.stream.pools.get('reads')!, app.stream.pools.get('database')!]
+  await until(() => reads.ready.length === 3)
+  for (const { port } of replicas) while (await cli('-p', String(port), 'get', 'key') !== 'value\n');
+  const seen = new Set<string>()
+  for (let i = 0; i < 6; i++) {
+    t.equal(await cli('-p', port('redis'), 'get', 'key'), 'value\n')
+    seen.add((/tcp_port:(\d+)/.exec(await cli('-p', port('redis'), 'info', 'server')))![1]!)
+  }
+  for (const server of seen) t.ok(replicas.some(({ port }) => String(port) === server), 'a replica answers')
+  replicas[0]!.child.kill('SIGKILL')
+  for (let i = 0; i < 4; i++) t.equal(await cli('-p', port('redis'), 'get', 'key'), 'value\n', 'none notices that one died')
+  await until(() => reads.ready.length === 2)
+
+  const psql = (sql: string): Promise<string> => run('psql', ['-h', '127.0.0.1', '-p', port('postgres'), '-U', 'postgres', '-AtXc', sql])
+  t.equal(await psql('show port'), `${primary.port}\n`)
+  const exited = once(primary.child, 'exit')
+  primary.child.kill('SIGQUIT')
+  await exited
+  t.equal(await psql('show port'), `${standby.port}\n`)
+  await until(() => database.upstreams[0]!.health.state === 'down')
+  t.equal(database.upstreams[1]!.health.state, 'up')
+})
+
+t.test('the command line: listeners of a configuration file, with units', async (t) => {
+  const up = await named(t, 'upstream')
+  const file = join(folder(t), 'headgate.yaml')
+  writeFileSync(file, `
+listen: 127.0.0.1:0
+pools: { web: ['http://127.0.0.1:1'] }
+stream:
+  pools: { db: { upstreams: ['${up.url}'], connection: { connectTimeout: 1s } } }
+  listeners:
+    - { name: db, listen: '127.0.0.1:0', pool: db, idleTimeout: 1h, replayLimit: 4KiB, bandwidth: { download: 1MiB } }
+`)
+  const cli = fileURLToPath(new URL('../packages/headgate/dist/cli.js', import.meta.url))
+  const child = spawn(process.execPath, [cli, 'serve', '--config', file], { stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: process.env['PATH'] } })
+  const ended = once(child, 'exit')
+  t.teardown(() => child.kill('SIGKILL'))
+  let out = ''
+  child.stdout.on('data', (chunk: Buffer) => { out += String(chunk) })
+  child.stderr.on('data', (chunk: Buffer) => { out += String(chunk) })
+  await until(() => out.includes('"listening"') || child.exitCode !== null)
+  const [, port] = /"protocol":"tcp","address":"127\.0\.0\.1:(\d+)"/.exec(out) ?? []
+  t.ok(port, out)
+  t.equal(String(await exchange(Number(port), 'hello')), 'upstream\nhello')
+  const idle = connect(Number(port), '127.0.0.1')
+  await once(idle, 'data')
+  idle.destroy()
+  child.kill('SIGTERM')
+  await ended
+
+  writeFileSync(file, `{ pools: { web: ['http://127.0.0.1:1'] }, stream: { listeners: [{ listen: '127.0.0.1:0', pool: ['tcp://127.0.0.1:1'], idleTimeout: soon }] } }`)
+  const wrong = spawn(process.execPath, [cli, 'serve', '--config', file], { stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: process.env['PATH'] } })
+  let error = ''
+  wrong.stderr.on('data', (chunk: Buffer) => { error += String(chunk) })
+  const [status] = await once(wrong, 'close') as [number]
+  t.equal(status, 2)
+  t.match(error, /stream\.listeners\[0\]\.idleTimeout/)
+})
