@@ -74,7 +74,9 @@ export function requestHeaders (request: FastifyRequest, route: RouteSettings, u
   if (route.forwardedHeaders) {
     // With trustProxy, `ips` holds the trusted chain from the peer outwards; without, the peer alone is believed.
     const { socket } = request.raw
-    const { ips, protocol } = request
+    const { ips } = request
+    // Fastify tells it through the socket, which a detached request has no more.
+    const protocol = request.protocol ?? 'http'
     const peer = socket?.remoteAddress ?? ''
     const client = ips === undefined ? request.ip ?? peer : ips.at(-1) ?? peer
     list.push('X-Forwarded-For', (ips === undefined ? client : ips.slice().reverse().join(', ')) || peer, 'X-Forwarded-Proto', protocol)
