@@ -56,6 +56,10 @@ export function requestHeaders (request: FastifyRequest, route: RouteSettings, u
       // HTTP/2's pseudo-fields.
       case ':':
         continue
+      case 'c': case 'C':
+        // HTTP/2 may cut them up; RFC 9113 8.2.3 wants them joined for HTTP/1.
+        if (request.raw.httpVersionMajor < 2 || name.toLowerCase() !== 'cookie') break
+        continue
       case 'f': case 'F': case 'v': case 'V': case 'x': case 'X': {
         const lower = name.toLowerCase()
         if (lower === 'via') via += `${raw[i + 1]!}, `
@@ -70,6 +74,8 @@ export function requestHeaders (request: FastifyRequest, route: RouteSettings, u
     }
     list.push(name, raw[i + 1]!)
   }
+  const { cookie } = request.raw.headers
+  if (cookie !== undefined && request.raw.httpVersionMajor >= 2) list.push('Cookie', cookie)
   if (request.raw.headers.te?.includes('trailers') === true) list.push('TE', 'trailers')
   if (route.forwardedHeaders) {
     // With trustProxy, `ips` holds the trusted chain from the peer outwards; without, the peer alone is believed.

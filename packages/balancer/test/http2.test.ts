@@ -23,7 +23,7 @@ for (const hook of [false, true]) {
       }
       response.setHeader('set-cookie', ['a=1', 'b=2'])
       response.setHeader('keep-alive', 'timeout=5')
-      response.end(`${request.method} ${request.headers.host} ${(await bodyOf(request)).toString()}`)
+      response.end(`${request.method} ${request.headers.host} ${request.rawHeaders.filter((_, i, all) => all[i - 1]?.toLowerCase() === 'cookie').join('|')} ${(await bodyOf(request)).toString()}`)
     })
     const app = Fastify({ http2: true })
     if (hook) app.addHook('onSend', async (_request, _reply, payload) => payload)
@@ -35,14 +35,14 @@ for (const hook of [false, true]) {
     t.teardown(() => { session.destroy() })
     const pool = (app as never as { balancer: { pool (name: string): { inFlight: number } } }).balancer.pool('web')
 
-    const post = session.request({ ':method': 'POST', ':path': '/', ':authority': 'site.example' })
+    const post = session.request({ ':method': 'POST', ':path': '/', ':authority': 'site.example', cookie: ['a=1', 'b=2'] })
     post.end('hello')
     const [headers] = await once(post, 'response') as [Record<string, unknown>]
     t.equal(headers[':status'], 200)
     t.same(headers['set-cookie'], ['a=1', 'b=2'])
     t.equal(headers['keep-alive'], undefined)
     t.equal(headers['connection'], undefined)
-    t.equal((await bodyOf(post as never)).toString(), 'POST site.example hello')
+    t.equal((await bodyOf(post as never)).toString(), 'POST site.example a=1; b=2 hello')
 
     for (const path of ['/hang', '/stream']) {
       const gone = aborted
