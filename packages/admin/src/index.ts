@@ -24,6 +24,8 @@ const bodies = new Ajv({ allowUnionTypes: true, strict: false })
 const strings = new Ajv({ coerceTypes: true, useDefaults: true, allowUnionTypes: true, strict: false })
 
 async function api (scope: FastifyInstance, steward: Steward): Promise<void> {
+  // Whatever caches are in front: these figures are of this moment, and for whom the guard let pass.
+  scope.addHook('onRequest', async (_request, reply) => { reply.header('cache-control', 'no-store') })
   scope.setValidatorCompiler<SchemaObject>(({ schema, httpPart }) => (httpPart === 'body' ? bodies : strings).compile(schema))
   // A name of its own: the app may have its own description of its own routes.
   const decorator = { decorator: 'headgateOpenApi' } as object

@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
 import type { FastifyInstance } from 'fastify'
-import { help, parseCommand } from './options.ts'
-import { serve } from './serve.ts'
+import { runClientCommand } from './commands/index.ts'
+import { isClientCommand, parseClientCommand } from './commands/options.ts'
 import { UsageError } from './usage-error.ts'
 
 /** Milliseconds that running requests may go on after the first signal. */
@@ -31,7 +31,17 @@ function named (error: unknown, source: string): unknown {
 }
 
 async function main (): Promise<void> {
-  const command = await parseCommand(process.argv.slice(2))
+  const args = process.argv.slice(2)
+  const [name, ...rest] = args
+  if (isClientCommand(name)) {
+    const command = parseClientCommand(name, rest, process.env)
+    const stop = new AbortController()
+    for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, () => { stop.abort() })
+    return runClientCommand(command, stop.signal)
+  }
+  // The proxy and all its plugins: commands that only speak to one start without them.
+  const [{ help, parseCommand }, { serve }] = await Promise.all([import('./options.ts'), import('./serve.ts')])
+  const command = await parseCommand(args)
   switch (command.name) {
     case 'help':
       process.stdout.write(help)

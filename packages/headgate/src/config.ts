@@ -10,7 +10,7 @@ import { healthSchema } from '@headgate/health'
 import { affinityUnits, stickyUnits } from '@headgate/sticky-session'
 import { parse as parseYaml } from 'yaml'
 import { parseListen } from './listen.ts'
-import { logLevels, type ServeOptions } from './serve-options.ts'
+import { logLevels, type ServeAdminOptions, type ServeOptions } from './serve-options.ts'
 import { withUnits } from './units.ts'
 import { UsageError } from './usage-error.ts'
 
@@ -25,7 +25,14 @@ const properties = {
   stream: { type: 'object' },
   compress: { anyOf: [{ type: 'boolean' }, { type: 'object' }] },
   sticky: { anyOf: [{ const: false }, { type: 'object' }] },
-  clientHeadersTimeout: { type: 'number', minimum: 1, maximum: 600_000, unit: 'ms' }
+  clientHeadersTimeout: { type: 'number', minimum: 1, maximum: 600_000, unit: 'ms' },
+  admin: {
+    type: 'object',
+    additionalProperties: false,
+    properties: {
+      prefix: { type: 'string', pattern: '^(/[A-Za-z0-9._~-]+)+$' }, token: { type: 'string', pattern: '^[\\x21-\\x7e]{8,}$' }, readOnly: { type: 'boolean' }
+    } satisfies Record<keyof ServeAdminOptions, object>
+  }
 }
 
 const configSchema = { type: 'object', additionalProperties: false, required: ['pools'], properties }

@@ -2,9 +2,10 @@ import { parseArgs } from 'node:util'
 import type { BalancerPoolOptions } from '@headgate/balancer'
 import { parseUpstreams, policies } from '@headgate/core'
 import type { HealthOptions } from '@headgate/health'
+import { COMMANDS } from './commands/options.ts'
 import { readConfig } from './config.ts'
 import { parseListen } from './listen.ts'
-import { type LogLevel, logLevels, type ServeOptions } from './serve-options.ts'
+import { type LogLevel, logLevels, type ServeAdminOptions, type ServeOptions } from './serve-options.ts'
 import { KEYS_VARIABLE, parseSticky, withKeys } from './sticky.ts'
 import { ALLOWED, parseUnit } from './units.ts'
 import { UsageError } from './usage-error.ts'
@@ -26,6 +27,7 @@ const flags = {
   'health-path': { type: 'string' },
   'health-interval': { type: 'string' },
   'no-passive': { type: 'boolean' },
+  admin: { type: 'string' },
   cache: { type: 'boolean' },
   compress: { type: 'boolean' },
   sticky: { type: 'string' },
@@ -35,6 +37,8 @@ const flags = {
 
 export const help: string = `Usage: headgate serve --upstream URL [--upstream 'URL;weight=3'] [options]
        headgate serve --config FILE [options]
+       headgate check-config FILE
+       headgate top | drain | maintenance | up | auto | weight | add | remove | purge | explain …
 
 A load-balancing reverse proxy. It is ready when it logs a line with "msg":"listening" and its address.
 
@@ -54,10 +58,22 @@ Options of serve:
   --sticky KIND                  clients stay with their upstream: cookie, app-cookie:NAME, source-ip, header:NAME,
                                  query:NAME. Cookies are signed with the secrets in ${KEYS_VARIABLE}
                                  (32 bytes or more, the current one first, with commas between them)
+  --admin PREFIX                 dashboard, admin API and metrics under this path, for this machine alone; for others too
+                                 with the token in HEADGATE_ADMIN_TOKEN
   --config FILE                  .json, .yaml, .yml, .js, .mjs, or .ts where Node runs TypeScript; it holds
-                                 { listen, pools, routes, health, cache, compress, sticky, stream, logLevel, clientHeadersTimeout }
+                                 { listen, pools, routes, health, cache, compress, sticky, stream, admin, logLevel,
+                                 clientHeadersTimeout }
   --log-level LEVEL              ${logLevels.join(', ')}  (default info)
   --client-headers-timeout TIME  for a client to send its request's head (default 60s)
+
+Commands for a proxy that runs with --admin (--url ADDRESS, default http://127.0.0.1:8080/headgate; the token as above):
+  top [--once] [--json] [--pool POOL]       what goes on, live or once
+  drain | maintenance | up | auto UPSTREAM  an operator's word; auto takes it back. UPSTREAM is an id or an address
+  weight UPSTREAM WEIGHT                    0-65535; 0: no new work
+  add 'URL;weight=2' [--pool POOL]          an upstream joins
+  remove UPSTREAM                           it finishes its work and leaves
+  purge URL… | --tag TAG | --all            out of the cache
+  explain [METHOD] PATH [--header N:V]      where a request would go, and why; nothing is sent
 
 TIME is milliseconds, or 500ms, 2s, 1.5m, 1h.
 
@@ -72,7 +88,7 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
   if (values.version) return { name: 'version' }
   if (values.help || (args.length === 0)) return { name: 'help' }
   const [command, ...rest] = positionals
-  if (command !== 'serve') throw new UsageError(command === undefined ? "a command is missing: 'serve'" : `unknown command '${command}': there is 'serve'`)
+  if (command !== 'serve') throw new UsageError(command === undefined ? "a command is missing: 'serve'" : `unknown command '${command}': there are serve, ${COMMANDS.join(', ')}`)
   if (rest.length > 0) throw new UsageError(`'${rest[0]!}' is not expected after 'serve': upstreams are given with --upstream`)
 
   const upstreams = values.upstream ?? []
@@ -83,7 +99,8 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
   const overrides = {
     ...values.listen !== undefined && { listen: values.listen },
     ...logLevel !== undefined && { logLevel },
-    ...clientHeadersTimeout !== undefined && { clientHeadersTimeout }
+    ...clientHeadersTimeout !== undefined && { clientHeadersTimeout },
+    ...adminOf(values.admin)
   }
   if (overrides.listen !== undefined) parseListen(overrides.listen, '--listen')
 
@@ -137,6 +154,14 @@ function healthOf (values: { readonly 'health-path'?: string; readonly 'health-i
   const interval = milliseconds('health-interval', values['health-interval'], 20)
   const check = { ...interval !== undefined && { interval }, ...path !== undefined && { path } }
   return { check: path === undefined && interval === undefined ? false : check, ...values['no-passive'] === true && { passive: false as const } }
+}
+
+function adminOf (prefix: string | undefined): { admin?: ServeAdminOptions } {
+  if (prefix === undefined) return {}
+  if (!/^(\/[A-Za-z0-9._~-]+)+$/.test(prefix)) throw new UsageError(`--admin must be a path such as '/headgate'; it is '${prefix}'`)
+  const token = process.env['HEADGATE_ADMIN_TOKEN'] ?? ''
+  if (token !== '' && !/^[\x21-\x7e]{8,}$/.test(token)) throw new UsageError('HEADGATE_ADMIN_TOKEN must be at least 8 visible ASCII characters, without spaces')
+  return { admin: { prefix, ...token !== '' && { token } } }
 }
 
 function isLogLevel (text: string): text is LogLevel {

@@ -8,6 +8,19 @@ import type { StickyOptions } from '@headgate/sticky-session'
 export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 export type LogLevel = (typeof logLevels)[number]
 
+/** Who may look and steer, and where. */
+export interface ServeAdminOptions {
+  /** Path of the dashboard; its API is under `PREFIX/api`, metrics for Prometheus at `PREFIX/metrics`. @default '/headgate' */
+  readonly prefix?: string
+  /**
+   * At least 8 visible ASCII characters. Whoever sends it as bearer token, or as the password of basic authentication, may come from
+   * anywhere. @default only this machine may
+   */
+  readonly token?: string
+  /** Changes are refused. @default false */
+  readonly readOnly?: boolean
+}
+
 /** What `serve` takes; a configuration file holds the same object, where times and sizes may be texts ('2s', '64KiB'). */
 export interface ServeOptions extends BalancerOptions {
   /** `host:port`, `[::1]:port`, `:port` (all interfaces) or `unix:/path`; port 0: any free one. @default '127.0.0.1:8080' */
@@ -26,4 +39,6 @@ export interface ServeOptions extends BalancerOptions {
   readonly compress?: boolean | CompressOptions
   /** Options of `@headgate/sticky-session`. @default false */
   readonly sticky?: false | StickyOptions
+  /** Dashboard, admin API and metrics under a prefix. @default none */
+  readonly admin?: ServeAdminOptions
 }

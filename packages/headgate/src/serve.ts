@@ -1,24 +1,23 @@
+import admin from '@headgate/admin'
 import balancer, { clientErrors } from '@headgate/balancer'
 import cache from '@headgate/cache'
 import compress from '@headgate/compress'
 import health from '@headgate/health'
+import metrics from '@headgate/metrics'
 import stickySession from '@headgate/sticky-session'
 import stream from '@headgate/stream'
 import fastify, { type FastifyInstance } from 'fastify'
+import { fromHere, withToken } from './admin-guard.ts'
 import { listen as listenAt, parseListen } from './listen.ts'
-import type { ServeOptions } from './serve-options.ts'
+import type { ServeAdminOptions, ServeOptions } from './serve-options.ts'
 import { KEYS_VARIABLE } from './sticky.ts'
 
-/**
- * Starts a proxy of its own. Resolves when it listens, after one log line with `msg: 'listening'` and its `address`. `close()`
- * of the app that it gives back lets running requests finish.
- */
-export async function serve (options: ServeOptions): Promise<FastifyInstance> {
+/** The app of a proxy of its own, which does not listen yet. */
+export async function build (options: ServeOptions): Promise<FastifyInstance> {
   const {
-    listen = '127.0.0.1:8080', logLevel = 'info', clientHeadersTimeout, health: watching = { check: false }, cache: caching = false, compress: encoding = false,
-    sticky = false, stream: layer4, ...balancing
+    listen: _listen, logLevel = 'info', clientHeadersTimeout, health: watching = { check: false }, cache: caching = false, compress: encoding = false,
+    sticky = false, stream: layer4, admin: steering, ...balancing
   } = options
-  const address = parseListen(listen)
   const app = fastify({
     logger: { level: logLevel },
     clientErrorHandler: clientErrors,
@@ -34,12 +33,29 @@ export async function serve (options: ServeOptions): Promise<FastifyInstance> {
     }
   })
   try {
+    if (steering !== undefined) await steer(app, steering)
     if (caching !== false) await nested('cache', () => app.register(cache, caching === true ? {} : caching))
     if (encoding !== false) await nested('compress', () => app.register(compress, encoding === true ? {} : encoding))
     await app.register(balancer, balancing)
     if (layer4 !== undefined) await nested('stream', () => app.register(stream, layer4))
     if (sticky !== false) await nested('sticky', () => app.register(stickySession, sticky))
     if (watching !== false) await nested('health', () => app.register(health, watching))
+    return app
+  } catch (error) {
+    await app.close()
+    throw error
+  }
+}
+
+/**
+ * Starts a proxy of its own. Resolves when it listens, after one log line with `msg: 'listening'` and its `address`. `close()`
+ * of the app that it gives back lets running requests finish.
+ */
+export async function serve (options: ServeOptions): Promise<FastifyInstance> {
+  const { listen = '127.0.0.1:8080', logLevel = 'info' } = options
+  const address = parseListen(listen)
+  const app = await build(options)
+  try {
     await app.ready()
     // Fastify's own lines, one for each interface and with the address inside a sentence, give way to ours.
     app.log.level = 'silent'
@@ -63,4 +79,10 @@ async function nested (name: string, register: () => PromiseLike<unknown>): Prom
     }
     throw error
   }
+}
+
+async function steer (app: FastifyInstance, { prefix = '/headgate', token, readOnly = false }: ServeAdminOptions): Promise<void> {
+  const guard = token === undefined ? fromHere : withToken(token)
+  await app.register(metrics, { route: { path: `${prefix}/metrics`, guard } })
+  await app.register(admin, { prefix, guard, readOnly })
 }

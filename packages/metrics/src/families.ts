@@ -2,6 +2,7 @@ import type { HealthState } from '@headgate/core'
 import type { Histogram } from './histogram.ts'
 import type { Recorder } from './recorder.ts'
 import type { PoolRecord, RequestCounts, UpstreamRecord } from './records.ts'
+import type { PoolAdvice } from './scaling/watch.ts'
 import type { Family, Sample } from './view.ts'
 
 const STATES: readonly HealthState[] = ['up', 'degraded', 'ejected', 'down', 'draining', 'maintenance']
@@ -127,5 +128,18 @@ export function families (recorder: Recorder): Family[] {
     plain('compress_skipped_total', 'counter', 'Responses that were not compressed though they could have been, by reason.', () => words({}, 'reason', compressSkipped)),
     plain('compress_failures_total', 'counter', 'Bodies that could not be encoded or decoded, by code.', () => words({}, 'code', compressFailures)),
     plain('sticky_bindings_total', 'counter', 'What became of session affinities, by result.', () => words({}, 'result', sticky))
+  ]
+}
+
+/** What scaling advice adds; `headgate_pool_desired_upstreams` is what an autoscaler reads. */
+export function scalingFamilies (scaling: { all (): readonly PoolAdvice[] }): Family[] {
+  const family = (name: string, help: string, value: (advice: PoolAdvice) => number): Family => ({
+    name: `headgate_pool_${name}`, type: 'gauge', help,
+    * samples () { for (const advice of scaling.all()) yield { labels: { pool: advice.pool }, value: value(advice) } }
+  })
+  return [
+    family('desired_upstreams', 'Upstreams that the pool should have.', ({ desired }) => desired),
+    family('arrival_rate', 'Arrivals per second, averaged for the advice.', ({ arrivalRate }) => arrivalRate),
+    family('utilisation_ratio', 'Share of the capacity of the ready upstreams that is used.', ({ utilisation }) => utilisation)
   ]
 }

@@ -1,12 +1,13 @@
-import type { Pool } from '@headgate/core'
+import { type Pool, systemClock } from '@headgate/core'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { collectDefaultMetrics, Registry } from 'prom-client'
 import { openMetrics, wantsOpenMetrics } from './exposition.ts'
-import { families } from './families.ts'
+import { families, scalingFamilies } from './families.ts'
 import { installGuard } from './guard.ts'
 import { checkMetrics, type MetricsOptions } from './options.ts'
 import { Recorder } from './recorder.ts'
+import { type PoolAdvice, ScalingWatch } from './scaling/watch.ts'
 import { View } from './view.ts'
 
 export { type Guard, type Guarded, installGuard } from './guard.ts'
@@ -15,12 +16,24 @@ export { type MetricsOptions, type MetricsRouteOptions, requireGuard } from './o
 export { CacheRecord, EncodingRecord, PluginRecords } from './plugin-records.ts'
 export { type Pools, Recorder, type RecorderOptions } from './recorder.ts'
 export * from './records.ts'
+export { type Advice, type AdviceOptions, Advisor, type LoadSample } from './scaling/advisor.ts'
+export type { PoolAdvice, Scaler, ScalingOptions } from './scaling/watch.ts'
+export { type UpstreamLog, upstreamSerializer } from './serializer.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     /** The registry that holds Headgate's metrics, for metrics of your own or a route of your own. */
     metrics: Registry
+    /** How many upstreams each pool should have, with `scaling`. */
+    scaling: Scaling
   }
+}
+
+/** What is advised now. */
+export interface Scaling {
+  /** `undefined` for pools without advice, and in the first second. */
+  get (pool: string): PoolAdvice | undefined
+  all (): PoolAdvice[]
 }
 
 /** The pools of the app's balancer; `undefined` without one. */
@@ -42,6 +55,14 @@ const plugin: FastifyPluginAsync<MetricsOptions> = async (app, options) => {
   })
   recorder.start()
   app.addHook('onClose', async () => { recorder.stop() })
+
+  if (options.scaling !== undefined && options.scaling !== false) {
+    const scaling = new ScalingWatch(recorder, options.scaling, options.clock ?? systemClock, app.log)
+    for (const family of scalingFamilies(scaling)) registry.registerMetric(new View(family))
+    app.decorate('scaling', scaling)
+    scaling.start()
+    app.addHook('onClose', async () => { scaling.stop() })
+  }
 
   const { route } = options
   if (route === false) return
