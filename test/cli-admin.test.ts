@@ -141,7 +141,7 @@ t.test('top in a terminal: live, coloured, fits the screen, and leaves it as it 
   const frames = run.out().split('\u001b[H').slice(1)
   const last = frames.at(-1)!
   // eslint-disable-next-line no-control-regex
-  const lines = last.replace(/\u001b\[[\d;?]*[A-Za-z]/g, '').split('\r\n')
+  const lines = last.replace(/\u001b\[[\d;?]*[A-Za-z]/g, '').split(/\r*\n/)
   t.ok(lines.length <= 12, 'no more lines than the screen has')
   t.ok(lines.every((line) => line.length <= 70), 'no longer than the screen is wide')
   t.match(last, '\u001b[32m', 'colours')

@@ -11,7 +11,9 @@ import * as healthChecks from '../examples/health-checks.ts'
 import * as inProcess from '../examples/in-process.ts'
 import * as loginSessions from '../examples/login-sessions.ts'
 import * as manyPools from '../examples/many-pools.ts'
+import * as monitoring from '../examples/monitoring.ts'
 import * as runtimeChanges from '../examples/runtime-changes.ts'
+import * as scaling from '../examples/scaling.ts'
 
 /** A server that answers with its name and the path that reached it. */
 async function upstream (test: Test, name: string): Promise<{ url: string; stop: () => void }> {
@@ -202,4 +204,44 @@ t.test('login-sessions', async (t) => {
   const again = await go('POST', '/login', 'user=Ada')
   t.notMatch(again, new RegExp(`process ${home}`))
   t.equal(await go('GET', '/'), again)
+})
+
+t.test('monitoring', async (t) => {
+  const lines: object[] = []
+  const app = await monitoring.build({ upstreams: await urls(t, 'a'), operators: { ann: 'secret' }, log: (line) => lines.push(line) })
+  t.teardown(() => app.close())
+  const authorization = `Basic ${Buffer.from('ann:secret').toString('base64')}`
+  const { headers } = await app.inject('/x')
+  t.match(headers['server-timing'], /attempt1;dur=/)
+  t.match(lines, [{ url: '/x', status: 200, upstream_pool: 'web', upstream_status: '200', upstream_response_time: /^\d+\.\d{3}$/, upstream_choice: 'policy', upstream_reason: '-' }])
+  for (const url of ['/metrics', '/headgate/', '/headgate/api/pools']) {
+    t.equal((await app.inject(url)).statusCode, 401, url)
+    t.equal((await app.inject({ url, headers: { authorization } })).statusCode, 200, url)
+  }
+  const id = app.balancer.pool('web').upstreams[0]!.id
+  await app.inject({
+    method: 'PATCH', url: `/headgate/api/pools/web/upstreams/${id}`, headers: { authorization, 'x-headgate-admin': '1' }, payload: { state: 'drain', reason: 'new disk' }
+  })
+  t.match(app.balancer.pool('web').upstreams[0]!.health.reason, 'drained by ann: new disk')
+})
+
+t.test('scaling: processes are started as advised, and end with the app', async (t) => {
+  const app = await scaling.build({ min: 2, max: 3 })
+  t.teardown(() => app.close())
+  await app.ready()
+  const pool = app.balancer.pool('web')
+  while (pool.upstreams.length < 2) await new Promise((resolve) => { setTimeout(resolve, 50) })
+  t.match(app.scaling.get('web'), { desired: 2 })
+  const pids = new Set<number>()
+  while (pids.size < 2) pids.add(Number((await app.inject('/')).body))
+  await app.close()
+  const lives = (pid: number): boolean => {
+    try {
+      return process.kill(pid, 0)
+    } catch {
+      return false
+    }
+  }
+  while ([...pids].some(lives)) await new Promise((resolve) => { setTimeout(resolve, 50) })
+  t.pass('they are gone')
 })

@@ -19,8 +19,8 @@ export const packages = {
   dig: { package: 'bind9-dnsutils', for: 'UDP in front of DNS' },
   iperf3: { package: 'iperf3', for: 'volumes over TCP and UDP' },
   sshd: { package: 'openssh-server', for: 'routing by first bytes' },
-  ssh: { package: 'openssh-client', for: 'routing by first bytes' }
-  script: { package: 'bsdutils', for: 'the terminal view' },
+  ssh: { package: 'openssh-client', for: 'routing by first bytes' },
+  script: { package: 'bsdutils', for: 'the terminal view' }
 }
 
 const ci = Boolean(process.env.CI)

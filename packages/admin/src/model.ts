@@ -71,7 +71,6 @@ export interface TotalView extends Figures {
   readonly queued: number
   readonly cache: CacheView | null
   readonly compress: CompressView | null
-  readonly sticky: Readonly<Record<string, number>> | null
 }
 
 export interface CacheView {

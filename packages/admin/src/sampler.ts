@@ -203,7 +203,7 @@ export class Sampler {
   }
 
   #totalView (pools: readonly PoolView[]): TotalView {
-    const { cache, compress, sticky } = this.#recorder.plugins
+    const { cache, compress } = this.#recorder.plugins
     return {
       ...this.#total.figures(),
       requests: this.#clients.requests.total,
@@ -211,8 +211,7 @@ export class Sampler {
       inFlight: sum(pools.map(({ inFlight }) => inFlight)),
       queued: sum(pools.map(({ queued }) => queued)),
       cache: cacheView(cache),
-      compress: compressView([...compress.values()]),
-      sticky: sticky.total === 0 ? null : Object.fromEntries(sticky.entries())
+      compress: compressView([...compress.values()])
     }
   }
 }

@@ -49,8 +49,7 @@ export const totalView: Schema = object({
     type: ['object', 'null'],
     properties: { hitRatio: nullable, lookups: counts, servedBytes: number, storedBytes: number, evictions: integer }
   },
-  compress: { type: ['object', 'null'], properties: { bytesIn: number, bytesOut: number, responses: integer } },
-  sticky: { type: ['object', 'null'], additionalProperties: { type: 'number' } }
+  compress: { type: ['object', 'null'], properties: { bytesIn: number, bytesOut: number, responses: integer } }
 })
 
 export const eventView: Schema = object({

@@ -49,11 +49,12 @@ export function families (recorder: Recorder): Family[] {
     }
   })
   const plain = (name: string, type: Family['type'], help: string, samples: () => Iterable<Sample>): Family => ({ name: `headgate_${name}`, type, help, samples })
-  const { cache, compress, compressSkipped, compressFailures, sticky } = recorder.plugins
+  const { cache, compress, compressSkipped, compressFailures } = recorder.plugins
 
   return [
     upstream('requests_total', 'counter', 'Attempts that ended, by method and status class (none: no response).', (r, l) => requests(l, r.requests)),
     upstream('attempts_total', 'counter', 'Attempts by how they ended.', (r, l) => words(l, 'outcome', r.outcomes)),
+    upstream('choices_total', 'counter', 'Attempts by what made the pool choose the upstream; choice="affinity": the client belongs there.', (r, l) => words(l, 'choice', r.choices)),
     upstream('failures_total', 'counter', 'Attempts that failed, by reason.', (r, l) => words(l, 'reason', r.failures)),
     upstream('retry_attempts_total', 'counter', 'Attempts that were not the first of their request.', (r, l) => one(l, r.retried)),
     upstream('connect_seconds', 'histogram', 'Time to open a connection: DNS, TCP and TLS.', (r, l) => histogram(l, r.connect)),
@@ -126,8 +127,7 @@ export function families (recorder: Recorder): Family[] {
       for (const [encoding, record] of compress) yield * histogram({ encoding }, record.duration)
     }),
     plain('compress_skipped_total', 'counter', 'Responses that were not compressed though they could have been, by reason.', () => words({}, 'reason', compressSkipped)),
-    plain('compress_failures_total', 'counter', 'Bodies that could not be encoded or decoded, by code.', () => words({}, 'code', compressFailures)),
-    plain('sticky_bindings_total', 'counter', 'What became of session affinities, by result.', () => words({}, 'result', sticky))
+    plain('compress_failures_total', 'counter', 'Bodies that could not be encoded or decoded, by code.', () => words({}, 'code', compressFailures))
   ]
 }
 

@@ -47,7 +47,6 @@ export class PluginRecords {
   readonly compress: Map<string, EncodingRecord> = new Map()
   readonly compressSkipped: WordCounts = new WordCounts()
   readonly compressFailures: WordCounts = new WordCounts()
-  readonly sticky: WordCounts = new WordCounts()
   readonly #listeners: readonly (readonly [Channel, (message: unknown) => void])[]
 
   constructor (recorder: Recorder) {
@@ -86,7 +85,6 @@ export class PluginRecords {
       }),
       listen('headgate:compress:skipped', (message) => { this.compressSkipped.add(text(message['reason'])) }),
       listen('headgate:compress:failure', (message) => { this.compressFailures.add(text(message['code'])) }),
-      listen('headgate:sticky:binding', (message) => { this.sticky.add(text(message['result'])) }),
       listen('headgate:upstream:probe', (message) => {
         const record = recorder.member(message['source'] as Pool, text(message['upstream']))
         record?.probes.add(message['ok'] === true ? 'ok' : 'failed')

@@ -120,6 +120,7 @@ export class Recorder {
       if (failed || status >= 500) record.errors++
       record.requests.add(method, status)
       record.outcomes.add(outcome)
+      record.choices.add(lease.choice)
       if (failed) record.failures.add(reason || outcome)
       if (headLatency >= 0) record.head.observe(headLatency)
       record.total.observe(duration)

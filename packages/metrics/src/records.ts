@@ -64,6 +64,8 @@ export class AttemptRecord {
   readonly requests: RequestCounts = new RequestCounts()
   readonly outcomes: WordCounts = new WordCounts()
   readonly failures: WordCounts = new WordCounts()
+  /** What made the pool choose: `affinity` are the clients that came back to theirs. */
+  readonly choices: WordCounts = new WordCounts()
   readonly head: Histogram
   readonly total: Histogram
   /** All that ended. */
