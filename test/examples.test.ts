@@ -213,7 +213,7 @@ t.test('monitoring', async (t) => {
   const authorization = `Basic ${Buffer.from('ann:secret').toString('base64')}`
   const { headers } = await app.inject('/x')
   t.match(headers['server-timing'], /attempt1;dur=/)
-  t.match(lines, [{ url: '/x', status: 200, upstream_pool: 'web', upstream_status: '200', upstream_response_time: /^\d+\.\d{3}$/, upstream_choice: 'policy', upstream_reason: '-' }])
+  t.match(lines, [{ url: '/x', status: 200, upstream_pool: 'web', upstream_status: '200', upstream_header_time: /^\d+\.\d{3}$/, upstream_choice: 'policy', upstream_reason: '-' }])
   for (const url of ['/metrics', '/headgate/', '/headgate/api/pools']) {
     t.equal((await app.inject(url)).statusCode, 401, url)
     t.equal((await app.inject({ url, headers: { authorization } })).statusCode, 200, url)

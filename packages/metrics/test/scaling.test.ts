@@ -102,7 +102,8 @@ t.test('from a pool: advice, metric, channel, scaler', async (t) => {
     route: { unsafe: true }, clock,
     scaling: { min: 2, upAfter: 5000, cooldown: 10_000, pools: { quiet: false }, scaler: { scale: async (advice) => { calls.push(advice) } } }
   })
-  await app.register(balancer, { pools: { web: [a.url], quiet: [a.url] }, routes: [{ prefix: '/', pool: 'web' }] })
+  // The same clock, which stands still while requests run: a slow machine must not look like work.
+  await app.register(balancer, { clock, pools: { web: [a.url], quiet: [a.url] }, routes: [{ prefix: '/', pool: 'web' }] })
   const published: PoolAdvice[] = []
   const listener = (message: unknown) => { published.push(message as PoolAdvice) }
   subscribe('headgate:pool:advice', listener)
