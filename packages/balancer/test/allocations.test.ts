@@ -43,7 +43,7 @@ async function ask (port: number, path: string, total: number, patience: number)
 }
 
 t.test('what forwarding allocates beyond a route that answers by itself', async (t) => {
-  t.setTimeout(110_000)
+  t.setTimeout(250_000)
   const sockets = new Set<Socket>()
   const upstream = createServer({ noDelay: true }, (socket) => {
     sockets.add(socket)
@@ -60,10 +60,10 @@ t.test('what forwarding allocates beyond a route that answers by itself', async 
   const [port] = await once(proxy, 'message') as [number]
   const measure = async (path: string, total: number): Promise<number> => {
     // Until the code is compiled: the interpreter allocates what optimised code does not.
-    await ask(port, path, total / 5, 15_000)
+    await ask(port, path, total / 5, 10_000)
     proxy.send('start')
     await once(proxy, 'message')
-    const requests = await ask(port, path, total, 30_000)
+    const requests = await ask(port, path, total, 25_000)
     proxy.send('stop')
     const [allocated] = await once(proxy, 'message') as [number]
     t.comment(`${path}: ${Math.round(allocated / requests)} bytes a request, over ${requests}`)
