@@ -23,6 +23,8 @@ const { status } = spawnSync(tool('tap'), ['--reporter=terse', `--output-file=${
 // tap closes with "# { total: 12, pass: 10, fail: 1, skip: 1 }"; the counts are taken from there, never guessed.
 const counts = readFileSync(results, 'utf8').match(/^# \{ total: .*\}$/gm)?.at(-1) ?? ''
 const count = (name) => Number(new RegExp(`\\b${name}: (\\d+)`).exec(counts)?.[1] ?? 0)
+// The terse reporter's screen may be lost where output is only captured: say once more, in plain lines, what failed.
+for (const [line] of readFileSync(results, 'utf8').matchAll(/^ *not ok .*$/gm)) console.log(line)
 const failed = count('fail') || (status === 0 ? 0 : 1)
 console.log(`${count('pass')} passed, ${failed} failed${count('skip') ? `, ${count('skip')} skipped` : ''}`)
 process.exit(status === 0 && failed === 0 && count('pass') > 0 ? 0 : 1)

@@ -57,6 +57,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   #backoff: Timer = undefined
   #sink: ResponseSink | undefined
   #resumption: Resumption | undefined
+  /** An attempt for the rest of a broken response has not brought its head yet. */
   #resuming = false
   /** The body waits for the upstream's 100. */
   #withheld: boolean
@@ -138,9 +139,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
 
   // What the request's body tells.
 
-  bodyProgress (): void {
-    this.#activity = this.#now()
-  }
+  bodyProgress (): void { this.#activity = this.#now() }
 
   bodyTooLarge (): void {
     if (this.#sink === undefined) this.#giveUp('client-body', new BodyTooLargeError())
@@ -165,7 +164,8 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     // A hook, or Fastify's handlerTimeout, has answered meanwhile.
     if (this.#sink === undefined && (this.#reply.sent || this.#reply.raw.headersSent)) return this.#leave('answered')
     if (this.#resuming) {
-      if (this.#resumption!.accepts(status, headers, complete ? 0 : length)) return
+      this.#resuming = !this.#resumption!.accepts(status, headers, complete ? 0 : length)
+      if (!this.#resuming) return
       this.#drop('ok')
       this.#request.log.warn({ upstream: this.#lastUrl(), status }, 'the rest of a broken response does not match')
       return this.#failSink(new UpstreamFailedError())
@@ -206,9 +206,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     this.#end()
   }
 
-  onDrain (): void {
-    this.#body?.drained()
-  }
+  onDrain (): void { this.#body?.drained() }
 
   onUpgrade (headers: readonly string[], socket: Duplex, head: Buffer): void {
     const now = this.#now()
@@ -252,13 +250,14 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
       this.#request.log.warn({ upstream: this.#lastUrl(), attempts: this.attempts }, 'the whole time of the request is over')
       return this.#giveUp('timeout', new UpstreamTimeoutError(), 'timed-out')
     }
-    if (this.#sink !== undefined) {
+    if (this.#answered) {
       // A client that does not read is no fault of the upstream, and nothing that another one could mend.
       if (this.#blocked || this.#body?.starved === true) return this.#breakOff('aborted', 'client-idle', new Error('the client is idle'), false)
       return this.#breakOff('timed-out', 'idle-timeout', new UpstreamTimeoutError())
     }
     if (this.#body?.starved === true && now >= this.#activity + this.#route.idleTimeout) return this.#giveUp('client-idle', new SlowBodyError())
     const reason = now >= this.#activity + this.#route.headersTimeout ? 'headers-timeout' : 'try-timeout'
+    if (this.#resuming) return this.#breakOff('timed-out', reason, new UpstreamTimeoutError())
     const again = this.repeatable && this.#mayRetry(reason)
     this.#drop('timed-out', reason)
     if (again) return this.#again()
@@ -350,9 +349,14 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     else if (due !== Infinity) this.#deadlines.schedule(this, due)
   }
 
+  /** The running attempt's response head is here. */
+  get #answered (): boolean {
+    return this.#sink !== undefined && !this.#resuming
+  }
+
   #due (): number {
     return dueAt(
-      this.#route, this.startedAt, this.#activity, this.#lease?.startedAt, this.#sink !== undefined, this.#body?.starved === true, this.#withheld
+      this.#route, this.startedAt, this.#activity, this.#lease?.startedAt, this.#answered, this.#body?.starved === true, this.#withheld
     )
   }
 

@@ -15,12 +15,14 @@ interface Origin {
   readonly ranges?: boolean
   readonly chunked?: boolean
   readonly encoding?: string
+  /** Never answers. */
+  readonly silent?: boolean
   /** What is changed in answers to requests for a range. */
   readonly partial?: { readonly status?: number; readonly range?: (given: string) => string; readonly shorter?: boolean }
 }
 
 /** A file server with ranges and `If-Range`, which breaks off as told. */
-function file ({ etag = '"v1"', breakAfter = Infinity, ranges = true, chunked = false, encoding, partial = {} }: Origin, seen: string[] = []): RequestListener {
+function file ({ etag = '"v1"', breakAfter = Infinity, ranges = true, chunked = false, encoding, silent = false, partial = {} }: Origin, seen: string[] = []): RequestListener {
   return (request, response) => {
     const match = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '')
     const whole = match === null || !ranges || (request.headers['if-range'] ?? etag) !== etag
@@ -28,6 +30,7 @@ function file ({ etag = '"v1"', breakAfter = Infinity, ranges = true, chunked = 
     const last = whole || match[2] === '' ? BODY.length - 1 : Number(match[2])
     seen.push(whole ? 'whole' : `${first}-`)
     const part = BODY.subarray(first, last + 1)
+    if (silent) return
     response.setHeader('etag', etag)
     if (ranges) response.setHeader('accept-ranges', 'bytes')
     if (encoding !== undefined) response.setHeader('content-encoding', encoding)
@@ -46,6 +49,7 @@ interface Options {
   readonly resume?: boolean
   readonly hook?: boolean
   readonly headers?: Record<string, string>
+  readonly route?: { tryTimeout?: number; headersTimeout?: number }
 }
 
 async function through (t: Test, origins: Origin[], options: Options = {}): Promise<{ response: Response; seen: string[] }> {
@@ -54,7 +58,7 @@ async function through (t: Test, origins: Origin[], options: Options = {}): Prom
   for (const origin of origins) upstreams.push((await upstream(t, file(origin, seen))).url)
   const { url } = await proxy(t, {
     pools: { web: { upstreams, policy: 'first' } }, random: () => 0,
-    routes: [{ prefix: '/', pool: 'web', ...(options.resume === undefined ? {} : { resume: options.resume }) }]
+    routes: [{ prefix: '/', pool: 'web', ...(options.resume === undefined ? {} : { resume: options.resume }), ...options.route }]
   }, (app) => { if (options.hook === true) app.addHook('onSend', async (_request, _reply, payload) => payload) })
   return { response: await fetch(url, options.headers === undefined ? {} : { headers: options.headers }), seen }
 }
@@ -78,6 +82,14 @@ t.test('it goes on more than once, and from the same upstream when there is no o
   const alone = await through(t, [{ breakAfter: 2_000_000 }])
   t.equal(hash(new Uint8Array(await alone.response.arrayBuffer())), hash(BODY))
 })
+
+for (const route of [{ tryTimeout: 1000 }, { headersTimeout: 1000 }]) {
+  t.test(`an upstream that is asked for the rest and never answers has no longer than any other: ${Object.keys(route)[0]}`, async (t) => {
+    const { response, seen } = await through(t, [{ breakAfter: 1_000_000 }, { silent: true }, {}], { route })
+    t.equal(hash(new Uint8Array(await response.arrayBuffer())), hash(BODY))
+    t.equal(seen.length, 3)
+  })
+}
 
 t.test('a range that was asked for is gone on with to its end', async (t) => {
   const { response, seen } = await through(t, [{ breakAfter: 400_000 }, {}], { headers: { range: 'bytes=1000000-1999999', 'if-range': '"v1"' } })
