@@ -181,6 +181,23 @@ export interface StickyMessage {
   readonly source: Pool
 }
 
+/**
+ * A TLS certificate that clients are shown: `loaded` (at start, and whenever it was replaced), `expiring` and `expired` (once a day),
+ * `failed` (a new one could not be used: the one told of stays), `removed`.
+ */
+export interface CertificateMessage {
+  readonly name: string
+  readonly change: 'loaded' | 'expiring' | 'expired' | 'failed' | 'removed'
+  /** Host names that it is shown for. */
+  readonly hosts: readonly string[]
+  /** SHA-256 in upper-case hexadecimal with colons; '' when there is none yet. */
+  readonly fingerprint: string
+  /** End of its validity, milliseconds since the Unix epoch; NaN when there is none yet. */
+  readonly notAfter: number
+  /** Why it failed; '' when it did not. */
+  readonly reason: string
+}
+
 /** A channel of which the payload's type is known. Build a message only when `hasSubscribers`. */
 export type TypedChannel<T> = Omit<Channel, 'publish'> & { publish (message: T): void }
 
@@ -202,6 +219,7 @@ export const channels: {
   readonly retry: TypedChannel<RetryMessage>
   readonly stream: TypedChannel<StreamMessage>
   readonly sticky: TypedChannel<StickyMessage>
+  readonly certificate: TypedChannel<CertificateMessage>
 } = {
   attempt: typed('headgate:balancer:attempt'),
   dispatch: typed('headgate:balancer:dispatch'),
@@ -216,5 +234,6 @@ export const channels: {
   shed: typed('headgate:pool:shed'),
   retry: typed('headgate:balancer:retry'),
   stream: typed('headgate:stream:end'),
-  sticky: typed('headgate:sticky:binding')
+  sticky: typed('headgate:sticky:binding'),
+  certificate: typed('headgate:tls:certificate')
 }

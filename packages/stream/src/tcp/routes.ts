@@ -1,5 +1,5 @@
+import { ClientHelloReader } from '@headgate/core'
 import { refuseListener } from '../refuse.ts'
-import { ClientHelloReader } from './client-hello.ts'
 
 /** What is known of a connection that is to be routed, or of which a pool's `hashOn` is asked. */
 export interface StreamInfo {

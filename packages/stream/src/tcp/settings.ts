@@ -1,5 +1,6 @@
-import { Peers } from '../address.ts'
+import { Peers } from '@headgate/core'
 import type { BandwidthOptions, TcpListenerOptions } from '../options.ts'
+import { refuseListener } from '../refuse.ts'
 
 /** A TCP listener's options, checked and complete. */
 export interface TcpSettings {
@@ -39,7 +40,7 @@ export function tcpSettings (options: TcpListenerOptions, path: string): TcpSett
     handshakeTimeout: options.handshakeTimeout ?? 10_000,
     acceptProxy: acceptProxy === undefined
       ? undefined
-      : { peers: new Peers(acceptProxy.from, `${path}.acceptProxy.from`), closeOthers: acceptProxy.others !== 'plain', timeout: acceptProxy.timeout ?? 3000 },
+      : { peers: new Peers(acceptProxy.from, `${path}.acceptProxy.from`, refuseListener), closeOthers: acceptProxy.others !== 'plain', timeout: acceptProxy.timeout ?? 3000 },
     closeWhenDown: options.closeWhenDown ?? false,
     drainTimeout: options.drainTimeout ?? 30_000,
     readBufferSize: options.readBufferSize ?? 65_536

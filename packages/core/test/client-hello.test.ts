@@ -3,7 +3,7 @@ import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { connect as tlsConnect, type ConnectionOptions } from 'node:tls'
 import fc from 'fast-check'
 import t from 'tap'
-import { ClientHelloReader, MAX_HELLO } from '../src/tcp/client-hello.ts'
+import { ClientHelloReader, MAX_HELLO } from '../src/client-hello.ts'
 
 /** The first bytes that a real client sends. */
 async function helloOf (options: ConnectionOptions): Promise<Buffer> {
