@@ -66,7 +66,7 @@ async function runScenario (scenario, settings) {
       profiles === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profiles}`, `--cpu-prof-name=${scenario.name}-${config.kind}-${Date.now()}.cpuprofile`]),
     nginx: (options) => startNginx(work, context.ports, options),
     startNginx: (ports, options) => startNginx(work, ports, options),
-    startBackends: (count) => startBackends(work, count),
+    startBackends: (count, reads) => startBackends(work, count, reads),
     stop,
     haproxy: (options) => startHaproxy(work, context.ports, options)
   }
@@ -75,7 +75,7 @@ async function runScenario (scenario, settings) {
       const { columns, rows, checks, skipped } = await scenario.run(context)
       return { scenario: scenario.name, columns, rows, checks, skipped }
     }
-    context.ports = (await startBackends(work, scenario.backends ?? 1)).ports
+    context.ports = (await startBackends(work, scenario.backends ?? 1, scenario.reads)).ports
     const wanted = Object.entries(scenario.targets).filter(([name]) => values.target === undefined || values.target.includes(name) || name === scenario.base)
     const { started, skipped } = await startTargets(Object.fromEntries(wanted), context)
     const figures = await alternate(started, scenario.cases ?? { '': scenario.load }, settings)

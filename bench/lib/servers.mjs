@@ -17,11 +17,15 @@ ${http}
 `
 }
 
-/** Backends on `count` ports, all in one process: nginx where it is, else Node. Paths: /small, /10k … /10m, /item/N, POST /post. */
-export async function startBackends (work, count) {
+/**
+ * Backends on `count` ports, all in one process: nginx where it is, else Node. Paths: /small, /10k … /10m, /item/N, POST /post.
+ * `reads`: they answer a POST when they have read its body. nginx answers at once and reads it away afterwards, so that a proxy would
+ * look the better the less of the body it passes on.
+ */
+export async function startBackends (work, count, reads = false) {
   const folder = join(work, 'backend')
   mkdirSync(folder, { recursive: true })
-  if (find('nginx') === undefined) {
+  if (reads || find('nginx') === undefined) {
     const more = await freePorts(count - 1)
     const { process, pid, port } = await startNode(LOAD_CORE, fileURLToPath(new URL('../targets/backend.mjs', import.meta.url)), { sizes: SIZES, small: SMALL, ports: more })
     return { process, pid, ports: [port, ...more] }
@@ -32,7 +36,7 @@ export async function startBackends (work, count) {
   for (const [name, size] of Object.entries(SIZES)) writeFileSync(join(root, name), Buffer.alloc(size, 'abcdefghijklmnop'))
   const ports = await freePorts(count)
   const servers = ports.map((port) => `server { listen 127.0.0.1:${port}; root ${root}; default_type application/json; open_file_cache max=100; etag on;
-location /item/ { return 200 '${SMALL}'; } location /post { return 200 'ok'; } }`).join('\n')
+location /item/ { return 200 '${SMALL}'; } }`).join('\n')
   const conf = join(folder, 'nginx.conf')
   writeFileSync(conf, nginxFrame(folder, servers))
   return { ...await startProgram(LOAD_CORE, 'nginx', ['-c', conf, '-e', 'stderr'], ports[0]), ports }

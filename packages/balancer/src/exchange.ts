@@ -202,6 +202,8 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     // A retried answer's end comes after its lease was given back.
     if (this.#sink === undefined) return
     this.#release('ok')
+    // The upstream did not wait for all of it; the client goes on sending and must be able to.
+    this.#body?.discard()
     this.#sink.end(trailers)
     this.#end()
   }
@@ -470,6 +472,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   /** Nobody waits for the upstream's answer any more. */
   #leave (reason: string): void {
     this.#drop('aborted', reason)
+    this.#body?.discard()
     this.#end()
   }
 

@@ -56,6 +56,19 @@ t.test('a client that does not read is given up without blaming the upstream; th
   t.ok(written < 100_000_000, `${written} bytes were taken from the upstream`)
 })
 
+t.test('an answer before the end of the body: the rest is read away, and the connection goes on', async (t) => {
+  const to = await rawUpstream(t, (socket) => { socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok') })
+  const { port } = await proxy(t, { pools: { web: [to] }, routes: [{ prefix: '/', pool: 'web' }] })
+  const socket = connect(port, '127.0.0.1', () => { socket.write(`POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2000000\r\n\r\n${'x'.repeat(1000)}`) })
+  t.teardown(() => socket.destroy())
+  let text = ''
+  socket.setEncoding('latin1').on('data', (chunk: string) => { text += chunk })
+  await until(() => text.endsWith('ok'))
+  socket.write(`${'x'.repeat(1_999_000)}GET /next HTTP/1.1\r\nHost: h\r\n\r\n`)
+  await until(() => text.split('\r\n\r\nok').length === 3)
+  t.match(text, /^HTTP\/1\.1 200 [^]*okHTTP\/1\.1 200 [^]*ok$/)
+})
+
 t.test('a response that stops in its body breaks the transfer', async (t) => {
   const to = await rawUpstream(t, (socket) => { socket.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n1234') })
   const { url, app } = await proxy(t, { pools: { web: [to] }, routes: [{ prefix: '/', pool: 'web', idleTimeout: 40 }] })
