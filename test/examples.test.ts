@@ -14,6 +14,7 @@ import * as manyPools from '../examples/many-pools.ts'
 import * as monitoring from '../examples/monitoring.ts'
 import * as runtimeChanges from '../examples/runtime-changes.ts'
 import * as scaling from '../examples/scaling.ts'
+import * as tracing from '../examples/tracing.ts'
 
 /** A server that answers with its name and the path that reached it. */
 async function upstream (test: Test, name: string): Promise<{ url: string; stop: () => void }> {
@@ -244,4 +245,30 @@ t.test('scaling: processes are started as advised, and end with the app', async 
   }
   while ([...pids].some(lives)) await new Promise((resolve) => { setTimeout(resolve, 50) })
   t.pass('they are gone')
+})
+
+t.test('tracing', async (t) => {
+  const spans: { readonly name: string; readonly kind: number; readonly attributes: Readonly<Record<string, unknown>>; readonly traceId: string }[] = []
+  const [a] = await urls(t, 'a')
+  const gone = await upstream(t, 'gone')
+  gone.stop()
+  const app = await tracing.build({
+    upstreams: [gone.url, a!],
+    exporter: {
+      export (batch, done) {
+        for (const span of batch) spans.push({ name: span.name, kind: span.kind, attributes: span.attributes, traceId: span.spanContext().traceId })
+        // Success; the name of it is in a package that nothing else here needs.
+        // eslint-disable-next-line typescript/no-unsafe-enum-assignment
+        done({ code: 0 })
+      },
+      shutdown: async () => {}
+    }
+  })
+  t.equal((await app.inject('/x')).body, 'a /x')
+  await app.close()
+  const attempts = spans.filter(({ attributes }) => attributes['headgate.pool'] === 'web')
+  t.match(attempts.map(({ attributes }) => attributes), [
+    { 'headgate.attempt': 1, 'error.type': 'connect-refused' }, { 'headgate.attempt': 2, 'http.response.status_code': 200 }
+  ])
+  t.equal(new Set(spans.map(({ traceId }) => traceId)).size, 1)
 })

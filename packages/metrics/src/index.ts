@@ -1,11 +1,12 @@
-import { type Pool, systemClock } from '@headgate/core'
-import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
+import { systemClock } from '@headgate/core'
+import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { collectDefaultMetrics, Registry } from 'prom-client'
 import { openMetrics, wantsOpenMetrics } from './exposition.ts'
 import { families, scalingFamilies } from './families.ts'
 import { installGuard } from './guard.ts'
 import { checkMetrics, type MetricsOptions } from './options.ts'
+import { poolsOf } from './pools-of.ts'
 import { Recorder } from './recorder.ts'
 import { type PoolAdvice, ScalingWatch } from './scaling/watch.ts'
 import { View } from './view.ts'
@@ -13,6 +14,7 @@ import { View } from './view.ts'
 export { type Guard, type Guarded, installGuard } from './guard.ts'
 export { Histogram, geometricBounds, quantile } from './histogram.ts'
 export { type MetricsOptions, type MetricsRouteOptions, requireGuard } from './options.ts'
+export { poolsOf } from './pools-of.ts'
 export { CacheRecord, EncodingRecord, PluginRecords } from './plugin-records.ts'
 export { type Pools, Recorder, type RecorderOptions } from './recorder.ts'
 export * from './records.ts'
@@ -34,11 +36,6 @@ export interface Scaling {
   /** `undefined` for pools without advice, and in the first second. */
   get (pool: string): PoolAdvice | undefined
   all (): PoolAdvice[]
-}
-
-/** The pools of the app's balancer; `undefined` without one. */
-export function poolsOf (app: FastifyInstance): ReadonlyMap<string, Pool> | undefined {
-  return (app as { readonly balancer?: { readonly pools: ReadonlyMap<string, Pool> } }).balancer?.pools
 }
 
 const plugin: FastifyPluginAsync<MetricsOptions> = async (app, options) => {
