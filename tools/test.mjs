@@ -2,6 +2,7 @@
 // Ends with the line "N passed, N failed". Arguments are passed on to tap (test files, for example); then only the tests run.
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { build, install, root, run, tool } from './setup.mjs'
 import { installSystem } from './system.mjs'
@@ -18,7 +19,7 @@ if (only.length === 0) {
 
 const results = join(root, '.tap', 'results.tap')
 mkdirSync(join(root, '.tap'), { recursive: true })
-const { status } = spawnSync(tool('tap'), ['--reporter=terse', `--output-file=${results}`, ...only], { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] })
+const { status } = spawnSync(tool('tap'), ['--reporter=terse', `--jobs=${Math.min(availableParallelism(), 4)}`, `--output-file=${results}`, ...only], { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] })
 
 // tap closes with "# { total: 12, pass: 10, fail: 1, skip: 1 }"; the counts are taken from there, never guessed.
 const counts = readFileSync(results, 'utf8').match(/^# \{ total: .*\}$/gm)?.at(-1) ?? ''
