@@ -119,10 +119,13 @@ t.test('a folder that takes no writes: responses pass, one warning, nothing is s
   await eventually(() => lines.length > 0)
   t.equal(instance.cache.stats.entries, 0)
   mkdirSync(join(path, 'tmp'))
-  await instance.inject('/c')
-  await eventually(() => instance.cache.stats.stored === 1)
+  // And it works again when the cause is gone. The writes before may still have been under way: their end says nothing.
+  let status = ''
+  await eventually(() => {
+    void instance.inject('/c').then(({ headers }) => { status = String(headers['cache-status']) })
+    return status.includes('hit')
+  })
   t.equal(lines.length, 1)
-  t.match((await instance.inject('/c')).headers['cache-status'], /hit/, 'and it works again when the cause is gone')
 })
 
 t.test('tiered: bodies in use are in memory, within the bound', async (t) => {
