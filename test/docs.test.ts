@@ -31,15 +31,18 @@ const codes = (exported: object): string[] => Object.values(exported).flatMap((v
 t.test('every option, error, policy and flag is in the documentation', async (t) => {
   const coreText = read('packages/core/README.md')
   const balancerText = read('packages/balancer/README.md')
-  t.same(missing(names(core.poolSchema as Schema), coreText), [], "options of core's pools")
+  const discoveryText = read('docs/discovery.md')
+  t.same(missing(names(core.poolSchema as Schema), coreText + discoveryText), [], "options of core's pools")
   t.same(missing(names(balancerSchema as Schema), balancerText), [], 'options of the balancer')
   t.same(missing([...codes(balancerErrors), ...codes(core)], balancerText), [], 'errors')
+  const discoveryText = read('docs/discovery.md')
+  for (const [type, { properties }] of Object.entries(core.discoveries)) t.same(missing(Object.keys(properties), discoveryText.split(`## ${type}\n`)[1]!.split('\n## ')[0]!), [], `options of ${type}`)
   t.same(missing(Object.keys(core.policies), read('docs/pools-and-policies.md')), [], 'policies')
   t.same(missing([...help.matchAll(/^ {2}(--[\w-]+)/gm)].map(([, flag]) => flag!), read('packages/headgate/README.md')), [], 'flags')
 })
 
 t.test('links of the documentation lead somewhere', async (t) => {
-  const files = ['README.md', ...['quick-start', 'pools-and-policies', 'composing', 'faq', 'run-time-changes', 'health'].map((name) => `docs/${name}.md`),
+  const files = ['README.md', ...['quick-start', 'pools-and-policies', 'composing', 'faq', 'run-time-changes', 'health', 'discovery'].map((name) => `docs/${name}.md`),
     ...['core', 'balancer', 'headgate'].map((name) => `packages/${name}/README.md`)]
   for (const file of files) {
     for (const [, link] of read(file).matchAll(/\]\((?!https?:|#)([^)#\s]+)[^)]*\)/g)) {

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
-import { type Affinity, Deadlines, Pool, type PoolOptions, UnknownPoolError, type Upstream, systemClock } from '@headgate/core'
+import { type Affinity, Deadlines, logDiscovery, Pool, type PoolOptions, UnknownPoolError, type Upstream, systemClock } from '@headgate/core'
 import { closeInTime } from './closing.ts'
 import { type Decision, WAY, attemptsOf, decisionOf } from './decision.ts'
 import { listenForExpectations } from './expect-continue.ts'
@@ -91,9 +91,11 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
       app.log[change.to === 'up' ? 'info' : 'warn']({ pool: name, upstream: upstream.url, ...change }, 'upstream changed its state')
     })
     pool.on('panic', (active) => { app.log.warn({ pool: name, active }, 'too few upstreams are left: ejections are overridden') })
+    logDiscovery(pool, app.log)
     balancer.pools.set(name, pool)
     own.push(pool)
   }
+  app.addHook('onReady', async () => { await Promise.all(own.map((pool) => pool.discover())) })
   if (first) {
     app.decorate('balancer', balancer)
     app.decorateRequest('upstream', null)

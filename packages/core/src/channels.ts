@@ -136,6 +136,25 @@ export interface MembershipMessage {
   readonly source: Pool
 }
 
+/**
+ * What became of what a pool's discovery said. `changed`: members joined, left or changed. `kept`: it named nobody, and the members
+ * stay. `failed`: there was no answer, or a wrong one, and the members stay.
+ */
+export interface DiscoveryMessage {
+  readonly pool: string
+  /** The kind of discovery: `dns`, `file` … */
+  readonly kind: string
+  readonly result: 'changed' | 'kept' | 'failed'
+  /** Members that it brought and that are in the pool now. */
+  readonly members: number
+  readonly added: number
+  readonly removed: number
+  readonly changed: number
+  /** What went wrong; '' otherwise. */
+  readonly error: string
+  readonly source: Pool
+}
+
 export interface PanicMessage {
   readonly pool: string
   readonly panic: boolean
@@ -214,6 +233,7 @@ export const channels: {
   readonly load: TypedChannel<LoadMessage>
   readonly spared: TypedChannel<SparedMessage>
   readonly membership: TypedChannel<MembershipMessage>
+  readonly discovery: TypedChannel<DiscoveryMessage>
   readonly panic: TypedChannel<PanicMessage>
   readonly shed: TypedChannel<ShedMessage>
   readonly retry: TypedChannel<RetryMessage>
@@ -230,6 +250,7 @@ export const channels: {
   load: typed('headgate:upstream:load'),
   spared: typed('headgate:upstream:spared'),
   membership: typed('headgate:pool:membership'),
+  discovery: typed('headgate:pool:discovery'),
   panic: typed('headgate:pool:panic'),
   shed: typed('headgate:pool:shed'),
   retry: typed('headgate:balancer:retry'),

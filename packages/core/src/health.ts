@@ -65,8 +65,8 @@ interface Degradation extends Word {
 
 /**
  * The verdict on one upstream, with its reasons: the only writer of its state. Evidence comes in through the methods; each
- * returns whether the verdict flipped. Precedence: operator, removal (drain), the upstream's own word of maintenance, active
- * checks, its own word of being down or draining, passive ejection, degradation.
+ * returns whether the verdict flipped. Precedence: operator, removal (drain), its source's word that it is about to go, the
+ * upstream's own word of maintenance, active checks, its own word of being down or draining, passive ejection, degradation.
  */
 export class Health {
   readonly #environment: Environment
@@ -80,6 +80,7 @@ export class Health {
   #forced: ForcedState | undefined
   #forcedReason = ''
   #removal: string | undefined
+  #retired: string | undefined
   #down: Word | undefined
   #said: (Word & { readonly state: ReportedState }) | undefined
   #successes = 0
@@ -225,6 +226,12 @@ export class Health {
     return this.#settle('pool', reason)
   }
 
+  /** Who named it as a member says that it is about to go (or `undefined`: not any more): no new work but what is bound to it. */
+  retire (reason: string | undefined): boolean {
+    this.#retired = reason
+    return this.#settle('pool', 'stays after all')
+  }
+
   /** Lets time take effect (a degradation that ended). The pool calls it when it looks at its members. */
   tick (): boolean {
     const now = this.#environment.clock.now()
@@ -246,6 +253,7 @@ export class Health {
     if (this.#removal !== undefined) return ['draining', { reason: this.#removal, decidedBy: 'pool', evidence: NOTHING }]
     if (this.#forced === 'drain') return ['draining', operator]
     if (this.#forced === 'up') return ['up', operator]
+    if (this.#retired !== undefined) return ['draining', { reason: this.#retired, decidedBy: 'pool', evidence: NOTHING }]
     if (said?.state === 'maintenance') return ['maintenance', said]
     if (this.#down !== undefined) return ['down', this.#down]
     if (said !== undefined) return [said.state, said]

@@ -1,5 +1,8 @@
+import { isIP } from 'node:net'
 import type { SchemaObject } from 'ajv'
 import type { AffinityHint } from './affinity.ts'
+import type { Discovery } from './discovery/contract.ts'
+import { type DiscoveryOptions, type DiscoverySettings, discoveryUnits, parseDiscovery } from './discovery/index.ts'
 import { DuplicateUpstreamError } from './errors.ts'
 import { checkOptions, type OptionUnit, refuse } from './options.ts'
 import { configurable, type HashOptions, type NearestOptions, policies, type PolicyName } from './policies/index.ts'
@@ -21,6 +24,13 @@ export interface UpstreamOptions {
   readonly id?: string
   /** Share relative to the others, 0–65,535, fractions allowed; 0: no new work. @default 1 */
   readonly weight?: number
+  /**
+   * `name` or `name:port` that requests carry as `Host` and that certificates are checked for, where `url` holds an address.
+   * @default that of `url`
+   */
+  readonly host?: string
+  /** IP addresses behind the name in `url`, of both families: raced at each connection (RFC 8305) instead of asking the system. */
+  readonly addresses?: readonly string[]
   /** Name of the zone (data centre, rack) that it is in. */
   readonly zone?: string
   /** Where it is, in degrees. */
@@ -47,8 +57,10 @@ export interface QueueOptions {
 export type HashKey = 'client-address' | 'path' | 'url' | `header:${string}` | `cookie:${string}` | `query:${string}`
 
 export interface PoolOptions {
-  /** At least one, each address once. */
-  readonly upstreams: readonly UpstreamSpec[]
+  /** Each address once; at least one, unless there is a `discovery`. @default [] with a `discovery` */
+  readonly upstreams?: readonly UpstreamSpec[]
+  /** Where more members come from, and go to: `{ type: 'dns', … }`, or an object of your own. @default none */
+  readonly discovery?: DiscoveryOptions | Discovery
   /** How to choose among the ready ones: a built-in's name, or your own. @default 'adaptive' */
   readonly policy?: PolicyName | Policy
   /** Options of a built-in `policy`: `boundedLoad` for `hash` and `ip-hash`; `zone`, `location`, `policy`, `spillOver` for `nearest`. */
@@ -89,6 +101,8 @@ const upstreamSchema = object({
   app: { type: 'object', required: ['inject'] },
   id: { type: 'string', pattern: '^[A-Za-z0-9._~-]{1,128}$' },
   weight: number(0, 65_535),
+  host: { type: 'string', pattern: '^([A-Za-z0-9_.-]+|\\[[0-9A-Fa-f:.]+\\])(:\\d{1,5})?$' },
+  addresses: { type: 'array', minItems: 1, items: { type: 'string' } },
   zone: { type: 'string', minLength: 1 },
   location: locationSchema,
   backup: { type: 'boolean' },
@@ -111,9 +125,9 @@ const connectionSchema = object({
 export const poolSchema: SchemaObject = {
   type: 'object',
   additionalProperties: false,
-  required: ['upstreams'],
   properties: {
     upstreams: { type: 'array', items: { type: ['string', 'object'] } },
+    discovery: { type: 'object', properties: discoveryUnits },
     policy: { type: ['string', 'object'] },
     policyOptions: { type: 'object' },
     hashOn: {},
@@ -173,9 +187,10 @@ export function parseUpstream (
   if ((url === undefined) === (app === undefined)) refuse(path, "needs either 'url' or 'app'", options)
   if (app !== undefined && options.id === undefined) refuse(`${path}.id`, 'is required for an in-process app, which has no address to name it by', undefined)
   if (options.backup === true && options.priority === 0) refuse(`${path}.priority`, 'must be above 0 for a backup', 0)
-  const target: Target = url === undefined
-    ? { protocol: 'app:', hostname: 'localhost', port: 0, socketPath: undefined, host: 'localhost', href: `app:${options.id!}` }
+  const plain: Target = url === undefined
+    ? { protocol: 'app:', hostname: 'localhost', port: 0, socketPath: undefined, host: 'localhost', href: `app:${options.id!}`, serverName: 'localhost', addresses: undefined }
     : parse(url, typeof spec === 'string' ? path : `${path}.url`)
+  const target = options.host === undefined && options.addresses === undefined ? plain : withNames(plain, options, path)
   return {
     app,
     settings: {
@@ -187,6 +202,18 @@ export function parseUpstream (
       priority: options.priority ?? (options.backup === true ? 1 : 0),
       maxInFlight: options.maxInFlight ?? defaults.maxInFlightPerUpstream
     }
+  }
+}
+
+/** A target that goes by another name, or of whose name the addresses are known. */
+function withNames (target: Target, { host, addresses }: UpstreamOptions, path: string): Target {
+  const wrong = addresses?.find((address) => isIP(address) === 0)
+  if (wrong !== undefined) refuse(`${path}.addresses`, 'must be IP addresses', wrong)
+  const name = host?.replace(/:\d+$/, '').replace(/^\[|\]$/g, '')
+  return {
+    ...target,
+    ...host !== undefined && { host, serverName: isIP(name!) === 0 ? name! : '' },
+    ...addresses !== undefined && { addresses }
   }
 }
 
@@ -221,6 +248,7 @@ export interface PoolSettings {
   readonly slowStart: number
   readonly drainTimeout: number
   readonly connection: TransportOptions
+  readonly discovery: DiscoverySettings | undefined
 }
 
 /** A built-in policy with options of its own. */
@@ -254,7 +282,8 @@ export function parsePool (options: PoolOptions, path: string): PoolSettings {
     whenAllDown: options.whenAllDown ?? 'fail',
     slowStart: options.slowStart ?? 10_000,
     drainTimeout: options.drainTimeout ?? 30_000,
-    connection: options.connection ?? {}
+    connection: options.connection ?? {},
+    discovery: options.discovery === undefined ? undefined : parseDiscovery(options.discovery, `${path}.discovery`)
   })
 }
 

@@ -1,10 +1,12 @@
 import { EventEmitter } from 'node:events'
-import { channels } from './channels.ts'
+import { channels, type DiscoveryMessage } from './channels.ts'
 import type { Environment, Timer } from './clock.ts'
 import type { Deadlines } from './deadlines.ts'
+import { type DiscoveryStatus, Follower } from './discovery/follow.ts'
 import { DuplicateUpstreamError, UnknownUpstreamError } from './errors.ts'
 import type { HealthChange } from './health.ts'
 import { type Choice, Lease, type Outcome } from './lease.ts'
+import { MemberList } from './member-list.ts'
 import { refuse } from './options.ts'
 import type { Selector } from './policies/contract.ts'
 import { parsePool, parseUpstream, parseUpstreams } from './pool-options.ts'
@@ -29,6 +31,8 @@ export interface PoolEvents {
   drained: [upstream: Upstream]
   state: [upstream: Upstream, change: HealthChange]
   panic: [active: boolean]
+  /** What became of what the pool's discovery said. */
+  discovery: [message: DiscoveryMessage]
   /** A response head came: `lease.status`, and its fields as a flat list of names and values as received. */
   head: [lease: Lease, headers: readonly string[]]
   /** One attempt ended: what passive health feeds on. */
@@ -52,6 +56,11 @@ export class Pool extends EventEmitter<PoolEvents> {
   readonly #selector: Selector<Upstream>
   readonly #queue: WaitQueue<PoolWaiter>
   readonly #freeSlots: number[] = []
+  /** Those whose work has to end although they are members no more: another has taken their place. */
+  readonly #departing = new Set<Upstream>()
+  readonly #drains = new Map<Upstream, (() => void)[]>()
+  #list: MemberList | undefined
+  #follower: Follower | undefined
   #nextSlot = 0
   #ready: readonly Upstream[] = []
   #panic = false
@@ -59,6 +68,8 @@ export class Pool extends EventEmitter<PoolEvents> {
   readonly #trialing = new Set<Upstream>()
   #timer: Timer = undefined
   #closed = false
+  #batches = 0
+  #stale = false
 
   /** Throws `HG_POOL_INVALID_OPTION` and `HG_UPSTREAM_DUPLICATE`, naming options from `path` on. */
   constructor (name: string, options: PoolOptions, path: string, environment: Environment, deadlines: Deadlines, kind: PoolKind = httpPool) {
@@ -67,8 +78,8 @@ export class Pool extends EventEmitter<PoolEvents> {
     this.environment = environment
     this.kind = kind
     this.settings = parsePool(options, path)
-    const members = parseUpstreams(options.upstreams, `${path}.upstreams`, this.settings, kind.parseTarget)
-    if (members.length === 0) refuse(`${path}.upstreams`, 'must name at least one upstream', options.upstreams)
+    const members = parseUpstreams(options.upstreams ?? [], `${path}.upstreams`, this.settings, kind.parseTarget)
+    if (members.length === 0 && this.settings.discovery === undefined) refuse(`${path}.upstreams`, 'must name at least one upstream', options.upstreams)
     this.retryBudget = new RetryBudget(environment.clock, this.settings.retryBudget)
     this.#queue = new WaitQueue(deadlines, this.settings.queueLimit, (ticket, outcome) => {
       if (!channels.queue.hasSubscribers) return
@@ -92,6 +103,16 @@ export class Pool extends EventEmitter<PoolEvents> {
     return this.#members.get(id)
   }
 
+  /** The member at an address in its normal form. */
+  at (href: string): Upstream | undefined {
+    return this.#byHref.get(href)
+  }
+
+  /** All members by their ids. */
+  entries (): Iterable<[string, Upstream]> {
+    return this.#members
+  }
+
   /** Gives a lease, or says why not. The caller releases it exactly once. */
   pick (context: PoolContext): Lease | NoLease {
     if (this.#queue.length > 0 && context.attempts === 0) return this.#ready.length === 0 ? 'none-ready' : 'saturated'
@@ -111,13 +132,18 @@ export class Pool extends EventEmitter<PoolEvents> {
 
   /** Adds an upstream at run time; it starts slowly. */
   add (spec: UpstreamSpec): Upstream {
-    const parsed = parseUpstream(spec, `pool '${this.name}'.add()`, this.settings, this.kind.parseTarget)
+    return this.join(parseUpstream(spec, `pool '${this.name}'.add()`, this.settings, this.kind.parseTarget))
+  }
+
+  /** {@link Pool.add} for what is checked already. */
+  join (parsed: ParsedUpstream): Upstream {
     const { id, target } = parsed.settings
     const twin = this.#members.get(id) ?? this.#byHref.get(target.href)
     if (twin !== undefined) throw new DuplicateUpstreamError(`pool '${this.name}'.add()`, target.href, twin.id)
     const upstream = this.#join(parsed)
     this.#selector.joined?.(upstream)
-    if (this.settings.slowStart > 0) upstream.slowStartedAt = this.environment.clock.now()
+    // Where nobody is, there is nobody who could take what a slow one leaves.
+    if (this.settings.slowStart > 0 && this.#ready.length > 0) upstream.slowStartedAt = this.environment.clock.now()
     this.#announce(upstream, 'added')
     this.emit('added', upstream)
     this.#refresh()
@@ -134,19 +160,73 @@ export class Pool extends EventEmitter<PoolEvents> {
   /** Drains an upstream, then closes its connections and forgets it. */
   async remove (id: string, timeout: number = this.settings.drainTimeout): Promise<void> {
     const upstream = this.#member(id)
+    // Its address may come back under another id at once.
+    if (this.#byHref.get(upstream.target.href) === upstream) this.#byHref.delete(upstream.target.href)
     upstream.health.leave('removed from the pool')
     await this.#emptied(upstream, timeout)
     // Somebody else may have finished the same removal meanwhile, or an update may have kept it after all.
     if (this.#members.get(id) !== upstream || !upstream.health.leaving) return
     this.#members.delete(id)
-    if (this.#byHref.get(upstream.target.href) === upstream) this.#byHref.delete(upstream.target.href)
-    this.#refresh()
-    this.#selector.left?.(upstream)
-    upstream.transport.destroy()
-    this.#freeSlots.push(upstream.slot)
+    this.#forget(upstream)
     this.#announce(upstream, 'removed')
     this.emit('removed', upstream)
   }
+
+  /** A member that was about to leave stays; false when its address is another's by now. */
+  keep (upstream: Upstream): boolean {
+    const { href } = upstream.target
+    if (!upstream.health.leaving) return true
+    if (this.#byHref.has(href)) return false
+    this.#byHref.set(href, upstream)
+    upstream.health.leave(undefined)
+    return true
+  }
+
+  /** Another takes a member's place, under the same id. What runs on the old one may end within the drain timeout. */
+  replace (old: Upstream, parsed: ParsedUpstream): Upstream {
+    this.#members.delete(old.id)
+    if (this.#byHref.get(old.target.href) === old) this.#byHref.delete(old.target.href)
+    this.#departing.add(old)
+    old.health.leave('another took its place')
+    this.#announce(old, 'removed')
+    this.emit('removed', old)
+    void this.#emptied(old, this.settings.drainTimeout).then(() => {
+      this.#departing.delete(old)
+      this.#forget(old)
+    })
+    return this.join(parsed)
+  }
+
+  /** Sets a member's tier, 0–255. */
+  setPriority (upstream: Upstream, priority: number): void {
+    upstream.priority = priority
+    this.#refresh()
+  }
+
+  /** Changes many things at once: who is ready is worked out when `action` has ended. */
+  batch (action: () => void): void {
+    this.#batches++
+    try {
+      action()
+    } finally {
+      this.#batches--
+      if (this.#batches === 0 && this.#stale) this.#refresh()
+    }
+  }
+
+  /**
+   * Begins to follow the pool's `discovery`, if it has one. Resolves after the first answer or failure, but after 5 s in any case.
+   * Called by the plugin that made the pool, when the app gets ready.
+   */
+  async discover (): Promise<void> {
+    const { discovery } = this.settings
+    if (discovery === undefined || this.#follower !== undefined || this.#closed) return
+    this.#follower = new Follower(this, discovery)
+    await this.#follower.start()
+  }
+
+  /** How the discovery fares; `undefined` without one, and before {@link Pool.discover}. */
+  get discovery (): DiscoveryStatus | undefined { return this.#follower?.status }
 
   /** Sets a weight, 0–65,535, at once; 0: no new work. */
   setWeight (id: string, weight: number): void {
@@ -159,37 +239,25 @@ export class Pool extends EventEmitter<PoolEvents> {
 
   /** Makes the members be `specs`: new ones join, missing ones are removed, survivors keep their state. */
   async update (specs: readonly UpstreamSpec[]): Promise<void> {
-    const wanted = parseUpstreams(specs, `pool '${this.name}'.update()`, this.settings, this.kind.parseTarget)
-    const ids = new Set(wanted.map(({ settings }) => settings.id))
-    const leaving = [...this.#members.keys()].filter((id) => !ids.has(id))
-    // The same address may come back under another id, at once.
-    for (const id of leaving) this.#byHref.delete(this.#members.get(id)!.target.href)
-    for (const [index, { settings }] of wanted.entries()) {
-      const survivor = this.#members.get(settings.id)
-      if (survivor === undefined) this.add(specs[index]!)
-      else {
-        survivor.health.leave(undefined)
-        survivor.maxInFlight = settings.maxInFlight
-        if (survivor.configuredWeight !== settings.weight) this.setWeight(settings.id, settings.weight)
-      }
-    }
-    await Promise.all(leaving.map((id) => this.remove(id)))
+    this.#list ??= new MemberList(this, `pool '${this.name}'.update()`, { whole: true })
+    await Promise.all(this.#list.apply(specs).leaving)
   }
 
   /** Resolves when all connections are closed; exchanges that run may end until then. */
   async close (): Promise<void> {
     this.#closed = true
+    this.#follower?.stop()
     if (this.#timer !== undefined) this.environment.clock.clearTimeout(this.#timer)
     for (let ticket = this.#queue.peek(); ticket !== undefined; ticket = this.#queue.peek()) {
       ticket.leave('none-ready')
       ticket.waiter.refused('none-ready')
     }
-    await Promise.all([...this.#members.values()].map((upstream) => upstream.transport.close()))
+    await Promise.all([...this.#members.values(), ...this.#departing].map((upstream) => upstream.transport.close()))
   }
 
   /** Breaks all connections at once, tunnels included. */
   destroy (): void {
-    for (const upstream of this.#members.values()) upstream.transport.destroy()
+    for (const upstream of [...this.#members.values(), ...this.#departing]) upstream.transport.destroy()
   }
 
   /** Called by {@link Lease.release} alone. */
@@ -204,8 +272,8 @@ export class Pool extends EventEmitter<PoolEvents> {
     this.#selector.finished?.(upstream, now, startedAt, latency, ok, answered)
     if (lease.trial && !lease.proven) {
       this.#trialing.delete(upstream)
-      if (ok === undefined) this.#trials.push(upstream)
-      else this.#tried(upstream, ok, reason)
+      if (ok !== undefined) this.#tried(upstream, ok, reason)
+      else if (upstream.health.state === 'ejected') this.#trials.push(upstream)
     }
     if (this.listenerCount('outcome') > 0) this.emit('outcome', upstream, outcome, lease, reason)
     if (channels.attempt.hasSubscribers) {
@@ -215,7 +283,7 @@ export class Pool extends EventEmitter<PoolEvents> {
         method: lease.method, sent: lease.sent, received: lease.received, lease, source: this
       })
     }
-    if (upstream.load.inFlight === 0 && upstream.health.state === 'draining') this.emit('drained', upstream)
+    if (upstream.load.inFlight === 0 && upstream.health.state === 'draining') this.#drained(upstream)
     if (this.#queue.length > 0) this.#pump()
   }
 
@@ -353,6 +421,8 @@ export class Pool extends EventEmitter<PoolEvents> {
   /** Cold: works out who is ready and with what weight, and when to look again. */
   readonly #refresh = (): void => {
     if (this.#closed) return
+    this.#stale = this.#batches > 0
+    if (this.#stale) return
     const { clock } = this.environment
     const now = clock.now()
     const members = [...this.#members.values()]
@@ -387,14 +457,28 @@ export class Pool extends EventEmitter<PoolEvents> {
     if (upstream.load.inFlight === 0) return Promise.resolve()
     return new Promise((resolve) => {
       const { clock } = this.environment
-      const done = (who: Upstream): void => {
-        if (who !== upstream) return
+      const waiting = this.#drains.get(upstream) ?? []
+      const done = (): void => {
         clock.clearTimeout(timer)
-        this.off('drained', done)
+        waiting.splice(waiting.indexOf(done), 1)
+        if (waiting.length === 0) this.#drains.delete(upstream)
         resolve()
       }
-      const timer = clock.setTimeout(() => done(upstream), timeout)
-      this.on('drained', done)
+      const timer = clock.setTimeout(done, timeout)
+      waiting.push(done)
+      this.#drains.set(upstream, waiting)
     })
+  }
+
+  #drained (upstream: Upstream): void {
+    for (const done of this.#drains.get(upstream)?.slice() ?? []) done()
+    this.emit('drained', upstream)
+  }
+
+  /** It has left for good. It was not ready any more, so that nobody's share changes. */
+  #forget (upstream: Upstream): void {
+    this.#selector.left?.(upstream)
+    upstream.transport.destroy()
+    this.#freeSlots.push(upstream.slot)
   }
 }

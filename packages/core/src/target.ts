@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { isIP, type LookupFunction } from 'node:net'
 import { refuse } from './options.ts'
 
 /** Where an upstream is, taken apart once. */
@@ -12,6 +13,26 @@ export interface Target {
   readonly host: string
   /** The normal form, by which duplicates are found. */
   readonly href: string
+  /** The name that TLS asks for and checks certificates for; '' for addresses (RFC 6066 3). */
+  readonly serverName: string
+  /** IP addresses of `hostname` where they are known: nobody is asked at each connection. */
+  readonly addresses: readonly string[] | undefined
+}
+
+/** Where to connect to, as `net.connect` and `tls.connect` take it. */
+export function whereIs ({ hostname, port, socketPath, addresses }: Target): { host: string; port: number; lookup?: LookupFunction } | { path: string } {
+  if (socketPath !== undefined) return { path: socketPath }
+  if (addresses === undefined) return { host: hostname, port }
+  // Node asks nobody when `host` is an address, and races the families (RFC 8305) only over what a lookup gives.
+  return { host: isIP(hostname) === 0 ? hostname : 'upstream.invalid', port, lookup: lookupAmong(addresses) }
+}
+
+function lookupAmong (addresses: readonly string[]): LookupFunction {
+  const all = addresses.map((address) => ({ address, family: isIP(address) }))
+  return (_hostname, options, callback) => {
+    if (options.all === true) callback(null, all)
+    else callback(null, all[0]!.address, all[0]!.family)
+  }
 }
 
 /** How the addresses of a pool's members read. */
@@ -36,7 +57,7 @@ export function parseTarget (text: string, path: string): Target {
   if (bare === '') refuse(path, `must be ${ALLOWED}`, text)
   const port = url.port === '' ? (protocol === 'http:' ? 80 : 443) : Number(url.port)
   if (port === 0) refuse(path, `must be ${ALLOWED}, with a port of 1–65535`, text)
-  return { protocol, hostname: bare, port, socketPath: undefined, host: url.host, href: `${protocol}//${url.host}` }
+  return { protocol, hostname: bare, port, socketPath: undefined, host: url.host, href: `${protocol}//${url.host}`, ...named(bare) }
 }
 
 const ALLOWED_STREAM = "an address such as 'tcp://10.0.0.1:5432', 'tls://db.example:5432', 'udp://10.0.0.1:53' or 'unix:/run/db.sock'"
@@ -50,14 +71,20 @@ export function parseStreamTarget (text: string, path: string): Target {
   if (scheme === '' || port < 1 || port > 65_535 || !URL.canParse(`http://${written}`)) refuse(path, `must be ${ALLOWED_STREAM}`, text)
   const { hostname } = new URL(`http://${written}`)
   const host = `${hostname}:${port}`
-  return { protocol: `${scheme as 'tcp' | 'tls' | 'udp'}:`, hostname: hostname.replace(/^\[|\]$/g, ''), port, socketPath: undefined, host, href: `${scheme}://${host}` }
+  const bare = hostname.replace(/^\[|\]$/g, '')
+  return { protocol: `${scheme as 'tcp' | 'tls' | 'udp'}:`, hostname: bare, port, socketPath: undefined, host, href: `${scheme}://${host}`, ...named(bare) }
 }
 
 function parseUnix (text: string, path: string, allowed: string): Target {
   const socketPath = text.slice(5)
   // sun_path holds 107 bytes and a NUL on Linux; a longer one is cut silently by the system.
   if (!socketPath.startsWith('/') || Buffer.byteLength(socketPath) > 107) refuse(path, `must be ${allowed} (absolute, at most 107 bytes)`, text)
-  return { protocol: 'unix:', hostname: 'localhost', port: 0, socketPath, host: 'localhost', href: text }
+  return { protocol: 'unix:', hostname: 'localhost', port: 0, socketPath, host: 'localhost', href: text, ...named('localhost') }
+}
+
+/** What TLS is told of a host. */
+function named (hostname: string): Pick<Target, 'serverName' | 'addresses'> {
+  return { serverName: isIP(hostname) === 0 ? hostname : '', addresses: undefined }
 }
 
 /** An opaque, stable name for an address: the same in every process, and no address to be read from it. */

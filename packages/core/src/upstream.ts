@@ -23,8 +23,8 @@ export class Upstream implements Candidate {
   readonly target: Target
   readonly zone: string | undefined
   readonly location: Location | undefined
-  /** Tier: 0 is used first; a higher one only when no lower one has anybody ready. */
-  readonly priority: number
+  /** Tier: 0 is used first; a higher one only when no lower one has anybody ready. The pool alone writes it. */
+  priority: number
   readonly health: Health
   readonly load: Load = new Load()
   readonly transport: Transport

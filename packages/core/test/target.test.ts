@@ -18,6 +18,7 @@ t.test('addresses of layer 4 upstreams', async (t) => {
 t.test('a pool of another kind reads its own addresses and makes its own transports, at run time too', async (t) => {
   const made: Target[] = []
   const kind: PoolKind = {
+    scheme: 'tcp',
     parseTarget: parseStreamTarget,
     createTransport: (_app, target) => {
       made.push(target)

@@ -250,7 +250,7 @@ t.test('pools of layer 4 are checked by connections, and judged by the ends of t
   const { port } = await listen(server)
   const kind: PoolKind = {
     ...httpPool,
-    parseTarget: (text) => ({ protocol: 'tcp:', hostname: '127.0.0.1', port: Number(/\d+$/.exec(text)?.[0]), socketPath: undefined, host: text, href: text })
+    parseTarget: (text) => ({ protocol: 'tcp:', hostname: '127.0.0.1', port: Number(/\d+$/.exec(text)?.[0]), socketPath: undefined, host: text, href: text, serverName: '', addresses: undefined })
   }
   const environment = { clock: systemClock, random: Math.random }
   const pool = new Pool('l4', { upstreams: [`tcp://127.0.0.1:${port}`, 'tcp://127.0.0.1:1'], policy: 'round-robin' }, 'pools.l4', environment, new Deadlines(systemClock), kind)

@@ -5,7 +5,7 @@ import { createServer as createTlsServer } from 'node:tls'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Server as GrpcServer, ServerCredentials, status as grpcStatus } from '@grpc/grpc-js'
-import { Deadlines, Pool, createTransport, systemClock, type PoolOptions, type Upstream } from '@headgate/core'
+import { Deadlines, Pool, createTransport, systemClock, type PoolOptions, type UpstreamSpec, type Upstream } from '@headgate/core'
 import fastify from 'fastify'
 import { HealthImplementation } from 'grpc-health-check'
 import t, { type Test } from 'tap'
@@ -30,14 +30,14 @@ function target (options: CheckOptions, pool: Pool, path = 'options.check'): { p
   }
 }
 
-function poolOf (t: Test, spec: PoolOptions['upstreams'][number], options: Partial<PoolOptions> = {}): Pool {
+function poolOf (t: Test, spec: UpstreamSpec, options: Partial<PoolOptions> = {}): Pool {
   const pool = new Pool('p', { upstreams: [spec], ...options }, 'pool', { clock: systemClock, random: Math.random }, new Deadlines(systemClock))
   t.teardown(() => pool.close())
   return pool
 }
 
 /** Runs one check against one upstream, with a time limit as the schedule has. */
-async function check (t: Test, spec: PoolOptions['upstreams'][number], options: CheckOptions, poolOptions: Partial<PoolOptions> = {}): Promise<ProbeResult> {
+async function check (t: Test, spec: UpstreamSpec, options: CheckOptions, poolOptions: Partial<PoolOptions> = {}): Promise<ProbeResult> {
   const { probe, target: what } = target(options, poolOf(t, spec, poolOptions))
   const controller = new AbortController()
   const timer = setTimeout(() => { controller.abort() }, options.timeout ?? 10_000)

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import { Deadlines, type Environment, Pool, type PoolOptions, systemClock } from '@headgate/core'
+import { Deadlines, type Environment, logDiscovery, Pool, type PoolOptions, systemClock } from '@headgate/core'
 import { parseListen } from './address.ts'
 import type { Counters } from './counters.ts'
 import { UnknownListenerError } from './errors.ts'
@@ -79,6 +79,7 @@ class Builder {
       this.#app.log[change.to === 'up' ? 'info' : 'warn']({ pool: name, upstream: upstream.url, ...change }, 'upstream changed its state')
     })
     pool.on('panic', (active) => { this.#app.log.warn({ pool: name, active }, 'too few upstreams are left: ejections are overridden') })
+    logDiscovery(pool, this.#app.log)
     pools.set(name, pool)
     this.pools.push(pool)
     return pool
@@ -136,7 +137,8 @@ class Builder {
 }
 
 function isUdp (given: StreamPool): boolean {
-  const upstreams = Array.isArray(given) ? given : (given as PoolOptions).upstreams
+  const { upstreams, discovery } = Array.isArray(given) ? { upstreams: given as unknown, discovery: undefined } : given as PoolOptions
+  if (discovery !== undefined && 'protocol' in discovery && discovery.protocol === 'udp') return true
   const first: unknown = Array.isArray(upstreams) ? upstreams[0] : undefined
   const url = typeof first === 'object' && first !== null ? (first as { readonly url?: unknown }).url : first
   return typeof url === 'string' && url.startsWith('udp:')
@@ -164,6 +166,7 @@ const plugin: FastifyPluginAsync<StreamOptions> = async (app: FastifyInstance, o
   app.addHook('onReady', async () => {
     // The balancer may have been registered after us.
     share(app, builder.pools)
+    await Promise.all(builder.pools.map((pool) => pool.discover()))
     for (const listener of listeners) {
       await listener.listen()
       app.log.info({ listener: listener.name, protocol: listener.protocol, address: listener.address }, 'stream listening')

@@ -62,6 +62,7 @@ export class StreamTransport implements Transport {
 
 function kind (udp: boolean): PoolKind {
   return {
+    scheme: udp ? 'udp' : 'tcp',
     parseTarget (text, path) {
       const target = parseStreamTarget(text, path)
       if ((target.protocol === 'udp:') !== udp) refuse(path, udp ? 'must be udp://host:port, as the others of the pool' : 'must not be udp:// in a pool for TCP', text)

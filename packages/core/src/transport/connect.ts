@@ -1,6 +1,6 @@
-import { type OnReadOpts, type Socket, type TcpNetConnectOpts, connect as netConnect, isIP } from 'node:net'
+import { type OnReadOpts, type Socket, type TcpNetConnectOpts, connect as netConnect } from 'node:net'
 import { type ConnectionOptions, connect as tlsConnect } from 'node:tls'
-import type { Target } from '../target.ts'
+import { type Target, whereIs } from '../target.ts'
 import type { FailureCode } from './contract.ts'
 
 /** The last TLS session with an upstream: the next handshake is shorter with it. */
@@ -13,12 +13,11 @@ export type Open = (target: Target, tls: ConnectionOptions, session: TlsSession,
 
 /** Starts a connection. TLS is verified unless `tls` says otherwise; no name is sent for addresses (RFC 6066 3). */
 export const open: Open = (target, tls, session, onread) => {
-  const where = target.socketPath === undefined ? { host: target.hostname, port: target.port } : { path: target.socketPath }
   // Half-open, so that a FIN is ours to judge: it may be an end, a truncation, or one side of a tunnel.
-  const common = { ...where, allowHalfOpen: true, noDelay: true, ...(onread === undefined ? {} : { onread }) }
+  const common = { ...whereIs(target), allowHalfOpen: true, noDelay: true, ...(onread === undefined ? {} : { onread }) }
   if (target.protocol !== 'https:') return netConnect(common as unknown as TcpNetConnectOpts)
   const secure = tlsConnect({
-    servername: isIP(target.hostname) === 0 ? target.hostname : '',
+    servername: target.serverName,
     ALPNProtocols: ['http/1.1'],
     ...(session.last === undefined ? {} : { session: session.last }),
     ...tls,

@@ -10,6 +10,8 @@ export { NativeTransport } from './native.ts'
 
 /** What the members of a pool are: how their addresses read, and what speaks to them. */
 export interface PoolKind {
+  /** How the addresses of discovered members begin unless their discovery says otherwise. */
+  readonly scheme: 'http' | 'tcp' | 'udp'
   readonly parseTarget: ParseTarget
   createTransport (app: InjectableApp | undefined, target: Target, options: TransportOptions, clock: Clock, connected: (latency: number) => void): Transport
 }
@@ -22,4 +24,4 @@ export function createTransport (
 }
 
 /** Pools of HTTP origins: what a pool is unless told otherwise. */
-export const httpPool: PoolKind = { parseTarget, createTransport }
+export const httpPool: PoolKind = { scheme: 'http', parseTarget, createTransport }

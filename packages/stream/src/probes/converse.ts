@@ -1,6 +1,6 @@
-import { connect, isIP, type Socket } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls'
-import type { Target, Upstream } from '@headgate/core'
+import { type Target, type Upstream, whereIs } from '@headgate/core'
 import type { StreamTransport } from '../transport.ts'
 import { type CheckResult, failed } from './contract.ts'
 
@@ -62,7 +62,7 @@ function isSecure (target: Target, { secure }: Conversation): boolean {
 }
 
 function open (target: Target, conversation: Conversation, tls: ConnectionOptions | undefined): Socket | TLSSocket {
-  const where = target.socketPath === undefined ? { host: target.hostname, port: target.port } : { path: target.socketPath }
+  const where = whereIs(target)
   if (!isSecure(target, conversation)) return connect({ ...where, noDelay: true })
-  return connectTls({ servername: isIP(target.hostname) === 0 ? target.hostname : '', ...tls, ...conversation.tls, ...where })
+  return connectTls({ servername: target.serverName, ...tls, ...conversation.tls, ...where })
 }

@@ -1,5 +1,6 @@
-import { connect as netConnect, isIP, type OnReadOpts, type Socket, type TcpNetConnectOpts } from 'node:net'
+import { connect as netConnect, type OnReadOpts, type Socket, type TcpNetConnectOpts } from 'node:net'
 import { connect as tlsConnect, type ConnectionOptions } from 'node:tls'
+import { whereIs } from '@headgate/core'
 import type { StreamTransport } from '../transport.ts'
 
 export interface DialOptions {
@@ -17,16 +18,15 @@ export interface DialOptions {
  */
 export function dial (transport: StreamTransport, { noDelay, keepAlive, onread, head }: DialOptions): { socket: Socket; ready: 'connect' | 'secureConnect'; direct: boolean } {
   const { target, options } = transport
-  const where = target.socketPath === undefined ? { host: target.hostname, port: target.port } : { path: target.socketPath }
   // Half-open, so that each direction ends by itself.
-  const common = { ...where, allowHalfOpen: true, noDelay, keepAlive: keepAlive > 0, keepAliveInitialDelay: keepAlive }
+  const common = { ...whereIs(target), allowHalfOpen: true, noDelay, keepAlive: keepAlive > 0, keepAliveInitialDelay: keepAlive }
   if (target.protocol !== 'tls:') {
     const socket = netConnect({ ...common, onread } as unknown as TcpNetConnectOpts)
     if (head !== undefined) socket.once('connect', () => { socket.write(head) })
     return { socket, ready: 'connect', direct: true }
   }
   const secure = {
-    servername: isIP(target.hostname) === 0 ? target.hostname : '',
+    servername: target.serverName,
     ...(transport.session === undefined ? {} : { session: transport.session }),
     ...options.tls
   }

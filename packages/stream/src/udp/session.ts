@@ -115,7 +115,8 @@ export class Session extends Deadline implements PoolContext, StreamInfo {
     this.attempts++
     const transport = lease.upstream.transport as StreamTransport
     transport.join(this)
-    const { hostname, port } = transport.target
+    const { addresses, port } = transport.target
+    const hostname = addresses?.[0] ?? transport.target.hostname
     const family = isIP(hostname)
     const options = { type: hostname.includes(':') ? 'udp6' as const : 'udp4' as const }
     const socket = this.#socket = createSocket(family === 0 ? options : { ...options, lookup: noLookup as never })

@@ -1,0 +1,92 @@
+import { type FSWatcher, watch } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { dirname, extname } from 'node:path'
+import type { Discovery, DiscoveryKind, DiscoverySite } from './contract.ts'
+import { timeSchema } from './dns.ts'
+import { entriesOf, SameEntries } from './entries.ts'
+import { pause } from './pace.ts'
+
+export interface FileDiscoveryOptions {
+  /** A `.json`, `.yaml` or `.yml` file with a list of upstreams, or with an object that has it as `upstreams`. */
+  readonly path: string
+  /**
+   * Milliseconds between two looks at the file, 10–3,600,000. Changes are seen at once where the system tells of them; not all file
+   * systems do. @default 5000
+   */
+  readonly interval?: number
+}
+
+/** Milliseconds in which a program that writes in place may finish. */
+const SETTLE = 20
+
+/**
+ * Replace the file as a whole: write another one beside it and rename that. The folder is watched, not the file, so that this is
+ * seen, and so is what Kubernetes does to its mounted config maps.
+ */
+class FileDiscovery implements Discovery {
+  readonly name = 'file'
+  readonly #options: FileDiscoveryOptions
+  readonly #same = new SameEntries()
+  #text: string | undefined
+  #complaint = ''
+
+  constructor (options: FileDiscoveryOptions) {
+    this.#options = options
+  }
+
+  async start (site: DiscoverySite): Promise<void> {
+    const { interval = 5000 } = this.#options
+    let waker = new AbortController()
+    const watcher = this.#watch(() => { waker.abort() })
+    site.signal.addEventListener('abort', () => { watcher?.close() }, { once: true })
+    while (!site.signal.aborted) {
+      // Before the look, so that a change during it is not missed.
+      waker = new AbortController()
+      await this.#look(site)
+      await pause({ ...site, signal: AbortSignal.any([site.signal, waker.signal]) }, interval)
+      if (waker.signal.aborted) await pause(site, SETTLE)
+    }
+  }
+
+  /** Where nobody can tell of changes, the looks see them. */
+  #watch (changed: () => void): FSWatcher | undefined {
+    try {
+      const watcher = watch(dirname(this.#options.path), { persistent: false }, changed)
+      watcher.on('error', () => { watcher.close() })
+      return watcher
+    } catch {
+      return undefined
+    }
+  }
+
+  async #look (site: DiscoverySite): Promise<void> {
+    const { path } = this.#options
+    try {
+      const text = await readFile(path, 'utf8')
+      if (text === this.#text) return
+      this.#text = text
+      this.#complaint = ''
+      site.update(this.#same.of(entriesOf(await this.#parse(text))))
+    } catch (error) {
+      const complaint = `${path}: ${(error as Error).message}`
+      if (complaint !== this.#complaint) site.failed(new Error(complaint))
+      this.#complaint = complaint
+    }
+  }
+
+  async #parse (text: string): Promise<unknown> {
+    if (extname(this.#options.path) === '.json') return JSON.parse(text) as unknown
+    const { parse } = await import('yaml')
+    return parse(text) as unknown
+  }
+}
+
+/** A list in a file. */
+export const file: DiscoveryKind<FileDiscoveryOptions> = {
+  type: 'file',
+  describe: 'A list in a JSON or YAML file, which is watched.',
+  properties: { path: { type: 'string', pattern: '\\.(json|ya?ml)$' }, interval: timeSchema(10, 3_600_000) },
+  required: ['path'],
+  keepWhenEmpty: false,
+  create: (options) => new FileDiscovery(options)
+}
