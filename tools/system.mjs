@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 /** By the command that tests start: the package that brings it, and which tests want it. One line each. */
 export const packages = {
   curl: { package: 'curl', for: 'the lines that npm start prints' },
+  openssl: { package: 'openssl', for: 'TLS, and the certificates of its tests' },
   promtool: { package: 'prometheus', for: 'the metrics' },
   chromium: { package: 'chromium', for: 'the dashboard' },
   ping: { package: 'iputils-ping', for: 'the ping checks of health' },

@@ -1,0 +1,45 @@
+import type { FastifyPluginAsync, FastifyServerFactory, FastifyServerOptions } from 'fastify'
+import type { ClientCertificate } from './client-certificate.ts'
+import type { TlsOptions } from './options.ts'
+import { pluginFor } from './plugin.ts'
+import { Tls } from './tls.ts'
+
+export type { ClientCertificate } from './client-certificate.ts'
+export * from './errors.ts'
+export * from './options.ts'
+export type { PemOrFile } from './pem.ts'
+export type { Profile } from './profiles.ts'
+export { fileTicketStore, type TicketStore } from './tickets.ts'
+export type { CertificateStatus, ReloadResult, Tls } from './tls.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Certificates at run time. */
+    tls: Tls
+  }
+  interface FastifyRequest {
+    /** What the client has shown of itself; `null` when it has shown nothing, or was not asked. */
+    readonly clientCertificate: ClientCertificate | null
+  }
+}
+
+/** An app's way to TLS: `fastify({ ...edge.server })`, then `app.register(edge.plugin)`. */
+export interface Edge {
+  /** Options for `fastify()`: the server. With HTTP/2 too it is typed as HTTP/1.1's, so that plugins fit. */
+  readonly server: Pick<FastifyServerOptions, 'serverFactory'>
+  readonly plugin: FastifyPluginAsync
+  /** Certificates at run time: `app.tls` of the app. */
+  readonly tls: Tls
+}
+
+/**
+ * Reads and checks certificates, and makes what a Fastify app needs to be served by TLS.
+ * Throws `HG_POOL_INVALID_OPTION`, `HG_TLS_CERTIFICATE`.
+ */
+export async function createTls (options: TlsOptions): Promise<Edge> {
+  const tls = await Tls.create(options)
+  const serverFactory: FastifyServerFactory = (handler, fastify) => tls.createServer(handler as never, fastify as never)
+  // By `https` Fastify knows which scheme its log lines are to show.
+  const server = { https: {}, http2: tls.options.http2 !== false, serverFactory }
+  return { server, plugin: pluginFor(tls), tls }
+}

@@ -1,0 +1,68 @@
+import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { addClientCert, clientCertificateOf, dropClientCert } from './client-certificate.ts'
+import { RedirectListenError } from './errors.ts'
+import { hstsValue } from './hsts.ts'
+import { parseListen } from './listen.ts'
+import type { RedirectOptions } from './options.ts'
+import { redirectServer } from './redirect.ts'
+import type { Tls } from './tls.ts'
+
+/** Milliseconds that handshakes may go on when the app closes. */
+const HANDSHAKES = 1000
+
+/** The part that lives in the app: request fields, headers, redirect, and the start and end of everything else. */
+export function pluginFor (tls: Tls): FastifyPluginAsync {
+  const { hsts = false, redirect = false, forwardClientCertificate = true } = tls.options
+  return fp(async (app) => {
+    app.decorate('tls', tls)
+    app.decorateRequest('clientCertificate', { getter (this: FastifyRequest) { return clientCertificateOf(this.raw) } })
+    const header = hsts === false ? undefined : hstsValue(hsts === true ? {} : hsts)
+    app.addHook('onRequest', (request, reply, done) => {
+      const { raw } = request
+      dropClientCert(raw)
+      if (forwardClientCertificate) {
+        const certificate = clientCertificateOf(raw)
+        if (certificate?.authorized === true) addClientCert(raw, certificate)
+      }
+      if (header !== undefined && request.protocol === 'https') reply.header('strict-transport-security', header)
+      done()
+    })
+    app.addHook('onReady', async () => { tls.start(app.log) })
+    app.addHook('preClose', async () => { tls.clock.setTimeout(() => { tls.gate.close() }, HANDSHAKES) })
+    app.addHook('onClose', async () => { tls.stop() })
+
+    if (redirect === false) return
+    const { listen = ':80', port, challenge }: RedirectOptions = redirect === true ? {} : redirect
+    const where = parseListen(listen, 'options.redirect.listen')
+    const server = redirectServer({
+      port: () => port ?? (app.server.address() as AddressInfo | null)?.port ?? 443,
+      challenge: (token) => challenge?.(token),
+      failed: (error) => { app.log.error({ err: error }, 'an ACME challenge could not be looked up') }
+    })
+    app.addHook('onListen', async () => {
+      await open(server, where)
+      const { address, port } = server.address() as AddressInfo
+      tls.redirectAddress = `http://${address.includes(':') ? `[${address}]` : address}:${port}`
+      app.log.info({ address: tls.redirectAddress }, 'redirecting to HTTPS')
+    })
+    app.addHook('onClose', async () => {
+      tls.redirectAddress = undefined
+      server.closeAllConnections()
+      if (server.listening) await new Promise((resolve) => { server.close(resolve) })
+    })
+  }, { name: '@headgate/tls', fastify: '5.x' })
+}
+
+function open (server: Server, where: { host: string; port: number }): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const failed = (error: Error): void => { reject(new RedirectListenError(`${where.host}:${where.port}`, error.message)) }
+    server.once('error', failed)
+    server.listen(where, () => {
+      server.off('error', failed)
+      resolve()
+    })
+  })
+}

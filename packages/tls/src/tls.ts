@@ -1,0 +1,324 @@
+import type { RequestListener, Server } from 'node:http'
+import type { Socket } from 'node:net'
+import type { SecureContext, SecureContextOptions, TlsOptions as NodeTlsOptions, TLSSocket } from 'node:tls'
+import { channels, type Clock, Deadlines, Peers, systemClock } from '@headgate/core'
+import type { FastifyBaseLogger } from 'fastify'
+import { Certificate } from './certificate.ts'
+import { CLIENT_TRUST, type ClientTrust, loadTrust, trustFiles } from './client-trust.ts'
+import { describe } from './client-certificate.ts'
+import { CertificateError } from './errors.ts'
+import { ExpiryWatch, tell } from './expiry.ts'
+import { FileWatch } from './file-watch.ts'
+import { Gate } from './gate.ts'
+import { hostName } from './host-index.ts'
+import { type CertificateOptions, checkTls, nameOf, type ProvidedCertificate, type TlsOptions } from './options.ts'
+import { isPath, readPem } from './pem.ts'
+import { answerPlainHttp, looksLikeHttp } from './plain-http.ts'
+import { profileOptions } from './profiles.ts'
+import { Provider } from './provider.ts'
+import { type FactoryOptions, NO_TICKETS, type SecureServer, secureServer } from './server.ts'
+import { sendUnrecognizedName, type SniCallback, sniOf } from './sni.ts'
+import { CertificateStore } from './store.ts'
+import { TicketKeys } from './tickets.ts'
+
+/** What a reload made of one certificate. */
+export interface ReloadResult {
+  readonly name: string
+  readonly result: 'loaded' | 'unchanged' | 'failed'
+  /** Why it failed; '' when it did not. The one from before is still in use. */
+  readonly reason: string
+}
+
+/** What is known of one certificate. */
+export interface CertificateStatus {
+  readonly name: string
+  readonly hosts: readonly string[]
+  readonly subject: string
+  readonly issuer: string
+  /** SHA-256, upper-case hexadecimal with colons. */
+  readonly fingerprint: string
+  readonly notBefore: Date
+  readonly notAfter: Date
+}
+
+/** A fixed name: tickets are good on every machine and in every process that has their key. */
+const SESSION_CONTEXT = 'headgate'
+const WARN_BEFORE = 21 * 86_400_000
+
+/** Certificates, keys of tickets, and the servers that use them. */
+export class Tls {
+  readonly options: TlsOptions
+  readonly clock: Clock
+  readonly gate: Gate
+  readonly #store: CertificateStore
+  readonly #provider: Provider | undefined
+  readonly #tickets: TicketKeys | undefined
+  readonly #base: SecureContextOptions
+  readonly #servers = new Set<SecureServer>()
+  /** Texts of the last errors by certificate: each is logged once. */
+  readonly #failures = new Map<string, string>()
+  #trust: ClientTrust | undefined
+  #log: FastifyBaseLogger | undefined
+  #watch: FileWatch | undefined
+  #expiry: ExpiryWatch | undefined
+  #reloading: Promise<ReloadResult[]> | undefined
+  /** Certificates that were set or removed at run time: files have no more say in them. */
+  readonly #manual = new Set<string>()
+  /** `http://host:port` of the listener that redirects; `undefined` while there is none. */
+  redirectAddress: string | undefined
+
+  private constructor (options: TlsOptions) {
+    checkTls(options, 'options')
+    this.options = options
+    this.clock = options.clock ?? systemClock
+    const { tickets = {}, proxyProtocol } = options
+    this.#base = {
+      ...profileOptions(options.profile ?? 'intermediate'),
+      sessionIdContext: SESSION_CONTEXT,
+      ...tickets === false ? { secureOptions: NO_TICKETS } : { sessionTimeout: Math.round((tickets.lifetime ?? 7_200_000) / 1000) }
+    }
+    this.#store = new CertificateStore(this.#base, options.default)
+    if (tickets !== false) this.#tickets = new TicketKeys(tickets.rotate ?? 28_800_000, tickets.store, this.clock)
+    if (options.provider !== undefined) {
+      this.#provider = new Provider(options.provider, this.clock, (certificate) => this.#store.createContext(certificate), (host, error) => {
+        this.#log?.error({ err: error, host }, 'the provider gave no certificate that could be used')
+      })
+    }
+    this.gate = new Gate({
+      proxyProtocol: proxyProtocol === undefined
+        ? undefined
+        : { peers: new Peers(proxyProtocol.from, 'options.proxyProtocol.from'), closeOthers: proxyProtocol.others !== 'plain' },
+      timeout: options.handshakeTimeout ?? 10_000,
+      deadlines: new Deadlines(this.clock),
+      inspect: this.#inspect,
+      refused: (reason, socket) => { this.#log?.debug({ reason, remoteAddress: socket.remoteAddress }, 'a connection was closed before TLS') }
+    })
+  }
+
+  /** Reads and checks all certificates. Throws `HG_POOL_INVALID_OPTION` and `HG_TLS_CERTIFICATE`. */
+  static async create (options: TlsOptions): Promise<Tls> {
+    const tls = new Tls(options)
+    for (const [index, certificate] of (options.certificates ?? []).entries()) {
+      tls.#store.set(await tls.#load(certificate, nameOf(certificate, index)))
+    }
+    if (options.clientCertificates !== undefined) tls.#trusts(await loadTrust(options.clientCertificates))
+    await tls.#tickets?.renew()
+    return tls
+  }
+
+  /** A server for Fastify's `serverFactory`. */
+  createServer (handler: RequestListener, fastify: FactoryOptions): Server {
+    const { http2 = true } = this.options
+    const server = secureServer({
+      options: this.serverOptions(),
+      http2: http2 === false ? undefined : http2 === true ? {} : http2,
+      gate: this.gate,
+      failed: this.#failed,
+      admit: this.#admit
+    }, handler, fastify)
+    this.adopt(server)
+    return server as Server
+  }
+
+  /** What `tls.createServer` takes, for servers made elsewhere: give them to {@link adopt} as well. */
+  serverOptions (): NodeTlsOptions {
+    const { clientCertificates, handshakeTimeout = 10_000 } = this.options
+    return {
+      ...this.#store.options(this.#store.fallback),
+      SNICallback: this.#sni,
+      handshakeTimeout,
+      ...clientCertificates !== undefined && { requestCert: true, rejectUnauthorized: false }
+    }
+  }
+
+  /** Keeps a server's default certificate and the key of its tickets up to date. */
+  adopt (server: SecureServer): void {
+    this.#servers.add(server)
+    server.on('close', () => { this.#servers.delete(server) })
+    this.#giveTicketKey(server)
+  }
+
+  /** Watches files and the time from here on. */
+  start (log: FastifyBaseLogger): void {
+    this.#log = log
+    const { reload = {}, warnBefore = WARN_BEFORE } = this.options
+    for (const certificate of this.#store.all) tell(certificate, 'loaded')
+    this.#expiry = new ExpiryWatch(() => this.#store.all, warnBefore, this.clock, log)
+    this.#expiry.start()
+    this.#tickets?.start(() => { for (const server of this.#servers) this.#giveTicketKey(server) }, (error) => {
+      log.warn({ err: error }, 'the store of ticket keys failed: the last key stays in use')
+    })
+    const files = this.#files()
+    if (reload !== false && files.length > 0) {
+      this.#watch = new FileWatch(files, reload.interval ?? 60_000, this.clock, () => void this.reload())
+    }
+  }
+
+  stop (): void {
+    this.#watch?.stop()
+    this.#expiry?.stop()
+    this.#tickets?.stop()
+    this.gate.close()
+  }
+
+  /** All certificates but those of the provider. */
+  get certificates (): CertificateStatus[] {
+    return this.#store.all.map(({ name, hosts, leaf, fingerprint, notBefore, notAfter }) => ({
+      name, hosts, fingerprint, subject: leaf.subject ?? '', issuer: leaf.issuer, notBefore: new Date(notBefore), notAfter: new Date(notAfter)
+    }))
+  }
+
+  /** Reads all files again, and forgets what the provider said. What cannot be used leaves the one from before. Never rejects. */
+  reload (): Promise<ReloadResult[]> {
+    return this.#reloading ??= this.#reload().finally(() => { this.#reloading = undefined })
+  }
+
+  /** Adds a certificate, or replaces the one of this name, from the next handshake on. Throws `HG_TLS_CERTIFICATE`; the one from before then stays. */
+  async set (name: string, certificate: ProvidedCertificate & { readonly hosts?: readonly string[] }): Promise<void> {
+    this.#use(await this.#load(certificate, name))
+    this.#manual.add(name)
+  }
+
+  /** Throws `HG_TLS_UNKNOWN_CERTIFICATE`. */
+  remove (name: string): void {
+    tell(this.#store.remove(name), 'removed')
+    this.#manual.add(name)
+    this.#refresh()
+  }
+
+  /** Forgets what the provider said of a host. */
+  forget (host: string): void {
+    this.#provider?.forget(hostName(host))
+  }
+
+  async #load ({ cert, key, passphrase, hosts }: Omit<CertificateOptions, 'name'>, name: string): Promise<Certificate> {
+    let texts: [Buffer, Buffer]
+    try {
+      texts = await Promise.all([readPem(cert), readPem(key)])
+    } catch (error) {
+      throw new CertificateError(name, (error as Error).message)
+    }
+    return new Certificate(name, { cert: texts[0], key: texts[1], passphrase, hosts }, this.clock.wall())
+  }
+
+  async #reload (): Promise<ReloadResult[]> {
+    this.#provider?.forget()
+    const results: ReloadResult[] = []
+    for (const [index, options] of (this.options.certificates ?? []).entries()) {
+      const name = nameOf(options, index)
+      if ((!isPath(options.cert) && !isPath(options.key)) || this.#manual.has(name)) continue
+      results.push(await this.#again(name, async () => {
+        const before = this.#store.get(name)
+        const certificate = await this.#load(options, name)
+        if (before !== undefined && before.parts.cert.equals(certificate.parts.cert) && before.parts.key.equals(certificate.parts.key)) return false
+        this.#use(certificate)
+        return true
+      }))
+    }
+    const { clientCertificates } = this.options
+    if (clientCertificates !== undefined && trustFiles(clientCertificates).length > 0) {
+      results.push(await this.#again(CLIENT_TRUST, async () => {
+        const trust = await loadTrust(clientCertificates)
+        if (trust.digest === this.#trust?.digest) return false
+        this.#trusts(trust)
+        this.#log?.info('what clients\' certificates are checked with was loaded again')
+        return true
+      }))
+    }
+    return results
+  }
+
+  async #again (name: string, load: () => Promise<boolean>): Promise<ReloadResult> {
+    try {
+      const loaded = await load()
+      this.#failures.delete(name)
+      return { name, result: loaded ? 'loaded' : 'unchanged', reason: '' }
+    } catch (error) {
+      const reason = (error as Error).message
+      if (this.#failures.get(name) !== reason) {
+        this.#failures.set(name, reason)
+        this.#log?.error({ err: error, certificate: name }, 'the one from before stays in use')
+        const before = this.#store.get(name)
+        if (before !== undefined) tell(before, 'failed', reason)
+        else if (channels.certificate.hasSubscribers) channels.certificate.publish({ name, change: 'failed', hosts: [], fingerprint: '', notAfter: NaN, reason })
+      }
+      return { name, result: 'failed', reason }
+    }
+  }
+
+  #use (certificate: Certificate): void {
+    const lost = this.#store.set(certificate)
+    const { name, hosts, fingerprint, notAfter } = certificate
+    if (lost.length > 0) this.#log?.warn({ certificate: name, hosts: lost }, 'an earlier certificate is shown for these hosts')
+    this.#log?.info({ certificate: name, hosts, fingerprint, notAfter: new Date(notAfter).toISOString() }, 'certificate loaded')
+    tell(certificate, 'loaded')
+    this.#refresh()
+  }
+
+  #trusts (trust: ClientTrust): void {
+    this.#trust = trust
+    this.#store.base = { ...this.#base, ...trust.options }
+    this.#provider?.forget()
+    this.#refresh()
+  }
+
+  #refresh (): void {
+    const options = this.#store.options(this.#store.fallback)
+    for (const server of this.#servers) {
+      server.setSecureContext(options)
+      // A new context has a ticket key of its own.
+      this.#giveTicketKey(server)
+    }
+  }
+
+  #giveTicketKey (server: SecureServer): void {
+    if (this.#tickets !== undefined) server.setTicketKeys(this.#tickets.key(this.#trust?.digest ?? ''))
+  }
+
+  #files (): string[] {
+    const { certificates = [], clientCertificates } = this.options
+    return [...certificates.flatMap(({ cert, key }) => [cert, key]).filter(isPath), ...clientCertificates === undefined ? [] : trustFiles(clientCertificates)]
+  }
+
+  /** Node calls it with the connection as `this`. */
+  #choose (socket: TLSSocket | undefined, name: string, callback: SniCallback): void {
+    const host = hostName(name)
+    let context: SecureContext | undefined | Promise<SecureContext | undefined>
+    try {
+      context = this.#store.contextFor(host) ?? (host === '' ? undefined : this.#provider?.contextFor(host))
+    } catch (error) {
+      return callback(error as Error)
+    }
+    if (!(context instanceof Promise)) return this.#chosen(socket, context, callback)
+    const answer = (found: SecureContext | undefined): void => { this.#chosen(socket, found, callback) }
+    void context.then(answer)
+  }
+
+  #chosen (socket: TLSSocket | undefined, context: SecureContext | undefined, callback: SniCallback): void {
+    if (context !== undefined || this.options.unknownHost !== 'refuse') return callback(null, context)
+    if (socket !== undefined) sendUnrecognizedName(socket)
+    callback(new Error('no certificate for this host'))
+  }
+
+  readonly #sni = sniOf((socket, name, callback) => { this.#choose(socket, name, callback) })
+
+  readonly #inspect = (first: Buffer, socket: Socket): 'pass' | 'taken' => {
+    if (!looksLikeHttp(first)) return 'pass'
+    this.#log?.debug({ remoteAddress: socket.remoteAddress }, 'plain HTTP on the port for TLS')
+    answerPlainHttp(socket, (callback, ms) => this.clock.setTimeout(callback, ms))
+    return 'taken'
+  }
+
+  readonly #failed = (error: Error & { code?: string }, socket: TLSSocket): void => {
+    this.#log?.debug({ code: error.code, reason: error.message, remoteAddress: socket.remoteAddress, host: socket.servername }, 'a TLS handshake failed')
+  }
+
+  readonly #admit = (socket: TLSSocket): boolean => {
+    const { clientCertificates } = this.options
+    if (clientCertificates === undefined || socket.authorized) return true
+    const shown = describe(socket)
+    if (shown === null ? clientCertificates.verify !== 'require' : clientCertificates.verify === 'any') return true
+    this.#log?.info({ remoteAddress: socket.remoteAddress, reason: shown?.reason ?? 'none', subject: shown?.subject }, "a client's certificate was refused")
+    return false
+  }
+}

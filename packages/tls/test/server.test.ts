@@ -1,0 +1,156 @@
+import { once } from 'node:events'
+import { connect as connectHttp2 } from 'node:http2'
+import { connect as connectOver } from 'node:tls'
+import helmet from '@fastify/helmet'
+import { writeProxyV1, writeProxyV2 } from '@headgate/core'
+import t from 'tap'
+import { skipWithout } from '../../../tools/system.mjs'
+import { Authority } from './certificates.ts'
+import { ask, bodyOf, handshake, plain, run, shown, site } from './helpers.ts'
+
+const skip = skipWithout('openssl', 'curl')
+
+t.test('certificates by host: exact, wildcard, default, and none', { skip }, async (t) => {
+  const authority = new Authority(t)
+  const [a, wild, other] = [authority.issue(['a.example', 'b.example'], { subject: '/CN=a' }), authority.issue(['*.example'], { subject: '/CN=wild' }), authority.issue([], { subject: '/CN=other' })]
+  const certificates = [{ name: 'other', ...other, hosts: ['Named.Elsewhere'] }, a.files, wild]
+  const { port, tls } = await site(t, { certificates, default: 'other' })
+  t.equal(await shown(port, 'a.example', authority.ca), 'a')
+  t.equal(await shown(port, 'B.Example', authority.ca), 'a')
+  t.equal(await shown(port, 'c.example', authority.ca), 'wild')
+  t.equal(await shown(port, 'named.elsewhere', authority.ca), 'other')
+  t.equal(await shown(port, 'x.c.example', authority.ca), 'other', 'a wildcard is for one label')
+  t.equal(await shown(port, '', authority.ca), 'other')
+  t.same(tls.certificates.map(({ name, hosts }) => ({ name, hosts })), [
+    { name: 'other', hosts: ['named.elsewhere'] }, { name: 'certificates[1]', hosts: ['a.example', 'b.example'] }, { name: 'certificates[2]', hosts: ['*.example'] }
+  ])
+  const strict = await site(t, { certificates: [a], unknownHost: 'refuse' })
+  t.equal(await shown(strict.port, 'a.example', authority.ca), 'a')
+  t.equal(await shown(strict.port, '', authority.ca), 'a', 'who names nobody gets the default')
+  await t.rejects(shown(strict.port, 'c.example', authority.ca), { code: 'ERR_SSL_TLSV1_UNRECOGNIZED_NAME' })
+})
+
+t.test("openssl's client: versions, ciphers, groups, protocols", { skip }, async (t) => {
+  const authority = new Authority(t)
+  const pair = authority.issue(['a.example'], { rsa: true })
+  const intermediate = await site(t, { certificates: [pair] })
+  const modern = await site(t, { certificates: [pair], profile: 'modern', http2: false })
+  const client = (port: number, ...args: string[]): Promise<string> =>
+    run('openssl', ['s_client', '-connect', `127.0.0.1:${port}`, '-servername', 'a.example', '-CAfile', authority.path('ca.pem'), ...args])
+  const good = await client(intermediate.port, '-alpn', 'h2,http/1.1')
+  t.match(good, /Verify return code: 0/)
+  t.match(good, /New, TLSv1\.3, Cipher is TLS_/)
+  t.match(good, /ALPN protocol: h2/)
+  t.match(good, /Server Temp Key: (X25519|.*MLKEM)/)
+  t.match(await client(intermediate.port, '-tls1_2'), /New, TLSv1\.2, Cipher is ECDHE-RSA-(AES|CHACHA)/)
+  t.match(await client(intermediate.port, '-tls1_2', '-cipher', 'AES256-SHA:DHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-SHA@SECLEVEL=0'), /Cipher is \(NONE\)/)
+  t.match(await client(intermediate.port, '-tls1_1', '-cipher', 'ALL@SECLEVEL=0'), /Cipher is \(NONE\)/)
+  t.match(await client(modern.port, '-tls1_2'), /Cipher is \(NONE\)/)
+  const last = await client(modern.port, '-alpn', 'h2,http/1.1')
+  t.match(last, /New, TLSv1\.3/)
+  t.match(last, /ALPN protocol: http\/1\.1/)
+})
+
+t.test('HTTP/2 and HTTP/1.1, from curl and from Node, and kept sessions end with the app', { skip }, async (t) => {
+  const authority = new Authority(t)
+  const { app, port } = await site(t, { certificates: [authority.issue(['a.example'])] }, undefined, { forceCloseConnections: false })
+  const curl = (...args: string[]): Promise<string> => run('curl', ['-sS', '--cacert', authority.path('ca.pem'), '--resolve', `a.example:${port}:127.0.0.1`, ...args, `https://a.example:${port}/`])
+  t.match(await curl('--http2'), /"version":"2\.0","protocol":"https"/)
+  t.match(await curl('--http1.1'), /"version":"1\.1","protocol":"https"/)
+  const session = connectHttp2(`https://127.0.0.1:${port}`, { ca: authority.ca, servername: 'a.example' })
+  const stream = session.request({ ':path': '/' })
+  const [headers] = await once(stream, 'response') as [Record<string, unknown>]
+  t.equal(headers[':status'], 200)
+  stream.resume()
+  await once(stream, 'end')
+  const closed = once(session, 'close')
+  await app.close()
+  await closed
+  t.pass('a session without streams does not hold the app')
+})
+
+t.test('plain HTTP on the port for TLS is told so', { skip }, async (t) => {
+  const authority = new Authority(t)
+  const { port } = await site(t, { certificates: [authority.issue(['a.example'])] })
+  for (const head of ['GET / HTTP/1.1\r\nHost: a.example\r\n\r\n', 'OPTIONS * HTTP/1.1\r\nHost: a.example\r\n\r\n', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n']) {
+    const answer = await ask(plain(port), head)
+    t.match(answer, /^HTTP\/1\.1 400 Bad Request\r\n/)
+    t.match(JSON.parse(bodyOf(answer)), { status: 400, code: 'HG_TLS_PLAIN_HTTP', detail: /https:\/\// })
+  }
+  t.match(await run('curl', ['-sS', `http://127.0.0.1:${port}/`]), /speaks HTTPS/)
+  t.notMatch(await ask(plain(port), 'SSH-2.0-x\r\n'), 'HTTP', 'what is neither is just closed')
+  t.match(bodyOf(await ask(await handshake(port, { servername: 'a.example', ca: authority.ca }))), '127.0.0.1', 'others are served')
+})
+
+t.test('PROXY headers, v1 and v2, from trusted peers alone', { skip }, async (t) => {
+  const authority = new Authority(t)
+  const certificates = [authority.issue(['a.example'])]
+  const tell = (app: { get: (path: string, handler: (request: never) => unknown) => unknown }): unknown => app.get('/', async (request: { ip: string; socket: { localPort: number; remotePort: number }; raw: { socket: { remoteAddress: string } } }) =>
+    `${request.ip} ${request.raw.socket.remoteAddress} ${request.socket.remotePort} ${request.socket.localPort}`)
+  const trusted = await site(t, { certificates, proxyProtocol: { from: ['127.0.0.0/8'] } }, tell as never)
+  const ends = { source: { address: '192.0.2.7', port: 4711 }, destination: { address: '192.0.2.1', port: 443 } }
+  const six = { source: { address: '2001:db8::7', port: 4712 }, destination: { address: '2001:db8::1', port: 8443 } }
+  const over = async (port: number, pieces: readonly Buffer[]): Promise<string> => {
+    const carrier = plain(port)
+    for (const piece of pieces) {
+      carrier.write(piece)
+      await new Promise((resolve) => { setImmediate(resolve) })
+    }
+    const secure = connectOver({ socket: carrier, servername: 'a.example', ca: authority.ca })
+    return bodyOf(await ask(secure))
+  }
+  t.equal(await over(trusted.port, [writeProxyV1(ends)]), '192.0.2.7 192.0.2.7 4711 443')
+  t.equal(await over(trusted.port, [writeProxyV2(ends, { checksum: true })]), '192.0.2.7 192.0.2.7 4711 443')
+  const whole = writeProxyV2(six)
+  t.equal(await over(trusted.port, [whole.subarray(0, 9), whole.subarray(9, 20), whole.subarray(20)]), '2001:db8::7 2001:db8::7 4712 8443', 'in pieces')
+  t.match(await over(trusted.port, [writeProxyV1(undefined)]), /^127\.0\.0\.1 127\.0\.0\.1/, 'UNKNOWN leaves the real ones')
+  const session = connectHttp2('https://a.example', { createConnection: () => {
+    const carrier = plain(trusted.port)
+    carrier.write(writeProxyV2(ends))
+    return connectOver({ socket: carrier, servername: 'a.example', ca: authority.ca, ALPNProtocols: ['h2'] })
+  } })
+  const stream = session.request({ ':path': '/' })
+  stream.setEncoding('utf8')
+  t.equal((await stream.toArray()).join(''), '192.0.2.7 192.0.2.7 4711 443', 'HTTP/2 too')
+  session.close()
+
+  await t.rejects(handshake(trusted.port, { servername: 'a.example', ca: authority.ca }), 'a header is missing')
+  await t.rejects(over(trusted.port, [Buffer.from('PROXY TCP4 192.0.2.7 192.0.2.1 99999 443\r\n')]), 'malformed')
+  t.match(await ask(plain(trusted.port), `${writeProxyV1(ends).toString('latin1')}GET / HTTP/1.1\r\n\r\n`), /^HTTP\/1\.1 400/, 'plain HTTP behind a header')
+  const strict = await site(t, { certificates, proxyProtocol: { from: ['192.0.2.0/24'] } })
+  await t.rejects(over(strict.port, [writeProxyV1(ends)]), 'from a peer that may not')
+  const lenient = await site(t, { certificates, proxyProtocol: { from: ['192.0.2.0/24'], others: 'plain' } }, tell as never)
+  t.match(bodyOf(await ask(await handshake(lenient.port, { servername: 'a.example', ca: authority.ca }))), /^127\.0\.0\.1/)
+  await t.rejects(over(lenient.port, [writeProxyV1(ends)]), 'who is not trusted does not get a header through')
+})
+
+t.test('HSTS, beside helmet too, and the redirect of plain HTTP', { skip }, async (t) => {
+  const authority = new Authority(t)
+  const certificates = [authority.issue(['a.example'])]
+  const { port, tls } = await site(t, {
+    certificates, hsts: { maxAge: 31_536_000, includeSubDomains: true, preload: true },
+    redirect: { listen: '127.0.0.1:0', challenge: (token) => token === 'known' ? 'known.key' : undefined }
+  })
+  const reply = await ask(await handshake(port, { servername: 'a.example', ca: authority.ca }))
+  t.match(reply, /\r\nstrict-transport-security: max-age=31536000; includeSubDomains; preload\r\n/)
+  const withHelmet = await site(t, { certificates, hsts: true }, (app) => app.register(helmet, { hsts: false }))
+  const both = await ask(await handshake(withHelmet.port, { servername: 'a.example', ca: authority.ca }))
+  t.match(both, /\r\nstrict-transport-security: max-age=63072000\r\n/)
+  t.match(both, /\r\nx-content-type-options: nosniff\r\n/i)
+
+  const to = Number(new URL(tls.redirectAddress!).port)
+  const location = async (head: string): Promise<string> => {
+    const answer = await ask(plain(to), head.replace('\n', '\r\nConnection: close\r\n') + '\r\n\r\n')
+    return `${answer.slice(9, 12)} ${/\r\nlocation: (.*)\r\n/i.exec(answer)?.[1] ?? bodyOf(answer)}`
+  }
+  t.equal(await location('GET /x?y=1 HTTP/1.1\nHost: a.example'), `308 https://a.example:${port}/x?y=1`)
+  t.equal(await location('POST / HTTP/1.1\nHost: a.example:80'), `308 https://a.example:${port}/`)
+  t.equal(await location('GET http://b.example:8080/z HTTP/1.1\nHost: a.example'), `308 https://b.example:${port}/z`)
+  t.equal(await location('GET / HTTP/1.1\nHost: [::1]:80'), `308 https://[::1]:${port}/`)
+  t.equal(await location('GET //evil.example HTTP/1.1\nHost: a.example'), `308 https://a.example:${port}//evil.example`)
+  t.match(await location('GET / HTTP/1.1\nHost: a.example/evil'), /^400/)
+  t.match(await location('GET / HTTP/1.1\nHost: a@evil.example'), /^400/)
+  t.equal(await location('GET /.well-known/acme-challenge/known HTTP/1.1\nHost: a.example'), '200 known.key')
+  t.match(await location('GET /.well-known/acme-challenge/other HTTP/1.1\nHost: a.example'), /^404/)
+  t.match(await location('GET /.well-known/acme-challenge/../x HTTP/1.1\nHost: a.example'), /^404/)
+})
