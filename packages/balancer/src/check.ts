@@ -39,6 +39,7 @@ export function checkRequest (request: FastifyRequest, settings: RouteSettings):
   if (authority !== undefined && authority.toLowerCase() !== headers.host?.toLowerCase()) throw new BadRequestError('Host differs from the target')
   if (headers.via?.includes(settings.viaName) === true) throw new LoopError()
   const target = rewriteTarget(url, settings.prefix, settings.rewritePrefix)
-  if (target === undefined) throw new BadTargetError()
-  return target
+  const sent = target === undefined || settings.rewritePath === undefined ? target : settings.rewritePath(target)
+  if (sent === undefined) throw new BadTargetError()
+  return sent
 }

@@ -22,3 +22,8 @@ export const UpstreamFailedError: Code<502> = createError('HG_UPSTREAM_FAILED', 
 export const UpstreamTimeoutError: Code<504> = createError('HG_UPSTREAM_TIMEOUT', 'The upstream did not answer in time', 504)
 /** The request came back to a proxy that had forwarded it. */
 export const LoopError: Code<508> = createError('HG_BALANCER_LOOP', 'The request loops through this proxy', 508)
+/** No rule of the route takes the request. */
+export const NoRuleError: Code<404> = createError('HG_BALANCER_NO_RULE', 'Nothing is here for such a request', 404)
+/** A wrong change of a split's weights: names the split. */
+export const InvalidSplitError: Code<500> = createError('HG_BALANCER_INVALID_SPLIT', "split '%s' %s", 500, TypeError)
+export const UnknownSplitError: Code<500> = createError('HG_BALANCER_UNKNOWN_SPLIT', "there is no split '%s'; splits are: %s", 500)

@@ -10,18 +10,16 @@ import { awaitsContinue } from './expect-continue.ts'
 import { describeChoice } from './choice-log.ts'
 import { remember } from './decision.ts'
 import { dueAt } from './due.ts'
-import { fieldOf } from './fields.ts'
 import { requestHeaders, responseHeaders } from './headers.ts'
 import { clientLocationOf, hashKeyOf } from './pool-questions.ts'
 import { forwardInterim } from './interim.ts'
 import type { RouteSettings } from './options.ts'
 import { parsedBody } from './parsed-body.ts'
 import { describeFailure } from './problem.ts'
-import { type Repeatability, backoff, isRepeatable, mayRepeat } from './repeat.ts'
+import { type Repeatability, backoff, isRepeatable, isRetryStatus, mayRepeat } from './repeat.ts'
 import { type BodyOwner, RequestBody } from './request-body.ts'
 import { RawSink, ReplySink, mergeHeaders, type ResponseSink } from './response-sink.ts'
 import { Resumption } from './resume.ts'
-import { parseRetryAfter } from './retry-after.ts'
 import { rewriteResponse } from './rewrite-response.ts'
 import { hasOnSend } from './route-context.ts'
 import { serverTiming } from './server-timing.ts'
@@ -134,7 +132,8 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
 
   refused (reason: 'queue-timeout' | 'none-ready'): void {
     this.#ticket = undefined
-    this.#shed(reason)
+    if (this.#resuming) return this.#failSink(new UpstreamFailedError())
+    this.#elsewhere(reason)
   }
 
   // What the request's body tells.
@@ -170,14 +169,14 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
       this.#request.log.warn({ upstream: this.#lastUrl(), status }, 'the rest of a broken response does not match')
       return this.#failSink(new UpstreamFailedError())
     }
-    if (this.#isRetryStatus(status, headers) && this.repeatable && this.#mayRetry(`status-${status}`)) {
+    if (isRetryStatus(status, headers, this.#route, this.#pool, this) && this.repeatable && this.#mayRetry(`status-${status}`)) {
       this.#drop('ok', `status-${status}`)
       return this.#again()
     }
     // A final answer without the body: it is not wanted any more.
     this.#withheld = false
     const list = responseHeaders(headers, length === -1 && this.#request.raw.httpVersion === '1.1')
-    if (this.#route.rewriteLocation || this.#route.rewritesCookies) rewriteResponse(list, this.#route, this.#lastUrl())
+    if (this.#route.rewritesResponse) rewriteResponse(list, this.#request, this.#route, this.#lastUrl())
     this.#request.affinity?.answered?.(this.#lease!.upstream, status, list)
     if (this.#route.serverTiming) list.push('Server-Timing', serverTiming(this, now))
     describeChoice(this.#reply, this.#lastUrl(), this.attempts, now - this.startedAt)
@@ -305,16 +304,19 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
 
   #without (why: NoLease): void {
     if (this.#resuming) return this.#failSink(new UpstreamFailedError())
-    const rest = this.#hint?.strict === true ? undefined : this.#pools[this.#pools.indexOf(this.#pool) + 1]
-    if (rest !== undefined) {
-      this.#pool = rest
-      this.#keyHash = -1
-      return this.#ask()
-    }
-    if (why === 'none-ready') return this.#shed('none-ready')
+    if (why === 'none-ready') return this.#elsewhere(why)
     this.#ticket = this.#pool.wait(this)
-    if (this.#ticket === undefined) return this.#shed('queue-full')
-    this.#schedule()
+    if (this.#ticket === undefined) this.#elsewhere('queue-full')
+    else this.#schedule()
+  }
+
+  /** This pool gives nobody: the next one of the chain is asked. */
+  #elsewhere (why: 'queue-timeout' | 'queue-full' | 'none-ready'): void {
+    const rest = this.#hint?.strict === true ? undefined : this.#pools[this.#pools.indexOf(this.#pool) + 1]
+    if (rest === undefined) return this.#shed(why)
+    this.#pool = rest
+    this.#keyHash = -1
+    this.#ask()
   }
 
   #send (lease: Lease): void {
@@ -327,7 +329,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     this.#activity = lease.startedAt
     if (this.#withheld && upstream.target.protocol === 'app:') this.#withheld = false
     const body = this.#parsedBody ?? (this.#body === undefined ? null : { length: this.#body.length })
-    const requested = requestHeaders(this.#request, this.#route, upstream.target.host)
+    const requested = requestHeaders(this.#request, this.#route, upstream.target.host, upstream.url)
     const headers = this.#resuming ? this.#resumption!.request(requested) : requested
     begins(lease, this.#request, this.#target, headers, this.#parsedBody?.length ?? 0)
     this.#request.affinity?.sending?.(upstream, headers)
@@ -368,13 +370,6 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     this.#withheld = false
     this.#activity = this.#now()
     if (this.#attempt !== undefined) this.#body!.attach(this.#attempt)
-  }
-
-  #isRetryStatus (status: number, headers: readonly string[]): boolean {
-    if (!this.#route.retryStatuses.has(status)) return false
-    // Who is told to wait does not come back at once: only somebody else may be asked.
-    return status !== 429 || (this.#pool.hasUntried(this) &&
-      parseRetryAfter(fieldOf(headers, 'retry-after'), this.#pool.environment.clock.wall()) !== undefined)
   }
 
   /** `free`: no upstream has seen the request, so that another attempt multiplies nobody's load. */

@@ -3,7 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import type { RouteSettings } from './options.ts'
 import { clientLocationOf, hashKeyOf } from './pool-questions.ts'
 import { rewriteTarget } from './path.ts'
-import type { Chooser } from './routes.ts'
+import type { Chooser } from './routing/choose.ts'
 
 /** A request that is thought of, not made. */
 export interface ImaginedRequest {
@@ -21,7 +21,7 @@ export interface RouteExplanation {
   readonly route: string | null
   /** What would be sent as the target. */
   readonly target: string
-  /** The pools in the order in which they would be asked; the first that can give somebody is taken. */
+  /** The pools in the order in which they would be asked, the first that can give somebody is taken; none: the proxy answers itself. */
   readonly pools: readonly Explanation[]
 }
 
@@ -42,18 +42,20 @@ export function explainRoute (routes: readonly ExplainedRoute[], imagined: Imagi
   }
   if (found === undefined) return { route: null, target: imagined.url, pools: [] }
   const request = requestOf(imagined)
-  const pools = found.choose(request)
+  const to = found.choose(request)
+  const { pools, settings } = to ?? { pools: [], settings: found.settings }
   const method = imagined.method.toUpperCase()
+  const target = rewriteTarget(imagined.url, settings.prefix, settings.rewritePrefix)
   return {
     route: found.prefix,
-    target: rewriteTarget(imagined.url, found.prefix, found.settings.rewritePrefix) ?? imagined.url,
+    target: (target === undefined || settings.rewritePath === undefined ? target : settings.rewritePath(target)) ?? imagined.url,
     pools: pools.map((pool) => explainPick(pool, {
       keyHash: hash32(hashKeyOf(request, pool.settings.hashOn)),
       clientAddress: request.ip,
       clientLocation: clientLocationOf(request, pool),
       affinity: undefined,
       attempts: 0,
-      repeatable: found.settings.retryMethods.has(method),
+      repeatable: settings.retryMethods.has(method),
       hasTried: () => false
     } satisfies PoolContext))
   }
@@ -64,5 +66,5 @@ function requestOf ({ method, url, headers = {}, ip = '127.0.0.1' }: ImaginedReq
   const fields = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]))
   const log = { warn () {} }
   const query = Object.fromEntries(new URLSearchParams(url.replace(/^[^?]*\??/s, '')))
-  return { method: method.toUpperCase(), url, originalUrl: url, headers: fields, ip, host: fields['host'] ?? '', query, log, raw: { method, url, headers: fields } } as unknown as FastifyRequest
+  return { method: method.toUpperCase(), url, originalUrl: url, headers: fields, ip, host: fields['host'] ?? '', hostname: (fields['host'] ?? '').replace(/:\d+$/, ''), query, log, raw: { method, url, headers: fields } } as unknown as FastifyRequest
 }

@@ -1,28 +1,43 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Deadlines, Pool } from '@headgate/core'
 import { checkRequest } from './check.ts'
-import { BadRequestError, LoopError, NoneReadyError } from './errors.ts'
+import { BadRequestError, LoopError, NoRuleError } from './errors.ts'
 import { Exchange } from './exchange.ts'
 import { answerLast, maxForwardsOf } from './max-forwards.ts'
 import type { RouteSettings } from './options.ts'
 import { describeFailure } from './problem.ts'
+import type { Destination } from './routing/choose.ts'
 
 /** Connections on which a request could not be trusted: what was pipelined behind it may be a part of it. */
 const distrusted = new WeakSet<object>()
 
-/** Sends one request on its way to the first of `pools` that has somebody ready. Errors go through the reply, as any others. */
-export function forwardTo (request: FastifyRequest, reply: FastifyReply, pools: readonly Pool[], settings: RouteSettings, deadlines: Deadlines): void {
-  let target: string
+/** The target to send. What is not acceptable is described, and thrown. */
+function accepted (request: FastifyRequest, settings: RouteSettings): string {
   try {
     if (distrusted.has(request.raw.socket)) throw new BadRequestError('it follows one that is not')
-    target = checkRequest(request, settings)
-    if (pools.length === 0) throw new NoneReadyError()
+    return checkRequest(request, settings)
   } catch (error) {
-    const reason = error instanceof NoneReadyError ? 'none-ready' : error instanceof LoopError ? 'loop' : 'request'
+    const reason = error instanceof LoopError ? 'loop' : 'request'
     if (reason === 'request' && request.raw.httpVersionMajor < 2) distrusted.add(request.raw.socket)
     describeFailure(error as Error, request, settings, { reason, attempts: 0 })
     throw error
   }
+}
+
+/** Sends one request on its way to the first of `pools` that has somebody ready. Errors go through the reply, as any others. */
+export function forwardTo (request: FastifyRequest, reply: FastifyReply, pools: readonly Pool[], settings: RouteSettings, deadlines: Deadlines): void {
+  const target = accepted(request, settings)
   if (maxForwardsOf(request) === 0) return answerLast(request, reply)
   new Exchange(request, reply, pools, settings, target, deadlines).start()
+}
+
+/** Does with a request what a rule says; `undefined`: none took it. `settings` are the route's own. */
+export function sendTo (request: FastifyRequest, reply: FastifyReply, to: Destination | undefined, settings: RouteSettings, deadlines: Deadlines): void {
+  if (to === undefined) {
+    accepted(request, settings)
+    throw new NoRuleError()
+  }
+  if (to.answer === undefined) return forwardTo(request, reply, to.pools, to.settings, deadlines)
+  accepted(request, to.settings)
+  to.answer(request, reply)
 }

@@ -38,15 +38,15 @@ function forwardedNode (address: string): string {
   return address.includes(':') ? `"[${address}]"` : quote(address)
 }
 
-/** Fields for the upstream: the client's without hop-by-hop ones, then Host and the forwarding fields. */
-export function requestHeaders (request: FastifyRequest, route: RouteSettings, upstreamHost: string): string[] {
+/** Fields for the upstream: the client's without hop-by-hop ones, then Host and the forwarding fields; and what the route changes. */
+export function requestHeaders (request: FastifyRequest, route: RouteSettings, upstreamHost: string, upstreamUrl: string): string[] {
   const raw = request.raw.rawHeaders
   const connection = request.raw.headers.connection
   const named = connection === undefined || connection === 'keep-alive' || connection === 'close'
     ? undefined
     : new Set(connectionNames(connection).filter((name) => !KEPT.has(name)))
   const host = request.host ?? ''
-  const list: string[] = ['Host', route.preserveHost && host !== '' ? host : upstreamHost]
+  const list: string[] = ['Host', route.host ?? (route.preserveHost && host !== '' ? host : upstreamHost)]
   const hops = maxForwardsOf(request)
   let via = ''
   for (let i = 0; i < raw.length; i += 2) {
@@ -91,6 +91,7 @@ export function requestHeaders (request: FastifyRequest, route: RouteSettings, u
     list.push('Forwarded', `for=${forwardedNode(client)};proto=${protocol}${host === '' ? '' : `;host=${quote(host)}`}`)
   }
   list.push('Via', `${via}${request.raw.httpVersion} ${route.viaName}`)
+  if (route.editRequest !== undefined) route.editRequest(list, request, upstreamUrl)
   return list
 }
 

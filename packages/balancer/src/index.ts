@@ -6,11 +6,15 @@ import { closeInTime } from './closing.ts'
 import { type Decision, WAY, attemptsOf, decisionOf } from './decision.ts'
 import { listenForExpectations } from './expect-continue.ts'
 import { type ExplainedRoute, type ImaginedRequest, type RouteExplanation, explainRoute } from './explain.ts'
-import { forwardTo } from './forward.ts'
-import { checkBalancer, checkForward, refuseRoute, routeSettings } from './options.ts'
+import { forwardTo, sendTo } from './forward.ts'
+import { checkBalancer, checkForward, routeSettings } from './options.ts'
 import type { BalancerOptions, ForwardOptions, PoolName, RouteOptions, RouteSettings } from './options.ts'
 import { useProblems } from './problem.ts'
-import { addRoute, compileChooser } from './routes.ts'
+import { UnknownSplitError } from './errors.ts'
+import { refuseRoute } from './refuse.ts'
+import { addRoute } from './routes.ts'
+import { compileChooser } from './routing/choose.ts'
+import type { Split } from './routing/split.ts'
 import { listenForUpgrades } from './upgrade.ts'
 
 export * from './errors.ts'
@@ -21,6 +25,7 @@ export { balancerOptions, balancerSchema } from './options.ts'
 export { bodies } from './bodies.ts'
 export { clientErrors } from './client-errors.ts'
 export { sendProblem } from './problem.ts'
+export type { Split, Weights } from './routing/split.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -54,6 +59,8 @@ export class Balancer {
   readonly prefixes: Map<string, string> = new Map()
   /** The routes of the balancer's options, in their order. */
   readonly routes: RouteOptions[] = []
+  /** Rules that share requests among pools, by name: their weights can be changed. */
+  readonly splits: Map<string, Split> = new Map()
   readonly #explained: ExplainedRoute[] = []
 
   /** Throws `HG_POOL_UNKNOWN`. */
@@ -61,6 +68,13 @@ export class Balancer {
     const pool = this.pools.get(name)
     if (pool === undefined) throw new UnknownPoolError(name, [...this.pools.keys()].join(', '))
     return pool
+  }
+
+  /** Throws `HG_BALANCER_UNKNOWN_SPLIT`. */
+  split (name: string): Split {
+    const split = this.splits.get(name)
+    if (split === undefined) throw new UnknownSplitError(name, [...this.splits.keys()].join(', '))
+    return split
   }
 
   /** Says where a request would go and why, without sending it and without any effect on the pools. */
@@ -103,7 +117,7 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
     app.decorateRequest(WAY as never, null as never)
     app.decorateRequest('attempts', { getter () { return attemptsOf(this as never) } })
     app.decorateRequest('decision', { getter () { return decisionOf(this as never) } })
-    const defaults = routeSettings('/', {}, viaName)
+    const defaults = routeSettings('/', {}, viaName, 'reply.forward options')
     const known = new WeakMap<ForwardOptions, Map<string, RouteSettings>>()
     app.decorateReply('forward', function forward (this: FastifyReply, name: string, forwardOptions?: ForwardOptions): FastifyReply {
       const pool = balancer.pool(name)
@@ -117,7 +131,7 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
         settings = byRoute.get(url)
         if (settings === undefined) {
           checkForward(given, 'reply.forward options')
-          byRoute.set(url, settings = routeSettings(url.replace(/\/?\*$/, '') || '/', given, viaName))
+          byRoute.set(url, settings = routeSettings(url.replace(/\/?\*$/, '') || '/', given, viaName, 'reply.forward options'))
         }
       }
       forwardTo(this.request, this, [pool], settings, deadlines)
@@ -136,13 +150,19 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
     const before = balancer.prefixes.get(prefix)
     if (before !== undefined) refuseRoute(`${path}.prefix`, `is already taken by ${before}; use rules for several pools under one prefix`, route.prefix)
     balancer.prefixes.set(prefix, first ? path : `an earlier registration's ${path}`)
-    const settings = routeSettings(prefix, route, viaName)
-    const choose = compileChooser(route, path, balancer.pools, environment.random)
+    const settings = routeSettings(prefix, route, viaName, path)
+    const choose = compileChooser(route, path, {
+      prefix, viaName, pools: balancer.pools, random: environment.random,
+      splits: (split, at) => {
+        if (balancer.splits.has(split.name)) refuseRoute(`${at}.name`, 'is already there; names of splits are unique in an app', split.name)
+        balancer.splits.set(split.name, split as Split)
+      }
+    })
     balancer.routes.push(route)
     balancer.explains({ prefix, settings, choose })
     await app.register(async (scope) => {
       useProblems(scope, app)
-      addRoute(scope, route.prefix, route.config ?? {}, path, (request, reply) => { forwardTo(request, reply, choose(request), settings, deadlines) })
+      addRoute(scope, route.prefix, route.config ?? {}, path, (request, reply) => { sendTo(request, reply, choose(request), settings, deadlines) })
     })
   }
 }

@@ -1,10 +1,20 @@
 import type { SchemaObject } from 'ajv'
 import type { FastifyContextConfig, FastifyRequest } from 'fastify'
 import {
-  type Clock, type HashKey, type Location, type OptionUnit, type PoolOptions, type Random, type UpstreamSpec, checkOptions, show
+  type Clock, type HashKey, type Location, type OptionUnit, type PoolOptions, type Random, type UpstreamSpec, checkOptions
 } from '@headgate/core'
-import { InvalidRouteError } from './errors.ts'
 import { isPlainPath } from './path.ts'
+import { refuseRoute } from './refuse.ts'
+import { type FixedResponse, type Redirect, redirectSchema, respondSchema } from './routing/answers.ts'
+import { type FieldEditor, type HeaderRules, compileFields, headersSchema } from './routing/fields.ts'
+import { type RuleMatch, matchSchema, method } from './routing/match-options.ts'
+import type { CompiledPaths } from './routing/path-match.ts'
+import { type PathRewrite, type PathRewriter, compilePathRewrite, rewritePathSchema } from './routing/rewrite-path.ts'
+
+export type { FixedResponse, Redirect } from './routing/answers.ts'
+export type { FieldRules, HeaderRules } from './routing/fields.ts'
+export type { PatternText, RuleMatch, Wanted } from './routing/match-options.ts'
+export type { PathRewrite } from './routing/rewrite-path.ts'
 
 export interface RetryOptions {
   /** Attempts after the first, 0–10. @default 2 */
@@ -49,27 +59,38 @@ export interface BalancerPoolOptions extends Omit<PoolOptions, 'hashOn' | 'clien
   readonly clientLocation?: AskedOf<Location | undefined>
 }
 
-/** A condition of a rule; all that are given must hold. Strings are compared whole, patterns searched. */
-export interface RuleMatch {
-  readonly method?: string | readonly string[]
-  readonly header?: Readonly<Record<string, string | RegExp>>
-  readonly cookie?: Readonly<Record<string, string | RegExp>>
-}
-
-/** One way out of a route: the first whose `match` holds is taken. */
-export interface Rule<P extends string = PoolName> {
+/**
+ * One way out of a route: the first whose `match` holds is taken. It needs one of `pool`, `respond` and `redirect`. Options of
+ * forwarding that it has of its own go before those of its route; its `rewritePrefix` replaces the prefix of its own `match.path`
+ * where that is a `/prefix/*`.
+ */
+export interface Rule<P extends string = PoolName> extends ForwardOptions {
   readonly match?: RuleMatch | ((request: FastifyRequest) => boolean)
   /** One pool, or pools with shares: `{ web: 95, canary: 5 }`. */
-  readonly pool: P | Readonly<Partial<Record<P, number>>>
-  /** Taken in this order when nobody is ready in the pool before. */
+  readonly pool?: P | Readonly<Partial<Record<P, number>>>
+  /** Taken in this order when nobody is ready in the pool before, or its queue is full or was waited in for too long. */
   readonly fallback?: readonly P[]
+  /** What shares go by, so that a client stays in its part: a named part of the request, or a function of it; `random`: nothing. @default 'client-address' */
+  readonly splitOn?: HashKey | 'random' | AskedOf<string>
+  /** Name of the split, for changes at run time. @default the route's prefix, `#` and the rule's place: `/#0` */
+  readonly name?: string
+  /** Answer without an upstream. */
+  readonly respond?: FixedResponse
+  /** Send the client elsewhere. */
+  readonly redirect?: Redirect
 }
 
 export interface ForwardOptions {
   /** Replaces the route's prefix: `/api` with `/v1`; `/` strips it. @default unchanged */
   readonly rewritePrefix?: string
+  /** Rewrite the path by pattern, after `rewritePrefix`; the query stays. @default unchanged */
+  readonly rewritePath?: PathRewrite
   /** Send the client's `Host` instead of the upstream's. @default false */
   readonly preserveHost?: boolean
+  /** Send this `Host`, a name with an optional port. @default the upstream's */
+  readonly host?: string
+  /** Change header fields of requests and responses. @default unchanged */
+  readonly headers?: HeaderRules
   /** Turn the upstream's own address and prefix in `Location` back into what the client sees. @default false */
   readonly rewriteLocation?: boolean
   /** Replaces the Domain of cookies that the upstream sets; '' removes it. @default unchanged */
@@ -148,11 +169,17 @@ export type PoolNamesOf<Options> = Options extends BalancerOptions<infer P> ? P 
 export interface RouteSettings {
   readonly prefix: string
   readonly rewritePrefix: string | undefined
+  readonly rewritePath: PathRewriter | undefined
   readonly preserveHost: boolean
+  readonly host: string | undefined
+  readonly editRequest: FieldEditor | undefined
+  readonly editResponse: FieldEditor | undefined
   readonly rewriteLocation: boolean
   readonly cookieDomain: string | undefined
   readonly cookiePath: string | undefined
   readonly rewritesCookies: boolean
+  /** Anything of a response's head is changed. */
+  readonly rewritesResponse: boolean
   readonly forwardedHeaders: boolean
   readonly viaName: string
   readonly headersTimeout: number
@@ -175,12 +202,12 @@ export interface RouteSettings {
 
 const time = { type: 'number', minimum: 1, maximum: 86_400_000, unit: 'ms' satisfies OptionUnit }
 
-// Methods are case-sensitive (RFC 9110 9.1): one in small letters would never match.
-const method = { type: 'string', pattern: '^[A-Z][A-Z0-9-]*$' }
-
 const forwardSchema = {
   rewritePrefix: { type: 'string' },
+  rewritePath: rewritePathSchema,
   preserveHost: { type: 'boolean' },
+  host: { type: 'string', pattern: '^(?:[\\w.-]+|\\[[\\da-fA-F:.]+\\])(?::\\d{1,5})?$' },
+  headers: headersSchema,
   rewriteLocation: { type: 'boolean' },
   cookieDomain: { type: 'string', pattern: '^[A-Za-z0-9.-]*$' },
   cookiePath: { type: 'string', pattern: '^/[^;\\s]*$' },
@@ -216,24 +243,18 @@ const forwardSchema = {
 
 const forwardOptionsSchema = { type: 'object', additionalProperties: false, properties: forwardSchema }
 
-const matchSchema = {
-  type: 'object',
-  additionalProperties: false,
-  properties: {
-    method: { anyOf: [method, { type: 'array', minItems: 1, items: method }] },
-    header: { type: 'object' },
-    cookie: { type: 'object' }
-  } satisfies Record<keyof RuleMatch, object>
-}
-
 const ruleSchema = {
   type: 'object',
   additionalProperties: false,
-  required: ['pool'],
   properties: {
+    ...forwardSchema,
     match: { anyOf: [{ isFunction: true }, matchSchema] },
     pool: { anyOf: [{ type: 'string' }, { type: 'object', minProperties: 1, additionalProperties: { type: 'number', minimum: 0 } }] },
-    fallback: { type: 'array', items: { type: 'string' } }
+    fallback: { type: 'array', items: { type: 'string' } },
+    splitOn: { anyOf: [{ isFunction: true }, { type: 'string', pattern: '^(random|client-address|path|url|(header|cookie):[!#$%&\'*+.^_`|~\\w-]+|query:.+)$' }] },
+    name: { type: 'string', minLength: 1, maxLength: 128 },
+    respond: respondSchema,
+    redirect: redirectSchema
   } satisfies Record<keyof Rule, object>
 }
 
@@ -267,11 +288,6 @@ export const balancerSchema: SchemaObject = {
 
 const IDEMPOTENT = ['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE', 'QUERY', 'PROPFIND']
 
-/** Throws {@link InvalidRouteError} for `path`. */
-export function refuseRoute (path: string, allowed: string, value: unknown): never {
-  throw new InvalidRouteError(path, allowed, show(value))
-}
-
 /** Checks the plugin's options, but for what pools and rules check themselves. */
 export function checkBalancer (options: unknown): asserts options is BalancerOptions {
   checkOptions(balancerSchema, options, 'options')
@@ -281,6 +297,7 @@ export function checkBalancer (options: unknown): asserts options is BalancerOpt
       refuseRoute(`${path}.prefix`, "must be a plain path such as '/' or '/api': no pattern, query, encoding, dot segment or double slash", route.prefix)
     }
     checkRewrite(route, path)
+    for (const [place, rule] of (route.rules ?? []).entries()) checkRewrite(rule, `${path}.rules[${place}]`)
   }
 }
 
@@ -290,22 +307,30 @@ export function checkForward (options: unknown, path: string): asserts options i
   checkRewrite(options as ForwardOptions, path)
 }
 
-function checkRewrite ({ rewritePrefix }: ForwardOptions, path: string): void {
+function checkRewrite ({ rewritePrefix, host, preserveHost }: ForwardOptions, path: string): void {
+  if (host !== undefined && preserveHost === true) refuseRoute(`${path}.host`, "must not be given beside 'preserveHost'", host)
   if (rewritePrefix === undefined || (isPlainPath(rewritePrefix) && /^[\x21-\x7e]+$/.test(rewritePrefix))) return
   refuseRoute(`${path}.rewritePrefix`, "must be a plain ASCII path such as '/' or '/v1': no query, dot segment or double slash", rewritePrefix)
 }
 
-/** Fills in a route's defaults. */
-export function routeSettings (prefix: string, options: ForwardOptions, viaName: string): RouteSettings {
+/** Fills in a route's defaults. `path` names the options in errors; `paths`: what the rule they belong to says of paths. */
+export function routeSettings (prefix: string, options: ForwardOptions, viaName: string, path: string, paths?: CompiledPaths): RouteSettings {
+  const { headers = {}, rewritePath, rewriteLocation = false, cookieDomain, cookiePath } = options
+  const rewritesCookies = cookieDomain !== undefined || cookiePath !== undefined
   const retry = options.retry === false ? { attempts: 0 } : options.retry ?? {}
   return Object.freeze({
     prefix,
     rewritePrefix: options.rewritePrefix?.replace(/(?<=.)\/$/, ''),
+    rewritePath: rewritePath && compilePathRewrite(rewritePath, `${path}.rewritePath`),
     preserveHost: options.preserveHost ?? false,
-    rewriteLocation: options.rewriteLocation ?? false,
-    cookieDomain: options.cookieDomain,
-    cookiePath: options.cookiePath,
-    rewritesCookies: options.cookieDomain !== undefined || options.cookiePath !== undefined,
+    host: options.host,
+    editRequest: headers.request && compileFields(headers.request, `${path}.headers.request`, true, paths),
+    editResponse: headers.response && compileFields(headers.response, `${path}.headers.response`, false, paths),
+    rewriteLocation,
+    cookieDomain,
+    cookiePath,
+    rewritesCookies,
+    rewritesResponse: rewriteLocation || rewritesCookies || headers.response !== undefined,
     forwardedHeaders: options.forwardedHeaders ?? true,
     viaName,
     headersTimeout: options.headersTimeout ?? 30_000,

@@ -10,6 +10,11 @@ export function isPlainPath (path: string): boolean {
   return /^\/[^\s?#\\]*$/.test(path) && !path.includes('//') && !DOTS.test(path)
 }
 
+/** May it be sent as a target's path: visible ASCII alone, and nothing that an upstream could read in two ways? */
+export function isSendable (path: string): boolean {
+  return path.startsWith('/') && !path.startsWith('//') && VISIBLE.test(path) && !/[?#\\]/.test(path) && !DOTS.test(path)
+}
+
 /** Splits off the query without decoding anything. */
 function splitQuery (target: string): [path: string, query: string] {
   const at = target.indexOf('?')

@@ -1,5 +1,7 @@
-import type { FailurePhase } from '@headgate/core'
+import type { FailurePhase, Pool, PoolContext } from '@headgate/core'
+import { fieldOf } from './fields.ts'
 import type { RouteSettings } from './options.ts'
+import { parseRetryAfter } from './retry-after.ts'
 
 /** What decides whether a request may be sent once more. */
 export interface Repeatability {
@@ -31,4 +33,12 @@ export function mayRepeat (request: Repeatability, phase: FailurePhase, route: R
  */
 export function backoff (retry: number, random: () => number): number {
   return random() * Math.min(250, 25 * 2 ** (retry - 1))
+}
+
+/** Is it a status that somebody else should be asked after? Who is told to wait (429) does not come back at once. */
+export function isRetryStatus (
+  status: number, headers: readonly string[], route: Pick<RouteSettings, 'retryStatuses'>, pool: Pool, context: PoolContext
+): boolean {
+  if (!route.retryStatuses.has(status)) return false
+  return status !== 429 || (pool.hasUntried(context) && parseRetryAfter(fieldOf(headers, 'retry-after'), pool.environment.clock.wall()) !== undefined)
 }

@@ -1,3 +1,4 @@
+import type { FastifyRequest } from 'fastify'
 import type { RouteSettings } from './options.ts'
 
 /** `Location` with the upstream's own address made relative, and its prefix made the client's again. */
@@ -23,7 +24,7 @@ export function rewriteCookie (value: string, domain: string | undefined, path: 
 }
 
 /** Applies the route's rewriting to a flat list, in place. */
-export function rewriteResponse (headers: string[], route: RouteSettings, upstreamHref: string): void {
+export function rewriteResponse (headers: string[], request: FastifyRequest, route: RouteSettings, upstreamHref: string): void {
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i]!
     if (name.length === 8 && route.rewriteLocation && name.toLowerCase() === 'location') headers[i + 1] = rewriteLocation(headers[i + 1]!, route, upstreamHref)
@@ -31,4 +32,5 @@ export function rewriteResponse (headers: string[], route: RouteSettings, upstre
       headers[i + 1] = rewriteCookie(headers[i + 1]!, route.cookieDomain, route.cookiePath)
     }
   }
+  if (route.editResponse !== undefined) route.editResponse(headers, request, upstreamHref)
 }
