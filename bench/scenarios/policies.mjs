@@ -1,36 +1,14 @@
-import { Load, policies, seeded } from '@headgate/core'
+import { policies } from '@headgate/core'
 import { median } from '../lib/rounds.mjs'
+import { flight } from '../policies/flight.mjs'
 
 const SIZES = [3, 10, 100, 1000, 10_000]
 /** Those that must stay cheap at any size. */
 const ANY_SIZE = ['adaptive', 'round-robin', 'hash']
-const addresses = Array.from({ length: 4096 }, (_, k) => `10.${k >> 8}.${k & 255}.${k % 7}`)
 
 /** Nanoseconds for pick, start and finish of one request, with two requests in flight for each upstream. */
 function cost (policy, n) {
-  let now = 0
-  const clock = { now: () => now, wall: () => now, setTimeout () {}, clearTimeout () {} }
-  const random = seeded(4)
-  const selector = policy.create({ clock, random: seeded(9) })
-  selector.rebuild(Array.from({ length: n }, (_, slot) => ({ id: `upstream-${slot}`, slot, weight: 1, zone: undefined, location: undefined, load: new Load() })))
-  const atOnce = 2 * n
-  const flying = Array.from({ length: atOnce })
-  const since = new Float64Array(atOnce)
-  const context = { keyHash: 0, clientAddress: '10.1.2.3', clientLocation: undefined }
-  const one = (k) => {
-    const slot = k < atOnce ? k : Math.floor(random() * atOnce)
-    now += 10 / atOnce
-    if (k >= atOnce) {
-      flying[slot].load.finished(true, now - since[slot])
-      selector.finished?.(flying[slot], now, since[slot], now - since[slot], true)
-    }
-    context.clientAddress = addresses[k & 4095]
-    context.keyHash = (Math.imul(k, 0x9e3779b9) ^ k >>> 7) >>> 0
-    const upstream = flying[slot] = selector.select(context)
-    since[slot] = now
-    upstream.load.started()
-    selector.started?.(upstream, now)
-  }
+  const { atOnce, one } = flight(policy, n)
   const operations = 100_000
   let k = 0
   for (; k < atOnce + operations; k++) one(k)

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url'
-import { median } from '../lib/rounds.mjs'
-import { LOAD_CORE, Skip, cpu, startNode } from '../lib/system.mjs'
+import { median, startTargets } from '../lib/rounds.mjs'
+import { LOAD_CORE, cpu, startNode } from '../lib/system.mjs'
 
 const echo = fileURLToPath(new URL('../targets/echo.mjs', import.meta.url))
 const talkers = fileURLToPath(new URL('../targets/talkers.mjs', import.meta.url))
@@ -18,16 +18,7 @@ export default {
   text: '32 upgraded connections, each sends a message and waits for its echo. The bytes in the tunnel are passed on unread by all of these, so plain bytes stand for WebSocket frames. CPU µs per message and its echo.',
   async run (context) {
     context.ports = [(await startNode(LOAD_CORE, echo)).port]
-    const started = {}
-    const skipped = {}
-    for (const [name, start] of Object.entries(targets)) {
-      try {
-        started[name] = await start(context)
-      } catch (error) {
-        if (!(error instanceof Skip)) throw error
-        skipped[name] = error.message
-      }
-    }
+    const { started, skipped } = await startTargets(targets, context)
     const rows = []
     const checks = []
     for (const [label, size] of [['64 B', 64], ['64 KB', 65_536]]) {
