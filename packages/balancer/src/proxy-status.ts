@@ -7,6 +7,7 @@ const TYPES: Readonly<Record<string, string>> = {
   tls: 'tls_protocol_error',
   reset: 'connection_terminated',
   closed: 'connection_terminated',
+  refused: 'connection_terminated',
   destroyed: 'connection_terminated',
   malformed: 'http_protocol_error',
   'head-too-large': 'http_response_header_section_size',

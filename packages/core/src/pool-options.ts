@@ -11,6 +11,7 @@ import type { Location, PickContext, Policy } from './policies/contract.ts'
 import type { RetryBudgetOptions } from './retry-budget.ts'
 import { idOf, type ParseTarget, parseTarget, type Target } from './target.ts'
 import type { TransportOptions } from './transport/contract.ts'
+import { type Http2Options, type Protocol, protocols } from './transport/http2/options.ts'
 import type { InjectableApp } from './transport/index.ts'
 import type { UpstreamSettings } from './upstream.ts'
 
@@ -41,6 +42,8 @@ export interface UpstreamOptions {
   readonly priority?: number
   /** Attempts at once, ≥ 1. @default the pool's `maxInFlightPerUpstream` */
   readonly maxInFlight?: number
+  /** What is spoken to it: `h1`, `h2` (`https:` only), `h2c` (`http:` and `unix:` only), `auto`. @default the pool's `protocol` */
+  readonly protocol?: Protocol
 }
 
 /** A member as users write it: an address, an address with parameters (`http://a:1;weight=3;backup`), or all options. */
@@ -86,6 +89,8 @@ export interface PoolOptions {
   readonly slowStart?: number
   /** Milliseconds that a removed upstream may finish its work before it is cut off. @default 30000 */
   readonly drainTimeout?: number
+  /** What is spoken to upstreams that name nothing themselves: HTTP/1.1, HTTP/2, or over TLS whatever they choose. @default 'h1' */
+  readonly protocol?: Protocol
   /** Settings of the client that speaks to the upstreams: `connectTimeout`, `keepAliveTimeout`, `tls` … */
   readonly connection?: TransportOptions
 }
@@ -107,7 +112,8 @@ const upstreamSchema = object({
   location: locationSchema,
   backup: { type: 'boolean' },
   priority: integer(0, 255),
-  maxInFlight: integer(1, 1e9)
+  maxInFlight: integer(1, 1e9),
+  protocol: { type: 'string', enum: protocols }
 } satisfies Record<keyof UpstreamOptions, object>)
 
 const connectionSchema = object({
@@ -118,7 +124,14 @@ const connectionSchema = object({
   maxConnectionAge: time(1, 1e9),
   maxHeadSize: size(1024, 16_777_216),
   readBufferSize: size(4096, 16_777_216),
-  tls: { type: 'object' }
+  tls: { type: 'object' },
+  http2: object({
+    maxConnections: integer(1, 1024),
+    maxStreams: integer(1, 1_000_000),
+    windowSize: size(65_535, 1_073_741_824),
+    pingInterval: time(0, 3_600_000),
+    pingTimeout: time(1, 600_000)
+  } satisfies Record<keyof Http2Options, object>)
 } satisfies Record<keyof TransportOptions, object>)
 
 /** JSON Schema of {@link PoolOptions}, for those who check whole configurations. */
@@ -140,13 +153,14 @@ export const poolSchema: SchemaObject = {
     whenAllDown: { type: 'string', enum: ['fail', 'try-any'] },
     slowStart: time(0, 3_600_000),
     drainTimeout: time(0, 86_400_000),
+    protocol: { type: 'string', enum: protocols },
     connection: connectionSchema
   } satisfies Record<keyof PoolOptions, object>
 }
 
 const HASH_KEY = /^(client-address|path|url|header:[!#$%&'*+.^_`|~\w-]+|cookie:[!#$%&'*+.^_`|~\w-]+|query:.+)$/
 
-const PARAMETERS = ';weight=N ;backup ;priority=N ;zone=NAME ;location=LATITUDE,LONGITUDE ;id=NAME ;maxInFlight=N, each once'
+const PARAMETERS = ';weight=N ;backup ;priority=N ;zone=NAME ;location=LATITUDE,LONGITUDE ;id=NAME ;maxInFlight=N ;protocol=h1|h2|h2c|auto, each once'
 
 /** `http://host:1;weight=3;backup;zone=a` as options. */
 function parseSpec (text: string, path: string): UpstreamOptions {
@@ -165,7 +179,7 @@ function parseSpec (text: string, path: string): UpstreamOptions {
       const [, latitude, longitude] = /^(-?\d+(?:\.\d+)?),(-?\d+(?:\.\d+)?)$/.exec(value ?? '') ?? []
       if (latitude === undefined) refuse(`${path};location`, 'must be LATITUDE,LONGITUDE in degrees, such as 48.9,2.4', value)
       options['location'] = { latitude: Number(latitude), longitude: Number(longitude) }
-    } else if ((name === 'zone' || name === 'id') && value !== undefined) options[name] = value
+    } else if ((name === 'zone' || name === 'id' || name === 'protocol') && value !== undefined) options[name] = value
     else refuse(path, `parameters are ${PARAMETERS}`, text)
   }
   return options
@@ -177,9 +191,23 @@ export interface ParsedUpstream {
   readonly app: InjectableApp | undefined
 }
 
+/** What members take from their pool. */
+export interface UpstreamDefaults {
+  readonly maxInFlightPerUpstream: number
+  /** @default 'h1' */
+  readonly protocol?: Protocol
+}
+
+/** The protocol has to fit the address: HTTP/2 with TLS and without are two. */
+function checkProtocol (protocol: Protocol, target: Target, path: string): Protocol {
+  if (protocol === 'h2' && target.protocol !== 'https:' && target.protocol !== 'app:') refuse(path, "must be 'h2c', 'h1' or 'auto' for an upstream without TLS", protocol)
+  if (protocol === 'h2c' && target.protocol === 'https:') refuse(path, "must be 'h2', 'h1' or 'auto' for an https: upstream", protocol)
+  return protocol
+}
+
 /** Checks one member. `parse` reads its address, HTTP origins unless given. Throws `HG_POOL_INVALID_OPTION` with `path`. */
 export function parseUpstream (
-  spec: UpstreamSpec, path: string, defaults: { maxInFlightPerUpstream: number }, parse: ParseTarget = parseTarget
+  spec: UpstreamSpec, path: string, defaults: UpstreamDefaults, parse: ParseTarget = parseTarget
 ): ParsedUpstream {
   const options = typeof spec === 'string' ? parseSpec(spec, path) : spec
   checkOptions(upstreamSchema, options, path)
@@ -200,7 +228,8 @@ export function parseUpstream (
       zone: options.zone,
       location: options.location,
       priority: options.priority ?? (options.backup === true ? 1 : 0),
-      maxInFlight: options.maxInFlight ?? defaults.maxInFlightPerUpstream
+      maxInFlight: options.maxInFlight ?? defaults.maxInFlightPerUpstream,
+      protocol: checkProtocol(options.protocol ?? defaults.protocol ?? 'h1', target, `${path}.protocol`)
     }
   }
 }
@@ -219,7 +248,7 @@ function withNames (target: Target, { host, addresses }: UpstreamOptions, path: 
 
 /** Checks a list of members, duplicates included. */
 export function parseUpstreams (
-  specs: readonly UpstreamSpec[], path: string, defaults: { maxInFlightPerUpstream: number }, parse: ParseTarget = parseTarget
+  specs: readonly UpstreamSpec[], path: string, defaults: UpstreamDefaults, parse: ParseTarget = parseTarget
 ): ParsedUpstream[] {
   const seen = new Map<string, number>()
   return specs.map((spec, index) => {
@@ -247,6 +276,7 @@ export interface PoolSettings {
   readonly whenAllDown: 'fail' | 'try-any'
   readonly slowStart: number
   readonly drainTimeout: number
+  readonly protocol: Protocol
   readonly connection: TransportOptions
   readonly discovery: DiscoverySettings | undefined
 }
@@ -282,6 +312,7 @@ export function parsePool (options: PoolOptions, path: string): PoolSettings {
     whenAllDown: options.whenAllDown ?? 'fail',
     slowStart: options.slowStart ?? 10_000,
     drainTimeout: options.drainTimeout ?? 30_000,
+    protocol: options.protocol ?? 'h1',
     connection: options.connection ?? {},
     discovery: options.discovery === undefined ? undefined : parseDiscovery(options.discovery, `${path}.discovery`)
   })

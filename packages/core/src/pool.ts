@@ -388,7 +388,7 @@ export class Pool extends EventEmitter<PoolEvents> {
     const { id, target } = settings
     const transport = this.kind.createTransport(app, target, this.settings.connection, this.environment.clock, (latency) => {
       if (channels.connect.hasSubscribers) channels.connect.publish({ pool: this.name, upstream: id, url: target.href, latency, source: this })
-    })
+    }, settings.protocol)
     const upstream = new Upstream(settings, slot, transport, this.environment, this.#changed)
     this.#members.set(upstream.id, upstream)
     this.#byHref.set(settings.target.href, upstream)

@@ -4,6 +4,7 @@ import { Load } from './load.ts'
 import type { Candidate, Location } from './policies/contract.ts'
 import type { Target } from './target.ts'
 import type { Transport } from './transport/contract.ts'
+import type { Protocol } from './transport/http2/options.ts'
 
 /** What an upstream is made of, checked and complete. */
 export interface UpstreamSettings {
@@ -14,6 +15,7 @@ export interface UpstreamSettings {
   readonly location: Location | undefined
   readonly priority: number
   readonly maxInFlight: number
+  readonly protocol: Protocol
 }
 
 /** One origin server in one pool. */
@@ -25,6 +27,8 @@ export class Upstream implements Candidate {
   readonly location: Location | undefined
   /** Tier: 0 is used first; a higher one only when no lower one has anybody ready. The pool alone writes it. */
   priority: number
+  /** What is spoken to it. */
+  readonly protocol: Protocol
   readonly health: Health
   readonly load: Load = new Load()
   readonly transport: Transport
@@ -47,6 +51,7 @@ export class Upstream implements Candidate {
     this.zone = settings.zone
     this.location = settings.location
     this.priority = settings.priority
+    this.protocol = settings.protocol
     this.weight = this.configuredWeight = settings.weight
     this.maxInFlight = settings.maxInFlight
     this.transport = transport

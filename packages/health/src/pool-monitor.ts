@@ -126,7 +126,7 @@ export class PoolMonitor implements CheckContext {
       ? upstream.transport
       : createTransport(undefined, httpAddress(address), {
         ...connection, tls: check!.tls, keepAliveTimeout: 0, readBufferSize: 16_384, connectTimeout: Math.min(connection.connectTimeout ?? 2000, check!.timeout)
-      }, this.pool.environment.clock)
+      }, this.pool.environment.clock, undefined, address.protocol === upstream.target.protocol ? upstream.protocol : 'auto')
   }
 
   #end (member: Member): void {

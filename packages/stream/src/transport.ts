@@ -68,7 +68,8 @@ function kind (udp: boolean): PoolKind {
       if ((target.protocol === 'udp:') !== udp) refuse(path, udp ? 'must be udp://host:port, as the others of the pool' : 'must not be udp:// in a pool for TCP', text)
       return target
     },
-    createTransport (app, target, options, _clock, connected) {
+    createTransport (app, target, options, _clock, connected, protocol) {
+      if (protocol !== 'h1') refuse(`upstream '${target.href}' protocol`, 'must not be given: layer 4 passes bytes on, whatever they are', protocol)
       if (app !== undefined) refuse(`upstream '${target.href}'`, 'layer 4 has no in-process upstreams', app)
       return new StreamTransport(target, options, connected)
     }

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import type { ConnectionOptions } from 'node:tls'
+import type { Http2Options } from './http2/options.ts'
 
 /** One attempt to be sent to one upstream. */
 export interface TransportRequest {
@@ -28,7 +29,10 @@ export interface TransportRequest {
 
 /** How far an attempt had come when it failed: decides whether it may be repeated. */
 export type FailurePhase =
-  /** No byte of the request was written: any method may go elsewhere. */
+  /**
+   * No byte of the request was written, or the upstream has said that it did not look at it (HTTP/2's GOAWAY and REFUSED_STREAM,
+   * RFC 9113 8.7): any method may go elsewhere.
+   */
   | 'connect'
   /** Bytes were (or may have been) written; no byte of the response was seen. */
   | 'request'
@@ -41,6 +45,7 @@ export type FailurePhase =
 export type FailureCode =
   | 'connect-refused' | 'connect-timeout' | 'connect-failed' | 'dns' | 'tls' | 'reset' | 'closed' | 'malformed'
   | 'head-too-large' | 'truncated' | 'destroyed' | 'request-too-long'
+  | 'refused'
 
 export class TransportError extends Error {
   readonly code: FailureCode
@@ -132,7 +137,7 @@ export interface Transport {
 export interface TransportOptions {
   /** Milliseconds for DNS, TCP and TLS together, 1–600,000. @default 2000 */
   readonly connectTimeout?: number
-  /** Milliseconds that an idle connection is kept when the upstream says nothing, 0 (never kept) – 3,600,000. @default 4000 */
+  /** Milliseconds that an idle connection is kept when the upstream says nothing, 0 (never kept) – 3,600,000. @default 4000, HTTP/2: 60000 */
   readonly keepAliveTimeout?: number
   /** Idle connections kept at most, 0–65,535. @default 256 */
   readonly maxIdle?: number
@@ -149,4 +154,6 @@ export interface TransportOptions {
   readonly readBufferSize?: number
   /** TLS to `https:` upstreams: what `tls.connect` takes. Certificates are verified unless `rejectUnauthorized: false`. */
   readonly tls?: ConnectionOptions
+  /** HTTP/2's own settings, for upstreams whose `protocol` asks for it. Of the above it does without `maxIdle` and `readBufferSize`. */
+  readonly http2?: Http2Options
 }
