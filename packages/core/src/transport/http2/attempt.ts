@@ -132,8 +132,7 @@ export class Http2Attempt implements Attempt {
     if (this.#over) return
     this.#over = true
     if (this.#stream === undefined) return this.#queue.left(this)
-    // Nothing came since it began: the connection itself may be dead.
-    if (!this.#headSeen && this.#connection!.bytesRead === this.#heard) this.#connection!.suspect()
+    if (!this.#headSeen) this.#connection!.suspect()
     this.#cancel()
   }
 

@@ -147,10 +147,11 @@ export class Http2Connection {
     }
   }
 
-  /** A request on it was given up without a sign of the peer. */
+  /** A request on it was given up before its answer: where nothing came of late, the connection itself may be dead. */
   suspect (): void {
     const now = this.#clock.now()
-    if (this.#open && !this.#closed && !this.#pinging && this.#settings.pingInterval > 0 && now - this.#pingedAt >= SUSPICION) this.#ping(now)
+    if (!this.#open || this.#closed || this.#pinging || this.#settings.pingInterval === 0) return
+    if (this.#socket.bytesRead === this.#seen && now - this.#pingedAt >= SUSPICION) this.#ping(now)
   }
 
   #ping (now: number): void {
