@@ -10,6 +10,7 @@ export const packages = {
   curl: { package: 'curl', for: 'the lines that npm start prints' },
   openssl: { package: 'openssl', for: 'TLS, and the certificates of its tests' },
   promtool: { package: 'prometheus', for: 'the metrics' },
+  prometheus: { package: 'prometheus', for: 'the metrics, scraped' },
   chromium: { package: 'chromium', for: 'the dashboard' },
   ping: { package: 'iputils-ping', for: 'the ping checks of health' },
   'redis-server': { package: 'redis-server', for: 'layer 4 in front of Redis' },

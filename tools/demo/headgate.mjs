@@ -15,7 +15,7 @@ const [balancer, health, metrics, admin] = await Promise.all(['balancer', 'healt
 // Each change is a line of the log too, as JSON: here it is told in words instead.
 const app = fastify({ logger: { level: 'error' } })
 // It listens on this machine alone: whoever is on it may look and change.
-await app.register(metrics, { route: { unsafe: true } })
+await app.register(metrics, { route: { unsafe: true }, scaling: { concurrency: 8 } })
 await app.register(admin, { unsafe: true })
 await app.register(balancer, {
   pools: {

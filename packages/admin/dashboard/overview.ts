@@ -1,4 +1,4 @@
-import type { PoolView, TotalView } from '@headgate/admin/model'
+import type { AdviceView, PoolView, TotalView } from '@headgate/admin/model'
 import { at, attribute, fill, h, text } from './dom.ts'
 import * as format from './format.ts'
 import { Spark } from './spark.ts'
@@ -103,7 +103,15 @@ interface Card {
   readonly bar: HTMLElement
   readonly state: HTMLElement
   readonly figures: HTMLElement
+  readonly advice: HTMLElement
   readonly notice: HTMLElement
+}
+
+function adviceOf ({ desired, utilisation }: AdviceView, ready: number): string {
+  const words = desired === ready
+    ? 'as many upstreams as are needed'
+    : `${format.plural(desired, 'upstream')} advised: ${Math.abs(desired - ready)} ${desired > ready ? 'more' : 'fewer'}`
+  return `${format.percent(utilisation)} of the capacity used · ${words}`
 }
 
 /** One card for each pool; choosing one shows its plots and its upstreams alone. */
@@ -150,6 +158,8 @@ export class Pools {
     text(card.state, `${pool.ready} of ${pool.upstreams} ready`)
     text(card.figures, `${format.count(pool.rate)}/s · ${format.percent(pool.rate === 0 ? 0 : pool.errorRate / pool.rate)} errors · p95 ${format.latency(pool.p95)} · ${format.count(pool.inFlight)} in flight` +
       (pool.queued > 0 ? ` · ${format.count(pool.queued)} waiting` : ''))
+    text(card.advice, pool.advice === null ? '' : adviceOf(pool.advice, pool.ready))
+    attribute(card.advice, 'title', pool.advice?.reason ?? '')
     const notice = pool.ready === 0
       ? 'Nobody is ready: requests are answered 503'
       : pool.panic ? 'Too few are left: ejections are overridden' : pool.shed > 0 ? `${format.count(pool.shed)} requests were answered 503` : ''
@@ -159,10 +169,11 @@ export class Pools {
   }
 
   #make (pool: PoolView): Card {
-    const [bar, state, figures, notice] = [h('span', { class: 'bar', 'aria-hidden': 'true' }), h('span', { class: 'ready' }), h('span', { class: 'figures' }), h('span', { class: 'notice' })]
+    const bar = h('span', { class: 'bar', 'aria-hidden': 'true' })
+    const [state, figures, advice, notice] = [h('span', { class: 'ready' }), h('span', { class: 'figures' }), h('span', { class: 'advice' }), h('span', { class: 'notice' })]
     const element = h('button', { type: 'button', class: 'pool', onclick: () => { this.#select(this.#chosen === pool.name ? '' : pool.name) } },
-      h('span', { class: 'pool-head' }, h('b', {}, pool.name), h('span', { class: 'policy' }, pool.policy), state), bar, figures, notice)
-    return { element, bar, state, figures, notice }
+      h('span', { class: 'pool-head' }, h('b', {}, pool.name), h('span', { class: 'policy' }, pool.policy), state), bar, figures, advice, notice)
+    return { element, bar, state, figures, advice, notice }
   }
 
   #select (pool: string): void {

@@ -1,9 +1,12 @@
+import { type Channel, channel } from 'node:diagnostics_channel'
 import {
   type Clock, type HealthMessage, type HealthState, type MembershipMessage, type PanicMessage, type Pool, type RetryMessage, type ShedMessage, channels
 } from '@headgate/core'
+import type { PoolAdvice } from '@headgate/metrics'
 import type { EventView, Severity } from './model.ts'
 
 const LIMIT = 1000
+const advices: Channel = channel('headgate:pool:advice')
 /** Refused and shed requests come in floods: one event a second for each pool and kind says how many. */
 const FLOOD = 1000
 
@@ -17,15 +20,20 @@ type Draft = Partial<EventView> & Pick<EventView, 'kind' | 'severity' | 'text'>
 export class EventLog {
   readonly #clock: Clock
   readonly #owns: (pool: Pool) => boolean
+  readonly #advised: (pool: string) => PoolAdvice | undefined
   readonly #heard: (event: EventView) => void
   readonly #events: EventView[] = []
   readonly #floods = new Map<string, { count: number; readonly text: (count: number) => string; readonly draft: Draft }>()
   #next = 1
 
-  /** `owns` tells the pools of this app from others of the process; `heard` is called for each event. */
-  constructor (clock: Clock, owns: (pool: Pool) => boolean, heard: (event: EventView) => void) {
+  /**
+   * `owns` tells the pools of this app from others of the process, `advised` gives what this app's own pools are advised; `heard` is
+   * called for each event.
+   */
+  constructor (clock: Clock, owns: (pool: Pool) => boolean, advised: (pool: string) => PoolAdvice | undefined, heard: (event: EventView) => void) {
     this.#clock = clock
     this.#owns = owns
+    this.#advised = advised
     this.#heard = heard
   }
 
@@ -35,6 +43,7 @@ export class EventLog {
     channels.panic.subscribe(this.#onPanic)
     channels.shed.subscribe(this.#onShed)
     channels.retry.subscribe(this.#onRetry)
+    advices.subscribe(this.#onAdvice)
   }
 
   stop (): void {
@@ -43,6 +52,7 @@ export class EventLog {
     channels.panic.unsubscribe(this.#onPanic)
     channels.shed.unsubscribe(this.#onShed)
     channels.retry.unsubscribe(this.#onRetry)
+    advices.unsubscribe(this.#onAdvice)
   }
 
   add (draft: Draft): EventView {
@@ -100,6 +110,13 @@ export class EventLog {
     if (!this.#owns(source)) return
     const why = { 'queue-full': 'the queue is full', 'queue-timeout': 'they waited too long', 'none-ready': 'no upstream is ready' }[reason]
     this.#flood(`shed ${pool} ${reason}`, { kind: 'shed', severity: 'bad', pool, text: '' }, (count) => `${requests(count)} answered 503: ${why}`)
+  }
+
+  readonly #onAdvice = (message: unknown): void => {
+    const advice = message as PoolAdvice
+    if (this.#advised(advice.pool) !== advice) return
+    const { pool, desired, ready, reason } = advice
+    this.add({ kind: 'scaling', severity: 'info', pool, text: `${desired} ${desired === 1 ? 'upstream' : 'upstreams'} advised, ${ready} ready: ${reason}` })
   }
 
   readonly #onRetry = (message: unknown): void => {

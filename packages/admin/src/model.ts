@@ -61,6 +61,17 @@ export interface PoolView extends Figures {
   readonly shed: number
   /** Retries that could be made now. */
   readonly retryBudget: number
+  /** How many upstreams there should be; `null` without `scaling` of `@headgate/metrics`. */
+  readonly advice: AdviceView | null
+}
+
+export interface AdviceView {
+  readonly desired: number
+  /** Share of the ready upstreams' capacity that is used, 0–1; above 1 when it is not enough. */
+  readonly utilisation: number
+  /** Arrivals per second, averaged. */
+  readonly arrivalRate: number
+  readonly reason: string
 }
 
 /** What clients saw of the whole app, and what the plugins beside the balancer do. */

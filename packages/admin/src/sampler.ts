@@ -1,7 +1,9 @@
 import type { Clock, HealthState, Pool, Upstream } from '@headgate/core'
-import { type CacheRecord, type EncodingRecord, type PoolRecord, type Recorder, RouteRecord, type UpstreamRecord } from '@headgate/metrics'
+import {
+  type CacheRecord, type EncodingRecord, type PoolAdvice, type PoolRecord, type Recorder, RouteRecord, type UpstreamRecord
+} from '@headgate/metrics'
 import { etagOf, operatorOf, isLeaving } from './state.ts'
-import type { CacheView, CompressView, Point, PoolView, Snapshot, Tick, TotalView, UpstreamView } from './model.ts'
+import type { AdviceView, CacheView, CompressView, Point, PoolView, Snapshot, Tick, TotalView, UpstreamView } from './model.ts'
 import { Ring } from './ring.ts'
 import { Track, rounded } from './track.ts'
 
@@ -57,7 +59,13 @@ function upstreamView (pool: Pool, { upstream, count, errors, sent, received }: 
   }
 }
 
-function poolView ({ pool, count, errors, retried, budgetExhausted, shed }: PoolRecord, track: Track): PoolView {
+function adviceView (advice: PoolAdvice | undefined): AdviceView | null {
+  if (advice === undefined) return null
+  const { desired, utilisation, arrivalRate, reason } = advice
+  return { desired, utilisation: rounded(utilisation) ?? 0, arrivalRate: rounded(arrivalRate) ?? 0, reason }
+}
+
+function poolView ({ pool, count, errors, retried, budgetExhausted, shed }: PoolRecord, track: Track, advice: PoolAdvice | undefined): PoolView {
   const { upstreams } = pool
   const states: Record<HealthState, number> = { up: 0, degraded: 0, ejected: 0, down: 0, draining: 0, maintenance: 0 }
   for (const { health } of upstreams) states[health.state]++
@@ -65,7 +73,7 @@ function poolView ({ pool, count, errors, retried, budgetExhausted, shed }: Pool
     name: pool.name, policy: pool.settings.policy.name, etag: etagOf(pool), upstreams: upstreams.length, ready: pool.ready.length, states,
     panic: pool.panic, inFlight: pool.inFlight, maxInFlight: limit(pool.settings.maxInFlight), queued: pool.queued,
     requests: count, errors, retries: retried, budgetExhausted, shed: shed.total, retryBudget: pool.retryBudget.available,
-    ...track.figures()
+    ...track.figures(), advice: adviceView(advice)
   }
 }
 
@@ -74,6 +82,7 @@ export class Sampler {
   readonly startedAt: number
   readonly #recorder: Recorder
   readonly #clock: Clock
+  readonly #advice: (pool: string) => PoolAdvice | undefined
   readonly #pools = new Map<PoolRecord, PoolTrack>()
   readonly #upstreams = new Map<UpstreamRecord, UpstreamTrack>()
   readonly #clients: RouteRecord
@@ -82,9 +91,11 @@ export class Sampler {
   #steps = 0
   #last: number
 
-  constructor (recorder: Recorder, clock: Clock) {
+  /** `advice`: how many upstreams a pool should have, where somebody says so. */
+  constructor (recorder: Recorder, clock: Clock, advice: (pool: string) => PoolAdvice | undefined) {
     this.#recorder = recorder
     this.#clock = clock
+    this.#advice = advice
     this.startedAt = clock.wall()
     this.#last = clock.now()
     const clients = this.#clients = new RouteRecord(recorder.bounds)
@@ -120,7 +131,7 @@ export class Sampler {
       found.ring.push(at, point)
       points[record.pool.name] = point
       for (const upstream of record.upstreams.values()) this.#stepUpstream(record.pool, upstream, seconds, at, changed)
-      return poolView(record, found.track)
+      return this.#poolView(record)
     })
     this.#total.step(seconds)
     const total = this.#totalView(pools)
@@ -133,7 +144,7 @@ export class Sampler {
   /** Everything as it is now, without a step. */
   snapshot (): Omit<Snapshot, 'version' | 'can'> {
     const records = this.#recorder.current()
-    const pools = records.map((record) => poolView(record, this.#pool(record).track))
+    const pools = records.map((record) => this.#poolView(record))
     const tracks = records.flatMap((record) => [...record.upstreams.values()].map((upstream) => this.#upstream(record.pool, upstream)))
     const upstreams = records.flatMap((record) => [...record.upstreams.values()].map((upstream) => this.upstream(record.pool, upstream)))
     const rates = upstreams.length > MANY ? [] : tracks.map(({ rates }) => rates)
@@ -141,8 +152,7 @@ export class Sampler {
   }
 
   pool (pool: Pool): PoolView {
-    const record = this.#recorder.pool(pool)!
-    return poolView(record, this.#pool(record).track)
+    return this.#poolView(this.#recorder.pool(pool)!)
   }
 
   upstream (pool: Pool, record: UpstreamRecord): UpstreamView {
@@ -188,6 +198,10 @@ export class Sampler {
       if (![...living].some(({ upstream }) => upstream.id === view.id && upstream.url === view.url)) removed.push({ pool: view.pool, id: view.id })
     }
     return removed
+  }
+
+  #poolView (record: PoolRecord): PoolView {
+    return poolView(record, this.#pool(record).track, this.#advice(record.pool.name))
   }
 
   #pool (record: PoolRecord): PoolTrack {

@@ -30,7 +30,8 @@ export const poolView: Schema = object({
   name: string, policy: string, etag: string, upstreams: integer, ready: integer,
   states: object(Object.fromEntries(STATES.map((name) => [name, integer]))),
   panic: boolean, inFlight: integer, maxInFlight: nullable, queued: integer, requests: integer, errors: integer, retries: integer,
-  budgetExhausted: integer, shed: integer, retryBudget: number, ...figures
+  budgetExhausted: integer, shed: integer, retryBudget: number, ...figures,
+  advice: { type: ['object', 'null'], properties: { desired: integer, utilisation: number, arrivalRate: number, reason: string } }
 })
 
 export const seriesView: Schema = object({

@@ -1,6 +1,6 @@
 import { channel } from 'node:diagnostics_channel'
 import type { Clock, Pool } from '@headgate/core'
-import { poolsOf, Recorder, geometricBounds } from '@headgate/metrics'
+import { type PoolAdvice, type Scaling, poolsOf, Recorder, geometricBounds } from '@headgate/metrics'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { apply, plan } from './changes.ts'
 import { BadChangeError, ConditionRequiredError, ConflictError, NotFoundError, UnavailableError } from './errors.ts'
@@ -56,8 +56,8 @@ export class Steward {
     const pools = (): ReadonlyMap<string, Pool> | undefined => poolsOf(app)
     // A tenth of a millisecond to two minutes, each bound a fifth above the one before: percentiles are right to 20 %.
     this.recorder = new Recorder(pools, { bounds: geometricBounds(0.1, 120_000, 1.2), upstreamLimit: options.upstreamLimit ?? 10_000, routeLimit: 1 })
-    this.sampler = new Sampler(this.recorder, clock)
-    this.events = new EventLog(clock, (pool) => pools()?.get(pool.name) === pool, (event) => {
+    this.sampler = new Sampler(this.recorder, clock, this.#advice)
+    this.events = new EventLog(clock, (pool) => pools()?.get(pool.name) === pool, this.#advice, (event) => {
       if (this.audience.size > 0) this.audience.send(sse('event', event, event.id))
     })
   }
@@ -74,6 +74,8 @@ export class Steward {
     this.events.stop()
     this.audience.close()
   }
+
+  readonly #advice = (pool: string): PoolAdvice | undefined => (this.#app as { readonly scaling?: Scaling }).scaling?.get(pool)
 
   get cache (): Purgeable | undefined {
     return (this.#app as { readonly cache?: Purgeable }).cache

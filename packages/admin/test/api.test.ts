@@ -7,6 +7,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { upstream } from '../../balancer/test/helpers.ts'
+import metrics from '@headgate/metrics'
 import { FakeClock } from '../../core/test/clock.ts'
 import admin, { type AdminOptions, type AuditMessage, type Plan, type PoolView, type UpstreamView } from '../src/index.ts'
 
@@ -243,4 +244,18 @@ t.test('the stream: snapshot, ticks with what changed, events; it ends when the 
   const closed = app.close()
   t.equal(await until('never'), undefined, 'the stream has ended')
   await closed
+})
+
+t.test('advice on how many upstreams there should be is told, with what changed it', async (t) => {
+  const clock = new FakeClock()
+  const app = await build(t, { unsafe: true, clock }, async (app) => {
+    await app.register(metrics, { route: false, clock, scaling: { min: 1, max: 5, downAfter: 2000 } })
+  })
+  t.match((await get<{ pools: PoolView[] }>(app, '/pools')).pools, [{ name: 'web', advice: null }], 'nothing in the first second')
+  clock.advance(1000)
+  t.match((await get<{ pools: PoolView[] }>(app, '/pools')).pools[0]!.advice, { desired: 2, utilisation: 0, arrivalRate: 0, reason: '1 would be enough, for 0 s now' })
+  clock.advance(2000)
+  t.match((await get<{ pools: PoolView[] }>(app, '/pools')).pools[0]!.advice, { desired: 1, reason: '1 were enough for 2 s' })
+  const { events } = await get<{ events: object[] }>(app, '/events')
+  t.match(events.at(-1), { kind: 'scaling', pool: 'web', text: '1 upstream advised, 2 ready: 1 were enough for 2 s' })
 })

@@ -3,6 +3,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
 import { skipWithout } from '../../../tools/system.mjs'
 import { upstream } from '../../balancer/test/helpers.ts'
+import metrics from '@headgate/metrics'
 import admin from '../src/index.ts'
 import { launch, open, serve, violations } from './browser.ts'
 
@@ -131,5 +132,19 @@ t.test('dashboard', { skip: skipWithout('chromium') }, async (t) => {
     await again.listen({ port: Number(port), host: '127.0.0.1' })
     await page.getByText('All well: 2 upstreams').waitFor()
     t.equal(await page.locator('.row:not([hidden])').count(), 2)
+  })
+
+  await t.test('a pool says how many upstreams it should have', async (t) => {
+    const app = Fastify({ forceCloseConnections: true }) as FastifyInstance
+    t.teardown(() => app.close())
+    await app.register(metrics, { route: false, scaling: { min: 3, pools: { calm: { min: 1, max: 1 } } } })
+    await app.register(admin, { unsafe: true })
+    await app.register(balancer, { pools: { web: ['http://127.0.0.1:1'], calm: ['http://127.0.0.1:2'] } })
+    const { page, complaints } = await open(t, browser, await app.listen({ port: 0, host: '127.0.0.1' }))
+    const card = (name: string) => page.locator('.pool', { hasText: name })
+    await card('web').getByText('3 upstreams advised: 2 more').waitFor()
+    await card('calm').getByText('as many upstreams as are needed').waitFor()
+    t.same(await violations(page), [])
+    t.same(complaints, [])
   })
 })

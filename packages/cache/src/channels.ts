@@ -10,6 +10,13 @@ export interface LookupMessage {
   readonly reason: string
 }
 
+/** Bytes of a stored body were sent: published once for each response with one, when its bytes are at hand. */
+export interface ServeMessage {
+  readonly key: string
+  /** Bytes of the body, or of the part of it, that are sent. */
+  readonly size: number
+}
+
 export interface StoreMessage {
   readonly key: string
   /** `false`: it was not, and `reason` says why. */
@@ -40,11 +47,13 @@ const typed = <T>(name: string): TypedChannel<T> => channel(name) as TypedChanne
 /** Every `diagnostics_channel` that the cache publishes to. */
 export const channels: {
   readonly lookup: TypedChannel<LookupMessage>
+  readonly serve: TypedChannel<ServeMessage>
   readonly store: TypedChannel<StoreMessage>
   readonly evict: TypedChannel<EvictMessage>
   readonly purge: TypedChannel<PurgeMessage>
 } = {
   lookup: typed('headgate:cache:lookup'),
+  serve: typed('headgate:cache:serve'),
   store: typed('headgate:cache:store'),
   evict: typed('headgate:cache:evict'),
   purge: typed('headgate:cache:purge')

@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { hitStatus } from './cache-status.ts'
+import { channels } from './channels.ts'
 import { type Compressor, encodedFor } from './encoded.ts'
 import { ageOf, type Entry } from './entry.ts'
 import { openOutput, sendComplete } from './output.ts'
@@ -61,14 +62,19 @@ export function serveEntry (answer: Answer): void {
   if (range !== undefined && (entry.status === 200 || entry.part !== undefined) && method === 'GET' && ifRangeHolds(headers['if-range'] as string | undefined, entry, now)) {
     const ranged = answerRange(entry, range, flat)
     if (ranged !== undefined) {
-      if (ranged.body !== undefined || ranged.start > ranged.end) return sendComplete(reply, ranged.status, '', ranged.fields, ranged.body, fast)
+      if (ranged.body !== undefined || ranged.start > ranged.end) return sendBody(answer, ranged.status, '', ranged.fields, ranged.body, fast)
       return sendStored(answer, ranged.status, '', ranged.fields, ranged.start, ranged.end, fast)
     }
   }
   const encoded = compressor === undefined ? undefined : encodedFor(request, entry, flat, status === undefined ? entry.head!.second : -1, compressor, store)
-  if (encoded !== undefined) return sendComplete(reply, entry.status, entry.reason, encoded.fields, encoded.body, fast)
-  if (entry.body !== undefined || entry.size === 0) return sendComplete(reply, entry.status, entry.reason, flat, entry.body, fast)
+  if (encoded !== undefined) return sendBody(answer, entry.status, entry.reason, encoded.fields, encoded.body, fast)
+  if (entry.body !== undefined || entry.size === 0) return sendBody(answer, entry.status, entry.reason, flat, entry.body, fast)
   sendStored(answer, entry.status, entry.reason, flat, 0, entry.size - 1, fast)
+}
+
+function sendBody ({ reply, entry }: Answer, status: number, reason: string, fields: readonly string[], body: Buffer | undefined, fast: boolean): void {
+  if (channels.serve.hasSubscribers) channels.serve.publish({ key: entry.key, size: body?.length ?? 0 })
+  sendComplete(reply, status, reason, fields, body, fast)
 }
 
 /** Sends bytes that the store does not hold in memory; counted within the stored body. */
@@ -76,13 +82,14 @@ function sendStored (answer: Answer, status: number, reason: string, fields: rea
   const { reply, entry, store, lost } = answer
   const send = (body: Buffer | Readable | undefined): void => {
     if (body === undefined) return lost()
-    if (Buffer.isBuffer(body)) return sendComplete(reply, status, reason, fields, body, fast)
+    if (Buffer.isBuffer(body)) return sendBody(answer, status, reason, fields, body, fast)
     if (reply.raw.destroyed) {
       body.destroy()
       return
     }
     const output = openOutput(reply, status, reason, fields, fast, () => { body.resume() })
     let left = end - start + 1
+    if (channels.serve.hasSubscribers) channels.serve.publish({ key: entry.key, size: left })
     body.on('data', (chunk: Buffer) => {
       left -= chunk.length
       if (!output.write(chunk)) body.pause()

@@ -7,6 +7,7 @@ import { streamSchema } from '@headgate/stream'
 import { compressSchema } from '@headgate/compress'
 import { checkOptions, poolSchema } from '@headgate/core'
 import { healthSchema } from '@headgate/health'
+import { scalingSchema } from '@headgate/metrics'
 import { affinityUnits, stickyUnits } from '@headgate/sticky-session'
 import { parse as parseYaml } from 'yaml'
 import { parseListen } from './listen.ts'
@@ -30,7 +31,8 @@ const properties = {
     type: 'object',
     additionalProperties: false,
     properties: {
-      prefix: { type: 'string', pattern: '^(/[A-Za-z0-9._~-]+)+$' }, token: { type: 'string', pattern: '^[\\x21-\\x7e]{8,}$' }, readOnly: { type: 'boolean' }
+      prefix: { type: 'string', pattern: '^(/[A-Za-z0-9._~-]+)+$' }, token: { type: 'string', pattern: '^[\\x21-\\x7e]{8,}$' }, readOnly: { type: 'boolean' },
+      scaling: { type: 'object' }
     } satisfies Record<keyof ServeAdminOptions, object>
   }
 }
@@ -47,7 +49,8 @@ const unitsSchema = {
     cache: cacheSchema,
     stream: streamSchema,
     compress: compressSchema,
-    sticky: stickyUnits
+    sticky: stickyUnits,
+    admin: { properties: { scaling: scalingSchema } }
   }
 }
 

@@ -3,6 +3,7 @@ import type { CacheOptions } from '@headgate/cache'
 import type { StreamOptions } from '@headgate/stream'
 import type { CompressOptions } from '@headgate/compress'
 import type { HealthOptions } from '@headgate/health'
+import type { ScalingOptions } from '@headgate/metrics'
 import type { StickyOptions } from '@headgate/sticky-session'
 
 export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
@@ -19,6 +20,8 @@ export interface ServeAdminOptions {
   readonly token?: string
   /** Changes are refused. @default false */
   readonly readOnly?: boolean
+  /** Options of `scaling` of `@headgate/metrics`: advice on how many upstreams each pool should have. @default none */
+  readonly scaling?: ScalingOptions
 }
 
 /** What `serve` takes; a configuration file holds the same object, where times and sizes may be texts ('2s', '64KiB'). */

@@ -33,7 +33,7 @@ export async function build (options: ServeOptions): Promise<FastifyInstance> {
     }
   })
   try {
-    if (steering !== undefined) await steer(app, steering)
+    if (steering !== undefined) await nested('admin', () => steer(app, steering))
     if (caching !== false) await nested('cache', () => app.register(cache, caching === true ? {} : caching))
     if (encoding !== false) await nested('compress', () => app.register(compress, encoding === true ? {} : encoding))
     await app.register(balancer, balancing)
@@ -81,8 +81,8 @@ async function nested (name: string, register: () => PromiseLike<unknown>): Prom
   }
 }
 
-async function steer (app: FastifyInstance, { prefix = '/headgate', token, readOnly = false }: ServeAdminOptions): Promise<void> {
+async function steer (app: FastifyInstance, { prefix = '/headgate', token, readOnly = false, scaling }: ServeAdminOptions): Promise<void> {
   const guard = token === undefined ? fromHere : withToken(token)
-  await app.register(metrics, { route: { path: `${prefix}/metrics`, guard } })
+  await app.register(metrics, { route: { path: `${prefix}/metrics`, guard }, scaling: scaling ?? false })
   await app.register(admin, { prefix, guard, readOnly })
 }

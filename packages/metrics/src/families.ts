@@ -1,5 +1,7 @@
 import type { HealthState } from '@headgate/core'
 import type { Histogram } from './histogram.ts'
+import type { ListenerRecord } from './plugin-records.ts'
+import type { Neighbours } from './pools-of.ts'
 import type { Recorder } from './recorder.ts'
 import type { PoolRecord, RequestCounts, UpstreamRecord } from './records.ts'
 import type { PoolAdvice } from './scaling/watch.ts'
@@ -34,7 +36,7 @@ function * one (labels: Labels, value: number): Generator<Sample> {
 }
 
 /** Every metric of the package: names, texts, and where the numbers come from. Times are in seconds, sizes in bytes. */
-export function families (recorder: Recorder): Family[] {
+export function families (recorder: Recorder, neighbours: Neighbours): Family[] {
   type Samples<R> = (record: R, labels: Labels) => Iterable<Sample>
   const pool = (name: string, type: Family['type'], help: string, samples: Samples<PoolRecord>): Family => ({
     name: `headgate_pool_${name}`, type, help,
@@ -49,7 +51,10 @@ export function families (recorder: Recorder): Family[] {
     }
   })
   const plain = (name: string, type: Family['type'], help: string, samples: () => Iterable<Sample>): Family => ({ name: `headgate_${name}`, type, help, samples })
-  const { cache, compress, compressSkipped, compressFailures } = recorder.plugins
+  const { cache, compress, compressSkipped, compressFailures, streams } = recorder.plugins
+  const listener = (name: string, type: Family['type'], help: string, samples: Samples<ListenerRecord>): Family => plain(`stream_${name}`, type, help, function * () {
+    for (const [name, record] of streams) yield * samples(record, { listener: name, protocol: record.protocol })
+  })
 
   return [
     upstream('requests_total', 'counter', 'Attempts that ended, by method and status class (none: no response).', (r, l) => requests(l, r.requests)),
@@ -96,6 +101,10 @@ export function families (recorder: Recorder): Family[] {
     pool('retry_budget_available', 'gauge', 'Retries that could be made now.', (r, l) => one(l, r.pool.retryBudget.available)),
     pool('shed_total', 'counter', 'Requests answered 503 without an attempt, by reason.', (r, l) => words(l, 'reason', r.shed)),
 
+    pool('sticky_total', 'counter', 'What became of sessions (hit, new, rebind, forged …), by the kind of affinity.', function * (r, l) {
+      for (const [by, counts] of r.sticky) yield * words({ ...l, by }, 'result', counts)
+    }),
+
     plain('route_requests_total', 'counter', 'Responses to clients, by route, method and status class.', function * () {
       for (const [route, record] of recorder.routes) yield * requests({ route }, record.requests)
     }),
@@ -112,6 +121,8 @@ export function families (recorder: Recorder): Family[] {
     plain('cache_served_bytes_total', 'counter', 'Bytes of bodies served from the cache.', () => one({}, cache.servedBytes)),
     plain('cache_evictions_total', 'counter', 'Entries evicted for lack of room.', () => one({}, cache.evictions)),
     plain('cache_evicted_bytes_total', 'counter', 'Bytes of bodies evicted.', () => one({}, cache.evictedBytes)),
+    plain('cache_entries', 'gauge', 'Responses that are stored now.', function * () { if (neighbours.cache !== undefined) yield * one({}, neighbours.cache.stats.entries) }),
+    plain('cache_bytes', 'gauge', 'Bytes that they take, heads included.', function * () { if (neighbours.cache !== undefined) yield * one({}, neighbours.cache.stats.bytes) }),
     plain('cache_purges_total', 'counter', 'Purges, by kind.', () => words({}, 'by', cache.purges)),
 
     plain('compress_responses_total', 'counter', 'Responses compressed, by encoding.', function * () {
@@ -127,7 +138,16 @@ export function families (recorder: Recorder): Family[] {
       for (const [encoding, record] of compress) yield * histogram({ encoding }, record.duration)
     }),
     plain('compress_skipped_total', 'counter', 'Responses that were not compressed though they could have been, by reason.', () => words({}, 'reason', compressSkipped)),
-    plain('compress_failures_total', 'counter', 'Bodies that could not be encoded or decoded, by code.', () => words({}, 'code', compressFailures))
+    plain('compress_failures_total', 'counter', 'Bodies that could not be encoded or decoded, by code.', () => words({}, 'code', compressFailures)),
+
+    listener('ends_total', 'counter', 'Layer 4 connections and UDP sessions that ended, by why.', (r, l) => words(l, 'reason', r.ends)),
+    plain('stream_active', 'gauge', 'Layer 4 connections and UDP sessions that are there now.', function * () {
+      for (const [listener, { protocol, counters }] of neighbours.stream?.listeners ?? []) yield * one({ listener, protocol }, counters.active)
+    }),
+    listener('sent_bytes_total', 'counter', 'Bytes from clients to upstreams, of those that ended.', (r, l) => one(l, r.sent)),
+    listener('received_bytes_total', 'counter', 'Bytes from upstreams to clients, of those that ended.', (r, l) => one(l, r.received)),
+    listener('connect_seconds', 'histogram', 'Time from the choice of the upstream to the connection; for UDP to the first answer.', (r, l) => histogram(l, r.connect)),
+    listener('duration_seconds', 'histogram', 'Time that connections and sessions lasted.', (r, l) => histogram(l, r.duration))
   ]
 }
 

@@ -6,16 +6,16 @@ import { openMetrics, wantsOpenMetrics } from './exposition.ts'
 import { families, scalingFamilies } from './families.ts'
 import { installGuard } from './guard.ts'
 import { checkMetrics, type MetricsOptions } from './options.ts'
-import { poolsOf } from './pools-of.ts'
+import { neighboursOf, poolsOf } from './pools-of.ts'
 import { Recorder } from './recorder.ts'
 import { type PoolAdvice, ScalingWatch } from './scaling/watch.ts'
 import { View } from './view.ts'
 
 export { type Guard, type Guarded, installGuard } from './guard.ts'
 export { Histogram, geometricBounds, quantile } from './histogram.ts'
-export { type MetricsOptions, type MetricsRouteOptions, requireGuard } from './options.ts'
+export { type MetricsOptions, type MetricsRouteOptions, requireGuard, scalingSchema } from './options.ts'
 export { poolsOf } from './pools-of.ts'
-export { CacheRecord, EncodingRecord, PluginRecords } from './plugin-records.ts'
+export { CacheRecord, EncodingRecord, ListenerRecord, PluginRecords } from './plugin-records.ts'
 export { type Pools, Recorder, type RecorderOptions } from './recorder.ts'
 export * from './records.ts'
 export { type Advice, type AdviceOptions, Advisor, type LoadSample } from './scaling/advisor.ts'
@@ -42,7 +42,7 @@ const plugin: FastifyPluginAsync<MetricsOptions> = async (app, options) => {
   const settings = checkMetrics(options)
   const registry = options.registry ?? new Registry()
   const recorder = new Recorder(() => poolsOf(app), settings)
-  for (const family of families(recorder)) registry.registerMetric(new View(family))
+  for (const family of families(recorder, neighboursOf(app))) registry.registerMetric(new View(family))
   if (options.defaultMetrics === true) collectDefaultMetrics({ register: registry })
   app.decorate('metrics', registry)
 

@@ -1,4 +1,4 @@
-import { type Clock, checkOptions, refuse } from '@headgate/core'
+import { type Clock, type OptionUnit, checkOptions, refuse } from '@headgate/core'
 import type { Registry } from 'prom-client'
 import type { Guarded } from './guard.ts'
 import type { AdviceOptions } from './scaling/advisor.ts'
@@ -40,12 +40,13 @@ const adviceProperties = {
   headroom: { type: 'integer', minimum: 0, maximum: 1000 },
   min: { type: 'integer', minimum: 0, maximum: 100_000 },
   max: { type: 'integer', minimum: 1, maximum: 100_000 },
-  window: { type: 'number', minimum: 1000, maximum: 3_600_000 },
-  downAfter: { type: 'number', minimum: 0, maximum: 86_400_000 },
-  upAfter: { type: 'number', minimum: 0, maximum: 3_600_000 }
+  window: { type: 'number', minimum: 1000, maximum: 3_600_000, unit: 'ms' satisfies OptionUnit },
+  downAfter: { type: 'number', minimum: 0, maximum: 86_400_000, unit: 'ms' satisfies OptionUnit },
+  upAfter: { type: 'number', minimum: 0, maximum: 3_600_000, unit: 'ms' satisfies OptionUnit }
 } satisfies Record<keyof AdviceOptions, object>
 
-const scalingSchema = {
+/** Options of `scaling` with their units, for programs that read configuration files. */
+export const scalingSchema: object = {
   type: 'object',
   additionalProperties: false,
   properties: {
@@ -55,7 +56,7 @@ const scalingSchema = {
       additionalProperties: { anyOf: [{ const: false }, { type: 'object', additionalProperties: false, properties: adviceProperties }] }
     },
     scaler: { type: 'object', required: ['scale'] },
-    cooldown: { type: 'number', minimum: 0, maximum: 3_600_000 }
+    cooldown: { type: 'number', minimum: 0, maximum: 3_600_000, unit: 'ms' satisfies OptionUnit }
   } satisfies Record<keyof ScalingOptions, object>
 }
 

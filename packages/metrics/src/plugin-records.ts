@@ -37,6 +37,26 @@ export class EncodingRecord {
   }
 }
 
+/** What a layer 4 listener did. Times in milliseconds. */
+export class ListenerRecord {
+  readonly protocol: string
+  /** Connections or sessions that ended, by why: `closed` is the usual one. */
+  readonly ends: WordCounts = new WordCounts()
+  readonly connect: Histogram
+  readonly duration: Histogram
+  sent = 0
+  received = 0
+
+  constructor (protocol: string, bounds: readonly number[]) {
+    this.protocol = protocol
+    this.connect = new Histogram(bounds)
+    this.duration = new Histogram(bounds)
+  }
+}
+
+/** Listeners are configured, so they are few; what a stranger publishes is bounded all the same. */
+const LISTENERS = 1000
+
 /**
  * What the plugins beside the balancer tell. Their channels are named here and not imported, as a user may have any of them, or
  * none; a field that is missing counts as 0. Their messages say nothing of the app: with several apps in one process these figures
@@ -47,6 +67,7 @@ export class PluginRecords {
   readonly compress: Map<string, EncodingRecord> = new Map()
   readonly compressSkipped: WordCounts = new WordCounts()
   readonly compressFailures: WordCounts = new WordCounts()
+  readonly streams: Map<string, ListenerRecord> = new Map()
   readonly #listeners: readonly (readonly [Channel, (message: unknown) => void])[]
 
   constructor (recorder: Recorder) {
@@ -54,10 +75,8 @@ export class PluginRecords {
       [channel(name), (message) => { take(message as Message) }]
     const { cache } = this
     this.#listeners = [
-      listen('headgate:cache:lookup', (message) => {
-        cache.lookups.add(text(message['result']))
-        cache.servedBytes += number(message['size'])
-      }),
+      listen('headgate:cache:lookup', (message) => { cache.lookups.add(text(message['result'])) }),
+      listen('headgate:cache:serve', (message) => { cache.servedBytes += number(message['size']) }),
       listen('headgate:cache:store', (message) => {
         if (message['stored'] !== true) cache.refused++
         else {
@@ -85,12 +104,28 @@ export class PluginRecords {
       }),
       listen('headgate:compress:skipped', (message) => { this.compressSkipped.add(text(message['reason'])) }),
       listen('headgate:compress:failure', (message) => { this.compressFailures.add(text(message['code'])) }),
+      listen('headgate:stream:end', (message) => { this.#streamEnded(message, recorder.bounds) }),
       listen('headgate:upstream:probe', (message) => {
         const record = recorder.member(message['source'] as Pool, text(message['upstream']))
         record?.probes.add(message['ok'] === true ? 'ok' : 'failed')
         record?.probe.observe(number(message['latency']))
       })
     ]
+  }
+
+  #streamEnded (message: Message, bounds: readonly number[]): void {
+    const name = text(message['listener'])
+    let record = this.streams.get(name)
+    if (record === undefined) {
+      if (this.streams.size >= LISTENERS) return
+      this.streams.set(name, record = new ListenerRecord(text(message['protocol']), bounds))
+    }
+    record.ends.add(text(message['reason']))
+    record.sent += number(message['sent'])
+    record.received += number(message['received'])
+    record.duration.observe(number(message['duration']))
+    const connect = message['connectLatency']
+    if (typeof connect === 'number' && connect >= 0) record.connect.observe(connect)
   }
 
   start (): void {

@@ -1,9 +1,9 @@
 import {
   type AttemptMessage, type ConnectMessage, type HealthMessage, type MembershipMessage, type Pool, type QueueMessage, type RetryMessage,
-  type ShedMessage, type Upstream, channels
+  type ShedMessage, type StickyMessage, type Upstream, channels
 } from '@headgate/core'
 import { PluginRecords } from './plugin-records.ts'
-import { PoolRecord, RouteRecord, UpstreamRecord } from './records.ts'
+import { PoolRecord, RouteRecord, UpstreamRecord, WordCounts } from './records.ts'
 
 export interface RecorderOptions {
   /** Upper bounds of the latency histograms in milliseconds, ascending. */
@@ -43,6 +43,7 @@ export class Recorder {
     channels.membership.subscribe(this.#onMembership)
     channels.retry.subscribe(this.#onRetry)
     channels.shed.subscribe(this.#onShed)
+    channels.sticky.subscribe(this.#onSticky)
     this.plugins.start()
   }
 
@@ -54,6 +55,7 @@ export class Recorder {
     channels.membership.unsubscribe(this.#onMembership)
     channels.retry.unsubscribe(this.#onRetry)
     channels.shed.unsubscribe(this.#onShed)
+    channels.sticky.unsubscribe(this.#onSticky)
     this.plugins.stop()
   }
 
@@ -165,5 +167,15 @@ export class Recorder {
   readonly #onShed = (message: unknown): void => {
     const { source, reason } = message as ShedMessage
     this.pool(source)?.shed.add(reason)
+  }
+
+  readonly #onSticky = (message: unknown): void => {
+    const { source, by, result } = message as StickyMessage
+    const sticky = this.pool(source)?.sticky
+    if (sticky === undefined) return
+    let counts = sticky.get(by)
+    // Kinds of affinity are few; a user's own ones are bounded all the same.
+    if (counts === undefined && sticky.size < 16) sticky.set(by, counts = new WordCounts())
+    counts?.add(result)
   }
 }

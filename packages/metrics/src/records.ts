@@ -105,6 +105,8 @@ export class PoolRecord extends AttemptRecord {
   readonly departures: WordCounts = new WordCounts()
   readonly retries: WordCounts = new WordCounts()
   readonly shed: WordCounts = new WordCounts()
+  /** What became of sessions, by the kind of affinity. */
+  readonly sticky: Map<string, WordCounts> = new Map()
   budgetExhausted = 0
 
   constructor (pool: Pool, bounds: readonly number[]) {

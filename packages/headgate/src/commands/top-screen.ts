@@ -42,6 +42,10 @@ function cut (text: string, width: number, left = false): string {
   return left ? short.padEnd(width) : short.padStart(width)
 }
 
+function advised ({ advice, ready }: PoolView): string {
+  return advice === null || advice.desired === ready ? '' : `, ${advice.desired} advised`
+}
+
 /** One picture of the pools that fits the screen; lines without line breaks. */
 export function draw ({ total, pools, upstreams, events, at }: TopState, { columns, rows, colours }: Screen): string[] {
   const paint = (text: string, style: Style): string => colours ? `\u001b[${CODES[style]}m${text}\u001b[0m` : text
@@ -52,7 +56,7 @@ export function draw ({ total, pools, upstreams, events, at }: TopState, { colum
   lines.push(paint(cut(head, columns, true), out > 0 ? 'red' : 'bold'))
   for (const pool of pools.slice(0, Math.max(1, Math.floor(rows / 4)))) {
     const line = `  ${plain(pool.name)} (${plain(pool.policy)}): ${pool.ready}/${pool.upstreams} ready, ${number(pool.rate)}/s, p95 ${time(pool.p95)}, ` +
-      `${pool.inFlight} in flight, ${pool.queued} waiting, ${pool.retries} retries${pool.panic ? ', PANIC' : ''}`
+      `${pool.inFlight} in flight, ${pool.queued} waiting, ${pool.retries} retries${advised(pool)}${pool.panic ? ', PANIC' : ''}`
     lines.push(paint(cut(line, columns, true), pool.ready === 0 || pool.panic ? 'red' : pool.ready < pool.upstreams ? 'yellow' : 'grey'))
   }
   const shown = COLUMNS.filter(({ least }) => columns >= least)
