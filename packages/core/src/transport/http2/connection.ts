@@ -49,7 +49,7 @@ export class Http2Connection {
   requests = 0
   served = 0
   /** The last stream that the peer looks at, once it has said that it goes away. */
-  lastStream = Infinity
+  lastStream: number = Infinity
   /** Clock time since which nothing runs. */
   idleSince: number
   /** The peer takes RFC 8441's extended CONNECT. */
