@@ -1,15 +1,21 @@
 import type { SchemaObject } from 'ajv'
 import { checkOptions, type OptionUnit, refuse } from '../options.ts'
 import type { Discovery, DiscoveryKind } from './contract.ts'
+import { consul, type ConsulDiscoveryOptions } from './consul.ts'
 import { dns, type DnsDiscoveryOptions } from './dns.ts'
 import { file, type FileDiscoveryOptions } from './file.ts'
+import { http, type HttpDiscoveryOptions } from './http.ts'
+import { kubernetes, type KubernetesDiscoveryOptions } from './kubernetes.ts'
 import type { SubsetOptions } from './subset.ts'
 
 /** Every kind of discovery; a new one is one new file and one line here. */
 export const discoveries: {
   readonly dns: DiscoveryKind<DnsDiscoveryOptions>
   readonly file: DiscoveryKind<FileDiscoveryOptions>
-} = { dns, file }
+  readonly http: DiscoveryKind<HttpDiscoveryOptions>
+  readonly consul: DiscoveryKind<ConsulDiscoveryOptions>
+  readonly kubernetes: DiscoveryKind<KubernetesDiscoveryOptions>
+} = { dns, file, http, consul, kubernetes }
 
 export type DiscoveryType = keyof typeof discoveries
 
@@ -17,7 +23,7 @@ export type DiscoveryType = keyof typeof discoveries
 export interface CommonDiscoveryOptions {
   /** Use a part of the members only, where many proxies share very many upstreams. @default all */
   readonly subset?: SubsetOptions
-  /** An empty answer changes nothing. @default true for `dns`, else false */
+  /** An empty answer changes nothing. @default true for `dns` and `consul`, else false */
   readonly keepWhenEmpty?: boolean
 }
 
@@ -25,6 +31,9 @@ export interface CommonDiscoveryOptions {
 export type DiscoveryOptions = CommonDiscoveryOptions & (
   | ({ readonly type: 'dns' } & DnsDiscoveryOptions)
   | ({ readonly type: 'file' } & FileDiscoveryOptions)
+  | ({ readonly type: 'http' } & HttpDiscoveryOptions)
+  | ({ readonly type: 'consul' } & ConsulDiscoveryOptions)
+  | ({ readonly type: 'kubernetes' } & KubernetesDiscoveryOptions)
 )
 
 /** Checked, with defaults filled in. */
@@ -65,4 +74,4 @@ export function parseDiscovery (given: DiscoveryOptions | Discovery, path: strin
   return { discovery: kind.create(given as never, path), keepWhenEmpty: keepWhenEmpty ?? kind.keepWhenEmpty, subset }
 }
 
-export type { DnsDiscoveryOptions, FileDiscoveryOptions, SubsetOptions }
+export type { ConsulDiscoveryOptions, DnsDiscoveryOptions, FileDiscoveryOptions, HttpDiscoveryOptions, KubernetesDiscoveryOptions, SubsetOptions }

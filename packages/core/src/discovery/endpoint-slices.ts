@@ -1,0 +1,123 @@
+import { isIP } from 'node:net'
+import type { DiscoveredUpstream } from './contract.ts'
+import { bracketed } from './dns.ts'
+
+/** What is read of an EndpointSlice of `discovery.k8s.io/v1`. */
+export interface EndpointSlice {
+  readonly metadata: { readonly name: string; readonly resourceVersion?: string }
+  readonly addressType?: string
+  readonly endpoints?: readonly Endpoint[] | null
+  readonly ports?: readonly { readonly name?: string | null; readonly port?: number | null; readonly protocol?: string | null }[] | null
+}
+
+interface Endpoint {
+  readonly addresses: readonly string[]
+  readonly conditions?: { readonly ready?: boolean | null; readonly serving?: boolean | null; readonly terminating?: boolean | null } | null
+  readonly zone?: string | null
+  readonly targetRef?: { readonly uid?: string } | null
+}
+
+type Member = Exclude<DiscoveredUpstream, string>
+
+/** Members out of a service's slices. A slice that did not change is not read again. */
+export class EndpointSlices {
+  readonly #protocol: string
+  readonly #port: string | number | undefined
+  readonly #slices = new Map<string, readonly Member[]>()
+  /** Endpoints as they were, by what they say: those that did not change stay the same objects. */
+  readonly #same = new Map<string, Map<string, Member>>()
+
+  constructor (protocol: string, port: string | number | undefined) {
+    this.#protocol = protocol
+    this.#port = port
+  }
+
+  set (slice: EndpointSlice): void {
+    const { name } = slice.metadata
+    const before = this.#same.get(name)
+    const now = new Map<string, Member>()
+    const members = this.#membersOf(slice).map((member) => {
+      const key = JSON.stringify(member)
+      const kept = before?.get(key) ?? member
+      now.set(key, kept)
+      return kept
+    })
+    this.#same.set(name, now)
+    this.#slices.set(name, members)
+  }
+
+  delete (name: string): void {
+    this.#slices.delete(name)
+    this.#same.delete(name)
+  }
+
+  /** Forgets all slices but these. */
+  keepOnly (names: ReadonlySet<string>): void {
+    for (const name of this.#slices.keys()) if (!names.has(name)) this.delete(name)
+  }
+
+  /** An endpoint may stand in two slices for a while, and in one for each address family; with one server behind it. */
+  members (): DiscoveredUpstream[] {
+    const byName = new Map<string, Member>()
+    let ready = false
+    for (const members of this.#slices.values()) {
+      for (const member of members) {
+        const name = member.id ?? member.url!
+        const twin = byName.get(name)
+        byName.set(name, twin === undefined ? member : this.#joined(twin, member))
+        ready ||= member.draining !== true
+      }
+    }
+    const all = [...byName.values()]
+    // As kube-proxy does (KEP-1669): with nobody else left, those that terminate but still serve are better than nothing.
+    return ready ? all : all.map((member) => this.#staying(member))
+  }
+
+  #membersOf ({ addressType, endpoints, ports }: EndpointSlice): Member[] {
+    const port = this.#portOf(ports ?? [])
+    if (port === undefined) return []
+    return (endpoints ?? []).flatMap(({ addresses, conditions, zone, targetRef }): Member[] => {
+      const [address] = addresses
+      // What is not said counts as ready (API reference of EndpointConditions).
+      const ready = conditions?.ready !== false
+      const serving = conditions?.serving ?? ready
+      if (address === undefined || (addressType !== 'FQDN' && isIP(address) === 0) || !(ready || (serving && conditions?.terminating === true))) return []
+      return [{
+        ...targetRef?.uid !== undefined && /^[\w.~-]{1,128}$/.test(targetRef.uid) && { id: targetRef.uid },
+        url: `${this.#protocol}://${bracketed(address)}:${port}`,
+        ...zone !== undefined && zone !== null && zone !== '' && { zone },
+        draining: !ready
+      }]
+    })
+  }
+
+  #portOf (ports: NonNullable<EndpointSlice['ports']>): number | undefined {
+    const wanted = this.#port
+    const fitting = ports.filter(({ protocol }) => (protocol ?? 'TCP') === (this.#protocol === 'udp' ? 'UDP' : 'TCP'))
+    const found = wanted === undefined ? fitting[0] : fitting.find(({ name, port }) => typeof wanted === 'number' ? port === wanted : name === wanted)
+    return found?.port ?? undefined
+  }
+
+  readonly #pairs = new WeakMap<Member, { readonly other: Member; readonly pair: Member }>()
+
+  /** One server at addresses of both families; the same object for the same two. */
+  #joined (one: Member, other: Member): Member {
+    if (one.url === other.url) return one
+    const known = this.#pairs.get(one)
+    if (known?.other === other) return known.pair
+    const hosts = [one, other].map(({ url }) => new URL(url!).hostname.replace(/^\[|\]$/g, '')).sort((a, b) => isIP(a) - isIP(b))
+    if (isIP(hosts[0]!) === isIP(hosts[1]!)) return one
+    const [first, second] = hosts
+    const pair = { ...one, url: [one.url!, other.url!].find((url) => !url.includes('['))!, addresses: [second!, first!] }
+    this.#pairs.set(one, { other, pair })
+    return pair
+  }
+
+  readonly #stayers = new WeakMap<Member, Member>()
+
+  #staying (member: Member): Member {
+    const known = this.#stayers.get(member) ?? { ...member, draining: false }
+    this.#stayers.set(member, known)
+    return known
+  }
+}
