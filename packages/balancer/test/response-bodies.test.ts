@@ -139,3 +139,18 @@ t.test('trailers that come with the last chunk are passed on', async (t) => {
   const text = await raw(port, 'GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n')
   t.match(text, /\r\n\r\n2\r\nab\r\n0\r\nX-Sum: 1\r\n\r\n$/)
 })
+
+t.test('a transfer coding that nobody knows is refused, or taken for none where the pool says so (RFC 9112 6.3)', async (t) => {
+  const codings: Record<string, string> = { '/identity': 'identity', '/own': 'x-own', '/gzip': 'gzip', '/before': 'x-own, chunked', '/twice': 'chunked\r\nTransfer-Encoding: x-own', '/length': 'x-own\r\nContent-Length: 4' }
+  const url = await wire(t, (path, socket) => { socket.end(`HTTP/1.1 200 OK\r\nTransfer-Encoding: ${codings[path]!}\r\nConnection: keep-alive\r\n\r\nbody`) })
+  const { url: strict } = await proxy(t, pools(url))
+  for (const path of Object.keys(codings)) t.equal((await fetch(strict + path)).status, 502, path)
+  const { url: lenient } = await proxy(t, { ...pools(url), pools: { web: { upstreams: [url], connection: { transferCodings: 'unknown' } } } })
+  for (const path of ['/identity', '/own']) {
+    const answer = await fetch(lenient + path)
+    t.equal(answer.status, 200, path)
+    t.not(answer.headers.get('transfer-encoding'), codings[path])
+    t.equal(await answer.text(), 'body')
+  }
+  for (const path of ['/gzip', '/before', '/twice', '/length']) t.equal((await fetch(lenient + path)).status, 502, path)
+})

@@ -123,6 +123,7 @@ const connectionSchema = object({
   maxRequestsPerConnection: integer(1, 1e9),
   maxConnectionAge: time(1, 1e9),
   maxHeadSize: size(1024, 16_777_216),
+  transferCodings: { type: 'string', enum: ['chunked', 'unknown'] },
   readBufferSize: size(4096, 16_777_216),
   tls: { type: 'object' },
   http2: object({

@@ -12,6 +12,7 @@ export interface ConnectionSettings {
   readonly open: Open
   readonly connectTimeout: number
   readonly maxHeadSize: number
+  readonly unknownCodings: boolean
   readonly tls: ConnectionOptions
   readonly session: TlsSession
   readonly buffers: ReadBuffers
@@ -92,7 +93,7 @@ export class Connection implements ParserEvents {
     this.#raw = raw
     this.#secure = target.protocol === 'https:'
     this.createdAt = clock.now()
-    this.#parser = new ResponseParser(this, settings.maxHeadSize)
+    this.#parser = new ResponseParser(this, settings.maxHeadSize, settings.unknownCodings)
     this.#buffer = settings.buffers.take()
     // With onread a socket never emits 'data', which whoever takes over a tunnel needs.
     const onread = raw ? undefined : { buffer: this.#nextBuffer, callback: this.#onRead as (count: number, buffer: Uint8Array) => boolean }

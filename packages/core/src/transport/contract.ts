@@ -148,6 +148,12 @@ export interface TransportOptions {
   /** Bytes of a response head (and of trailers) accepted. @default 65536 */
   readonly maxHeadSize?: number
   /**
+   * Transfer codings of responses that are taken beside none at all. `chunked`: what RFC 9112 6.1 allows without having been asked for; all else is
+   * refused (502). `unknown`: one that nobody knows, such as `identity` of RFC 2616, counts as none, and the body ends with the connection
+   * (RFC 9112 6.3); codings that would have to be undone, or that stand before `chunked`, are refused all the same. @default 'chunked'
+   */
+  readonly transferCodings?: 'chunked' | 'unknown'
+  /**
    * Bytes of the read buffer of each connection that is busy, 4096–16,777,216. Larger ones cost fewer system calls for large
    * bodies; what is not filled takes no memory. @default 262144
    */

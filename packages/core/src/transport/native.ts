@@ -39,6 +39,7 @@ export class NativeTransport implements Transport, ConnectionOwner {
       open: opener,
       connectTimeout: options.connectTimeout ?? 2000,
       maxHeadSize: options.maxHeadSize ?? 65_536,
+      unknownCodings: options.transferCodings === 'unknown',
       tls: options.tls ?? {},
       session: { last: undefined },
       buffers: new ReadBuffers(options.readBufferSize ?? 262_144)

@@ -36,6 +36,8 @@ export function parseFields (text: string, at: number): string[] {
   return list
 }
 
+/** One coding, none of those that mean something (RFC 9112 7). */
+const UNKNOWN_CODING = /^(?!(?:chunked|(?:x-)?(?:gzip|compress)|deflate)$)[!#$%&'*+\-.^_`|~\w]+$/i
 const TABBED_FRAMING = /\r\n(?:content-length|transfer-encoding):[^\r]*\t/i
 /** Up to the reason phrase and its CRLF. */
 const STATUS_LINE = /HTTP\/1\.[01] [1-9][0-9][0-9] [\t\x20-\x7e\x80-\xff]*\r\n/y
@@ -58,7 +60,7 @@ export class ResponseHead {
   readonly upgrade: string
 
   /** `text`: status line and field lines, the last CRLF included and the empty line not. Throws {@link ParseError}. */
-  constructor (text: string) {
+  constructor (text: string, unknownCodings: boolean = false) {
     STATUS_LINE.lastIndex = 0
     if (!STATUS_LINE.test(text)) throw new ParseError('malformed status line')
     const fieldsAt = STATUS_LINE.lastIndex
@@ -66,6 +68,7 @@ export class ResponseHead {
     const headers = parseFields(text, fieldsAt)
     let length = -1
     let chunked = false
+    let coded = false
     let close = false
     let persist = !http10
     let hint = -1
@@ -98,13 +101,14 @@ export class ResponseHead {
         case 17:
           if (name.toLowerCase() !== 'transfer-encoding') break
           // RFC 9112 6.1: none in HTTP/1.0, and no other coding was asked for.
-          if (chunked || http10 || headers[i + 1]!.toLowerCase() !== 'chunked') throw new ParseError('Transfer-Encoding is not just chunked')
-          chunked = true
+          if (!chunked && !coded && !http10 && headers[i + 1]!.toLowerCase() === 'chunked') chunked = true
+          else if (!chunked && !http10 && unknownCodings && UNKNOWN_CODING.test(headers[i + 1]!)) coded = true
+          else throw new ParseError('Transfer-Encoding is not just chunked')
       }
     }
     // llhttp refuses both, and a parser that reads on where another stops is how responses are split.
     if (text.includes('\t') && TABBED_FRAMING.test(text)) throw new ParseError('tab in a framing field')
-    if (chunked && length !== -1) throw new ParseError('Content-Length and Transfer-Encoding together')
+    if ((chunked || coded) && length !== -1) throw new ParseError('Content-Length and Transfer-Encoding together')
     this.status = Number(text.slice(STATUS_AT, STATUS_AT + 3))
     this.reason = text.slice(REASON_AT, fieldsAt - 2)
     this.headers = headers
@@ -114,7 +118,7 @@ export class ResponseHead {
     this.keepAliveHint = hint
     this.upgrade = upgrade
     // RFC 9112 6.1, 6.3 and RFC 9110 8.6: interim responses and 204 have no framing; `Content-Length: 0` harms nobody.
-    if ((this.status < 200 || this.status === 204) && (chunked || length > 0)) throw new ParseError(`${this.status} with a body`)
+    if ((this.status < 200 || this.status === 204) && (chunked || coded || length > 0)) throw new ParseError(`${this.status} with a body`)
     // RFC 9110 15.2: none in HTTP/1.0; and nothing may follow on a connection that is to be closed.
     if (this.status < 200 && (close || http10)) throw new ParseError('an interim response in HTTP/1.0, or one that closes the connection')
   }

@@ -30,6 +30,7 @@ const BROKEN = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?=[^\n])|(?<!\r)\n/g
 export class ResponseParser {
   readonly #events: ParserEvents
   readonly #maxHead: number
+  readonly #unknownCodings: boolean
   readonly #chunked: ChunkedDecoder
   #state = DONE
   #method = 'GET'
@@ -49,8 +50,10 @@ export class ResponseParser {
   /** Of the 101, once `switched`. */
   switchedHeaders: readonly string[] = []
 
-  constructor (events: ParserEvents, maxHead: number) {
+  /** `unknownCodings`: see `transferCodings` of the transport's options. */
+  constructor (events: ParserEvents, maxHead: number, unknownCodings: boolean = false) {
     this.#events = events
+    this.#unknownCodings = unknownCodings
     this.#maxHead = maxHead
     this.#chunked = new ChunkedDecoder(maxHead)
   }
@@ -156,7 +159,7 @@ export class ResponseParser {
       return -1
     }
     this.#pending = ''
-    this.#takeHead(new ResponseHead(text))
+    this.#takeHead(new ResponseHead(text, this.#unknownCodings))
     return next
   }
 
