@@ -4,6 +4,7 @@ import { systemClock } from './clock.ts'
 import { channels } from './channels.ts'
 import { Engine } from './engine.ts'
 import type { Handler } from './flight/run-handler.ts'
+import { lint } from './lint.ts'
 import { checkCache, checkRoute, type CacheOptions, type RouteCacheOptions, routeSettings } from './options.ts'
 import { addPurgeRoutes } from './purge-routes.ts'
 import { CacheControls } from './purge.ts'
@@ -25,6 +26,7 @@ export type * from './stats.ts'
 export type * from './store/contract.ts'
 export { DiskStore, type DiskStoreOptions } from './store/disk.ts'
 export { MemoryStore, type MemoryStoreOptions } from './store/memory.ts'
+export { UndiciStore, type UndiciCacheStore } from './store/undici.ts'
 export { TieredStore, type TieredStoreOptions } from './store/tiered.ts'
 
 declare module 'fastify' {
@@ -54,6 +56,8 @@ const plugin: FastifyPluginAsync<CacheOptions> = async (app: FastifyInstance, op
     app.log.warn({ err: error }, 'the cache store fails: responses are fetched instead; further failures are not logged')
   }
   const wrapped = new WeakSet<Handler>()
+  const late = app.hasDecorator('balancer')
+  let routes = 0
   app.decorate('cache', new CacheControls(engine, defaults))
   app.addHook('onRoute', (route: RouteOptions) => {
     const own = (route.config as { cache?: RouteCacheOptions | false } | undefined)?.cache
@@ -69,9 +73,13 @@ const plugin: FastifyPluginAsync<CacheOptions> = async (app: FastifyInstance, op
       return engine.handle(request, reply, cached)
     }
     wrapped.add(handle)
+    routes++
     route.handler = handle as RouteOptions['handler']
   })
   if (options.purge !== undefined) addPurgeRoutes(app, options.purge, app.cache)
+  app.addHook('onReady', async () => {
+    for (const { rule, message } of lint(app, { late, routes })) app.log.warn({ rule }, message)
+  })
   app.addHook('onClose', async () => { await store.close() })
 }
 

@@ -13,6 +13,10 @@ export class RecentMap<V> {
     return this.#values.get(key)
   }
 
+  values (): Iterable<V> {
+    return this.#values.values()
+  }
+
   set (key: string, value: V): void {
     this.#values.delete(key)
     this.#values.set(key, value)

@@ -1,6 +1,10 @@
 import basicAuth from '@fastify/basic-auth'
 import jwt from '@fastify/jwt'
+import balancer from '@headgate/balancer'
+import Fastify, { type FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
 import t from 'tap'
+import cache from '../src/index.ts'
 import { app, counting, proxied, TestClock } from './helpers.ts'
 
 t.test('an ordinary handler: a miss is stored, then hits with Age and Cache-Status', async (t) => {
@@ -120,4 +124,25 @@ t.test('config.cache: false, and options of a route', async (t) => {
   t.equal((await instance.inject('/off')).headers['cache-status'], undefined)
   await instance.inject('/on')
   t.match((await instance.inject('/on')).headers['cache-status'], /hit; ttl=/)
+})
+
+t.test('how an app is put together: what would break something is said when it starts', async (t) => {
+  const warnings = async (register: (app: FastifyInstance) => Promise<unknown>): Promise<string[]> => {
+    const rules: string[] = []
+    const app = Fastify() as FastifyInstance
+    t.teardown(() => app.close())
+    app.log.warn = ((object: { rule?: string }) => { if (object.rule !== undefined) rules.push(object.rule) }) as never
+    await register(app)
+    await app.ready()
+    return rules
+  }
+  const pools = { pools: { web: ['http://127.0.0.1:1'] }, routes: [{ prefix: '/', pool: 'web' }] }
+  t.same(await warnings(async (app) => { await app.register(cache); await app.register(balancer, pools) }), [])
+  t.same(await warnings(async (app) => { await app.register(balancer, pools); await app.register(cache) }), ['cache-before-balancer'])
+  t.same(await warnings(async (app) => { app.get('/', async () => 'x'); await app.register(cache) }), ['cache-before-routes'])
+  t.same(await warnings(async (app) => {
+    await app.register(cache)
+    await app.register(fp(async () => {}, { name: '@fastify/compress' }))
+    app.get('/', async () => 'x')
+  }), ['one-compressor'])
 })

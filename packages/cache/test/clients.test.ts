@@ -9,6 +9,27 @@ import { find, skipWithout } from '../../../tools/system.mjs'
 import { proxied } from './helpers.ts'
 
 const run = promisify(execFile)
+/** Half a minute of a tone as a WAV file: long enough that a player asks for parts of it. */
+function film (): Buffer {
+  const rate = 44_100
+  const samples = Buffer.alloc(rate * 30 * 2 * 2)
+  for (let at = 0; at < samples.length; at += 2) samples.writeInt16LE(Math.round(8000 * Math.sin(at / 50)), at)
+  const head = Buffer.alloc(44)
+  head.write('RIFF', 0)
+  head.writeUInt32LE(36 + samples.length, 4)
+  head.write('WAVEfmt ', 8)
+  head.writeUInt32LE(16, 16)
+  head.writeUInt16LE(1, 20)
+  head.writeUInt16LE(2, 22)
+  head.writeUInt32LE(rate, 24)
+  head.writeUInt32LE(rate * 4, 28)
+  head.writeUInt16LE(4, 32)
+  head.writeUInt16LE(16, 34)
+  head.write('data', 36)
+  head.writeUInt32LE(samples.length, 40)
+  return Buffer.concat([head, samples])
+}
+
 const BIG = Buffer.alloc(300_000, 'abcdefghijklmnopqrstuvwxyz')
 
 t.test('curl: ranges, and a download that is resumed', { skip: skipWithout('curl') }, async (t) => {
@@ -68,4 +89,54 @@ t.test('Chromium: a page with its parts, another visitor, ranges', { skip: skipW
   // Before its servers: they would wait for its connections.
   await browser.close()
   t.same(ranged, [206, 'abc', 'bytes 26-28/300000'])
+})
+
+t.test('Chromium: a <video> that seeks gets its ranges out of the cache', { skip: skipWithout('chromium'), timeout: 110_000 }, async (t) => {
+  const body = film()
+  const { proxy, requests } = await proxied(t, { memory: { maxBytes: 64_000_000, maxEntryBytes: 32_000_000 } }, (request, response) => {
+    if (request.url !== '/film') return response.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html><video id=v preload=metadata muted></video>')
+    // An origin that knows nothing of ranges.
+    response.writeHead(200, { 'content-type': 'audio/wav', 'cache-control': 'max-age=600', etag: '"film"', 'content-length': body.length }).end(body)
+  })
+  await (await fetch(`${proxy}/film`)).arrayBuffer()
+  const browser = await chromium.launch({
+    executablePath: find('chromium')!, args: ['--no-sandbox', '--disable-dev-shm-usage', '--disable-background-networking', '--autoplay-policy=no-user-gesture-required']
+  })
+  const page = await browser.newPage()
+  page.setDefaultTimeout(100_000)
+  const answers: { status: number; range: string; cache: string; asked: string }[] = []
+  page.on('response', (response) => {
+    if (!response.url().endsWith('/film')) return
+    const headers = response.headers()
+    answers.push({ status: response.status(), range: headers['content-range'] ?? '', cache: headers['cache-status'] ?? '', asked: response.request().headers()['range'] ?? '' })
+  })
+  await page.goto(`${proxy}/`)
+  const seen = await page.evaluate(`(async () => {
+    const video = document.getElementById('v')
+    const event = (name) => new Promise((resolve, reject) => {
+      video.addEventListener(name, resolve, { once: true })
+      video.addEventListener('error', () => reject(new Error(video.error.message)), { once: true })
+    })
+    const loaded = event('loadedmetadata')
+    video.src = '/film'
+    await loaded
+    const seeked = event('seeked')
+    video.currentTime = 28
+    await seeked
+    const played = event('timeupdate')
+    video.play()
+    await played
+    return [video.duration, video.currentTime]
+  })()`) as [number, number]
+  await browser.close()
+  t.equal(seen[0], 30)
+  t.ok(seen[1] >= 28)
+  t.ok(answers.length >= 2, 'it asked for parts')
+  for (const { status, range, cache } of answers) {
+    t.equal(status, 206)
+    t.match(range, new RegExp(`/${body.length}$`))
+    t.match(cache, /; hit/)
+  }
+  t.ok(answers.some(({ asked }) => Number(/^bytes=(\d+)-/.exec(asked)?.[1]) > body.length / 2), 'one of them from behind the middle')
+  t.equal(requests.filter(({ url }) => url === '/film').length, 1, 'the origin sent it once')
 })

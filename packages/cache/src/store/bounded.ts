@@ -9,7 +9,7 @@ export type EvictionName = 's3-fifo' | 'sieve' | 'gdsf'
 export const evictions: Readonly<Record<EvictionName, new (capacity: number) => Eviction<Entry>>> = { 's3-fifo': S3Fifo, sieve: Sieve, gdsf: Gdsf }
 
 /** More variants of one key than this push the oldest out, so that a Vary on a free-text field cannot fill the store. */
-const MAX_VARIANTS = 32
+export const MAX_VARIANTS = 32
 const NOTHING: readonly Entry[] = []
 
 /** Bytes that an entry costs beside its body: fields, key, and what the engine needs for the objects. */

@@ -2,12 +2,14 @@ import { mkdirSync } from 'node:fs'
 import { open, readdir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
+import { crc32 } from 'node:zlib'
 import type { Entry } from '../entry.ts'
 import { CacheStoreError } from '../errors.ts'
 import { replaces } from '../variants.ts'
 import { BoundedIndex, type EvictionName } from './bounded.ts'
 import type { CacheStore, EntryWriter, StoreStats } from './contract.ts'
-import { formatHead, formatStart, MAX_HEAD, parseStart, PREAMBLE, roomOf } from './entry-file.ts'
+import { Checked } from './checked.ts'
+import { formatHead, formatStart, parseStart, PREAMBLE, type Shape, shapeOf } from './entry-file.ts'
 import { DiskWriter } from './entry-writer.ts'
 import { lock } from './lock.ts'
 
@@ -33,13 +35,14 @@ const GIB = 1024 ** 3
 /**
  * Keeps responses in files, bodies behind their fields. The index is in memory and made anew from the files, in the background, when it
  * starts. A file gets its name when all of it is there, so that a process killed at any moment leaves nothing half written that could be
- * served. Nothing is forced to the disk (fsync): after a loss of power lengths and fields are checked, the bytes of bodies are not.
+ * served. Nothing is forced to the disk (fsync): what a loss of power spoils is found by checksums, of the fields when it starts, of a body
+ * whenever all of it is read.
  */
 export class DiskStore implements CacheStore {
   readonly #path: string
   readonly #maxEntryBytes: number
   readonly #index: BoundedIndex
-  readonly #rooms: WeakMap<Entry, number> = new WeakMap()
+  readonly #shapes: WeakMap<Entry, Shape> = new WeakMap()
   readonly #pending: Set<Promise<void>> = new Set()
   readonly #unlock: () => void
   #closed = false
@@ -89,8 +92,8 @@ export class DiskStore implements CacheStore {
       temporary: join(this.#path, 'tmp', entry.id),
       final: this.#fileOf(entry.id),
       maxBytes: this.#maxEntryBytes,
-      done: (whole, room, replaced) => {
-        this.#rooms.set(whole, room)
+      done: (whole, shape, replaced) => {
+        this.#shapes.set(whole, shape)
         for (const other of replaced) this.#index.remove(other)
         this.#index.add(whole)
         return this.#index.has(whole)
@@ -101,9 +104,9 @@ export class DiskStore implements CacheStore {
 
   /** Writes the head again, in its place. One that has grown too much is marked, so that it is validated after a restart. */
   update (entry: Entry): void {
-    const room = this.#rooms.get(entry)
-    if (room === undefined || !this.#index.has(entry)) return
-    const start = formatStart(formatHead(entry), room, entry.size) ?? formatStart(formatHead({ ...entry, fields: [], invalidated: true }), room, entry.size)
+    const shape = this.#shapes.get(entry)
+    if (shape === undefined || !this.#index.has(entry)) return
+    const start = formatStart(formatHead(entry), shape, entry.size) ?? formatStart(formatHead({ ...entry, fields: [], invalidated: true }), shape, entry.size)
     if (start === undefined) return this.delete(entry)
     this.#do(this.#overwrite(entry, start))
   }
@@ -113,27 +116,35 @@ export class DiskStore implements CacheStore {
   }
 
   async read (entry: Entry, start: number, end: number): Promise<Buffer | Readable | undefined> {
-    const from = PREAMBLE + (this.#rooms.get(entry) ?? 0)
+    const { room, sum } = this.#shapes.get(entry) ?? { room: 0, sum: 0 }
+    const from = PREAMBLE + room
     const length = end - start + 1
+    const whole = length === entry.size
     try {
       const file = await open(this.#fileOf(entry.id), 'r')
-      if (length > SMALL) return file.createReadStream({ start: from + start, end: from + end, highWaterMark: SMALL })
+      if (length > SMALL) {
+        const stream = file.createReadStream({ start: from + start, end: from + end, highWaterMark: SMALL })
+        return whole ? new Checked(stream, sum, (error) => { this.#spoiled(entry, error) }) : stream
+      }
       try {
         const bytes = Buffer.allocUnsafeSlow(length)
         const { bytesRead } = await file.read(bytes, 0, length, from + start)
-        if (bytesRead === length) return bytes
-        throw new Error(`${this.#fileOf(entry.id)} is shorter than it was`)
+        if (bytesRead !== length) throw new Error(`${this.#fileOf(entry.id)} is shorter than it was`)
+        if (whole && crc32(bytes) !== sum) throw new Error(`${this.#fileOf(entry.id)} is damaged`)
+        return bytes
       } finally {
         await file.close()
       }
     } catch (error) {
-      // One that was just pushed out is no failure.
-      if (this.#index.has(entry)) {
-        this.#index.remove(entry)
-        this.onFailure?.(error as Error)
-      }
+      this.#spoiled(entry, error as Error)
       return undefined
     }
+  }
+
+  #spoiled (entry: Entry, error: Error): void {
+    // One that was just pushed out is no failure.
+    if (!this.#index.remove(entry)) return
+    this.onFailure?.(error)
   }
 
   entries (): Iterable<Entry> {
@@ -189,14 +200,14 @@ export class DiskStore implements CacheStore {
     try {
       const file = await open(path, 'r')
       let entry: Entry | undefined
-      let room = 0
+      let shape: Shape | undefined
       try {
         const { size } = await file.stat()
         const preamble = Buffer.alloc(PREAMBLE)
         await file.read(preamble, 0, PREAMBLE, 0)
-        room = roomOf(preamble) ?? MAX_HEAD + 1
-        if (room <= MAX_HEAD) {
-          const start = Buffer.alloc(PREAMBLE + room)
+        shape = shapeOf(preamble)
+        if (shape !== undefined) {
+          const start = Buffer.alloc(PREAMBLE + shape.room)
           await file.read(start, 0, start.length, 0)
           entry = parseStart(start, size)
         }
@@ -206,7 +217,7 @@ export class DiskStore implements CacheStore {
       // A file that was written since the start is in the index already.
       if (this.#index.get(entry?.key ?? '').some((other) => other.id === id)) return
       if (entry === undefined || entry.id !== id || this.#index.get(entry.key).some((other) => replaces(other, entry))) return await unlink(path)
-      this.#rooms.set(entry, room)
+      this.#shapes.set(entry, shape!)
       this.#index.add(entry)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') this.onFailure?.(error as Error)

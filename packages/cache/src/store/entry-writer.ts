@@ -1,7 +1,8 @@
 import { type FileHandle, open, rename, unlink } from 'node:fs/promises'
+import { crc32 } from 'node:zlib'
 import type { Entry } from '../entry.ts'
 import type { EntryWriter } from './contract.ts'
-import { formatHead, formatStart, PREAMBLE, roomFor } from './entry-file.ts'
+import { formatHead, formatStart, PREAMBLE, roomFor, type Shape } from './entry-file.ts'
 
 /** Bytes that may wait to be written before the source is held back. */
 const PENDING = 1024 * 1024
@@ -12,8 +13,8 @@ export interface WriterPlan {
   readonly temporary: string
   readonly final: string
   readonly maxBytes: number
-  /** The file has its name: bookkeeping. `room` as in the file. */
-  readonly done: (entry: Entry, room: number, replaces: readonly Entry[]) => boolean
+  /** The file has its name: bookkeeping. */
+  readonly done: (entry: Entry, shape: Shape, replaces: readonly Entry[]) => boolean
   readonly failed: (error: Error) => void
 }
 
@@ -24,6 +25,7 @@ export class DiskWriter implements EntryWriter {
   #queue: Buffer[] = []
   #pending = 0
   #size = 0
+  #sum = 0
   #alive = true
   #work: Promise<void> | undefined
   #file: FileHandle | undefined
@@ -43,6 +45,7 @@ export class DiskWriter implements EntryWriter {
       this.abort()
       return true
     }
+    this.#sum = crc32(chunk, this.#sum)
     this.#queue.push(chunk)
     this.#pending += chunk.length
     this.#work ??= this.#run()
@@ -51,18 +54,20 @@ export class DiskWriter implements EntryWriter {
 
   async commit (replaces: readonly Entry[]): Promise<boolean> {
     const { entry, temporary, final, done, failed } = this.#plan
+    if (!this.#alive) return false
     try {
       await (this.#work ??= this.#run())
       if (!this.#alive || this.#file === undefined) return false
       entry.size = this.#size
-      const start = formatStart(formatHead(entry), this.#room, this.#size)
+      const shape = { room: this.#room, sum: this.#sum }
+      const start = formatStart(formatHead(entry), shape, this.#size)
       if (start === undefined) throw new Error('the fields are too long')
       await writeAll(this.#file, start, 0)
       await this.#file.close()
       this.#file = undefined
       await rename(temporary, final)
       this.#alive = false
-      return done(entry, this.#room, replaces)
+      return done(entry, shape, replaces)
     } catch (error) {
       this.abort()
       failed(error as Error)

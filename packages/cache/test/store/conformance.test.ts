@@ -1,8 +1,12 @@
+import { isBuiltin } from 'node:module'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { type CacheStore, DiskStore, MemoryStore, TieredStore } from '../../src/index.ts'
+import { cacheStores } from 'undici'
+import { type CacheStore, DiskStore, MemoryStore, TieredStore, type UndiciCacheStore, UndiciStore } from '../../src/index.ts'
+import type { FastifyInstance } from 'fastify'
+import { app, eventually } from '../helpers.ts'
 import { bodyOf, entry, put } from './helpers.ts'
 
 interface Bounds { readonly maxBytes?: number; readonly maxEntries?: number; readonly maxEntryBytes?: number; readonly eviction?: 's3-fifo' | 'sieve' | 'gdsf' }
@@ -15,8 +19,16 @@ let count = 0
 const stores: Record<string, (bounds?: Bounds) => CacheStore> = {
   memory: (bounds = {}) => new MemoryStore(bounds),
   disk: (bounds = {}) => new DiskStore({ path: join(folder, String(count++)), ...bounds }),
-  tiered: (bounds = {}) => new TieredStore(new DiskStore({ path: join(folder, String(count++)), ...bounds }), { maxBytes: 64 * 1024 })
+  tiered: (bounds = {}) => new TieredStore(new DiskStore({ path: join(folder, String(count++)), ...bounds }), { maxBytes: 64 * 1024 }),
+  'undici\'s MemoryCacheStore': () => new UndiciStore(new cacheStores.MemoryCacheStore() as UndiciCacheStore),
+  // Needs node:sqlite, of Node 22.
+  ...isBuiltin('node:sqlite') && {
+    'undici\'s SqliteCacheStore': () => new UndiciStore(new cacheStores.SqliteCacheStore({ location: join(folder, `${count++}.sqlite`) }) as UndiciCacheStore)
+  }
 }
+
+/** Stores of others have their own bounds, of which they do not tell. */
+const bounded = (name: string): boolean => !name.startsWith('undici')
 
 for (const [name, make] of Object.entries(stores)) {
   t.test(name, async (t) => {
@@ -82,7 +94,7 @@ for (const [name, make] of Object.entries(stores)) {
       t.equal(store.stats.entries, 1)
     })
 
-    t.test('bounds: a body that is too long, too many entries, too many bytes', async (t) => {
+    if (bounded(name)) t.test('bounds: a body that is too long, too many entries, too many bytes', async (t) => {
       const short = await open({ maxEntryBytes: 10 })
       t.equal(short.create(entry('http://a.example/x'), 11), undefined, 'known before')
       const writer = short.create(entry('http://a.example/x'), -1)!
@@ -124,3 +136,36 @@ for (const [name, make] of Object.entries(stores)) {
     })
   })
 }
+
+t.test('an undici store behind the cache: hits, variants, another process, a body that is gone, a store that fails', async (t) => {
+  const inner = new cacheStores.MemoryCacheStore() as unknown as UndiciCacheStore
+  let runs = 0
+  const routes = (app: FastifyInstance): void => {
+    app.get('/x', async (request, reply) => {
+      runs++
+      return reply.headers({ 'cache-control': 'max-age=60', vary: 'accept-language' }).send(`${String(request.headers['accept-language'])} ${runs}`)
+    })
+  }
+  const one = await app(t, { store: new UndiciStore(inner) }, routes)
+  const get = (instance: FastifyInstance, language: string) => instance.inject({ url: '/x', headers: { 'accept-language': language, host: 'a.example' } })
+  t.equal((await get(one.app, 'de')).body, 'de 1')
+  t.equal((await get(one.app, 'en')).body, 'en 2')
+  await eventually(() => one.app.cache.stats.stored === 2)
+  t.equal((await get(one.app, 'de')).body, 'de 1')
+  const two = await app(t, { store: new UndiciStore(inner) }, routes)
+  const shared = await get(two.app, 'en')
+  t.equal(shared.body, 'en 2')
+  t.match(shared.headers['cache-status'], /; hit/, 'a store that several share')
+  const remove = inner.delete.bind(inner)
+  for (const entry of await new UndiciStore(inner).getUrl('http://a.example/x')) await remove({ origin: 'headgate:', method: 'GET', path: `${entry.url} ${entry.id}` })
+  t.equal((await get(two.app, 'en')).body, 'en 3')
+  await two.app.cache.purge({ urls: ['http://a.example/x'] })
+  t.equal((await get(two.app, 'en')).body, 'en 4')
+  const lines: string[] = []
+  const broken = await app(t, { store: new UndiciStore({ get: () => { throw new Error('gone') }, createWriteStream: () => { throw new Error('gone') }, delete: () => { throw new Error('gone') } }) }, (app) => {
+    app.log.warn = ((_object: object, message: string) => { lines.push(message) }) as never
+    routes(app)
+  })
+  for (const run of [5, 6]) t.equal((await get(broken.app, 'de')).body, `de ${run}`)
+  t.equal(lines.length, 1)
+})

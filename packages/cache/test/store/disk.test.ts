@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -89,6 +89,79 @@ t.test('a file that goes or shrinks while it is used is a miss, told once, and d
     await eventually(() => instance.cache.stats.stored === runs)
     t.match((await instance.inject(url)).headers['cache-status'], /hit/, 'stored again')
   }
+})
+
+t.test('a body that is damaged on the disk: a short one is a miss, a long one breaks off before its end; both are dropped', async (t) => {
+  const path = folder()
+  let runs = 0
+  const lines: string[] = []
+  const { app: instance, url } = await app(t, { store: new DiskStore({ path }) }, (app) => {
+    app.log.warn = ((_object: object, message: string) => { lines.push(message) }) as never
+    app.get('/:size', (request, reply) => {
+      runs++
+      return reply.header('cache-control', 'max-age=60').send('x'.repeat(Number((request.params as { size: string }).size)))
+    })
+  })
+  const damage = (): void => {
+    const [name] = readdirSync(path).filter((name) => name.endsWith('.entry'))
+    const file = join(path, name!)
+    const bytes = readFileSync(file)
+    bytes[bytes.length - 10]! ^= 1
+    writeFileSync(file, bytes)
+  }
+  await (await fetch(`${url}/1000`)).text()
+  await eventually(() => instance.cache.stats.stored === 1)
+  damage()
+  const short = await fetch(`${url}/1000`)
+  t.equal(await short.text(), 'x'.repeat(1000))
+  t.match(short.headers.get('cache-status'), /fwd=uri-miss/)
+  await eventually(() => instance.cache.stats.stored === 2)
+  t.equal(runs, 2)
+  await instance.cache.purge({ all: true })
+  await (await fetch(`${url}/200000`)).text()
+  await eventually(() => instance.cache.stats.stored === 3)
+  damage()
+  const long = await fetch(`${url}/200000`)
+  t.match(long.headers.get('cache-status'), /hit/)
+  await t.rejects(long.text(), 'the client sees that it is not whole')
+  const again = await fetch(`${url}/200000`)
+  t.equal((await again.text()).length, 200_000)
+  t.match(again.headers.get('cache-status'), /fwd=uri-miss/)
+  t.equal(lines.filter((line) => line.includes('store fails')).length, 1, 'one warning')
+})
+
+const mountable = ((): string | false => {
+  if (process.getuid?.() !== 0) return 'needs root, to mount a small file system'
+  const probe = folder()
+  mkdirSync(probe)
+  if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', probe]).status !== 0) return 'mount is not allowed here'
+  spawnSync('umount', [probe])
+  return false
+})()
+
+t.test('a disk that is full: responses pass, one warning, no half file; with room it stores again', { skip: mountable }, async (t) => {
+  const path = folder()
+  mkdirSync(path)
+  t.equal(spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=512k', 'tmpfs', path]).status, 0)
+  t.teardown(() => { spawnSync('umount', ['-l', path]) })
+  const lines: string[] = []
+  const { app: instance, url } = await app(t, { store: new DiskStore({ path }) }, (app) => {
+    app.log.warn = ((object: { err: NodeJS.ErrnoException }) => { lines.push(object.err.code!) }) as never
+    app.get('/:name', (_request, reply) => reply.header('cache-control', 'max-age=60').send('x'.repeat(100_000)))
+  })
+  for (let i = 0; i < 12; i++) t.equal((await (await fetch(`${url}/${i}`)).text()).length, 100_000)
+  await eventually(() => lines.length > 0)
+  t.same(lines, ['ENOSPC'])
+  const { entries } = instance.cache.stats
+  t.ok(entries > 0 && entries < 12)
+  t.match((await fetch(`${url}/0`)).headers.get('cache-status'), /hit/, 'what fitted is used')
+  await eventually(() => readdirSync(join(path, 'tmp')).length === 0)
+  t.equal(readdirSync(path).filter((name) => name.endsWith('.entry')).length, entries)
+  await instance.cache.purge({ all: true })
+  const before = instance.cache.stats.stored
+  await (await fetch(`${url}/more`)).text()
+  await eventually(() => instance.cache.stats.stored === before + 1)
+  t.match((await fetch(`${url}/more`)).headers.get('cache-status'), /hit/)
 })
 
 t.test('a folder belongs to one store', async (t) => {

@@ -1,0 +1,81 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { get, type ServerResponse } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { DiskStore } from '../src/index.ts'
+import { eventually, proxied } from './helpers.ts'
+
+const MIB = 1024 * 1024
+const PIECE = Buffer.alloc(MIB / 4, 'abcdefgh')
+
+/** Sends so many bytes as fast as they are taken. */
+function pour (response: ServerResponse, bytes: number): void {
+  let left = bytes
+  const more = (): void => {
+    while (left > 0) {
+      left -= PIECE.length
+      if (!response.write(PIECE)) {
+        response.once('drain', more)
+        return
+      }
+    }
+    response.end()
+  }
+  more()
+}
+
+/** Reads a body; how many bytes it had, and the most memory outside of V8's heap meanwhile, over what there was before. */
+function drain (url: string): Promise<{ bytes: number; peak: number; status: string }> {
+  return new Promise((resolve, reject) => {
+    const before = process.memoryUsage().arrayBuffers
+    get(url, (response) => {
+      let [bytes, peak, next] = [0, 0, 0]
+      response.on('data', (chunk: Buffer) => {
+        bytes += chunk.length
+        if (bytes < next) return
+        next += 4 * MIB
+        peak = Math.max(peak, process.memoryUsage().arrayBuffers - before)
+      })
+      response.on('end', () => { resolve({ bytes, peak, status: String(response.headers['cache-status']) }) }).on('error', reject)
+    }).on('error', reject)
+  })
+}
+
+/** What V8 has not collected yet is in it, too; a body that was kept whole would be far above. */
+const BOUND = 160 * MIB
+
+t.test('a gigabyte that is not stored passes through in little memory', { timeout: 200_000 }, async (t) => {
+  for (const [length, detail] of [[1024 * MIB, 'size'], [undefined, '']] as const) {
+    const { app, proxy } = await proxied(t, {}, (_request, response) => {
+      response.setHeader('cache-control', 'max-age=60')
+      if (length !== undefined) response.setHeader('content-length', length)
+      pour(response, length ?? 192 * MIB)
+    })
+    const { bytes, peak, status } = await drain(`${proxy}/big`)
+    t.equal(bytes, length ?? 192 * MIB)
+    t.ok(peak < BOUND, `${Math.round(peak / MIB)} MiB`)
+    if (detail !== '') t.match(status, /detail=size/)
+    t.equal(app.cache.stats.entries, 0)
+  }
+})
+
+t.test('one that is stored is written as it comes, and read back in pieces', { timeout: 200_000 }, async (t) => {
+  const size = 224 * MIB
+  const path = mkdtempSync(join(tmpdir(), 'headgate-stream-'))
+  t.teardown(() => { rmSync(path, { recursive: true, force: true }) })
+  const { app, proxy, requests } = await proxied(t, { store: new DiskStore({ path }) }, (_request, response) => {
+    response.setHeader('cache-control', 'max-age=60').setHeader('content-length', size)
+    pour(response, size)
+  })
+  const first = await drain(`${proxy}/big`)
+  t.equal(first.bytes, size)
+  t.match(first.status, /stored/)
+  t.ok(first.peak < BOUND, `${Math.round(first.peak / MIB)} MiB`)
+  await eventually(() => app.cache.stats.entries === 1)
+  const hit = await drain(`${proxy}/big`)
+  t.equal(hit.bytes, size)
+  t.match(hit.status, /; hit/)
+  t.ok(hit.peak < BOUND, `${Math.round(hit.peak / MIB)} MiB`)
+  t.equal(requests.length, 1)
+})
