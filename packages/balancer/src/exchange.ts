@@ -341,6 +341,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
       emptyBody: this.#emptyBody,
       upgrade: this.#upgrade,
       expectContinue: this.#withheld,
+      once: !this.repeatable || this.#body?.outgrows === true,
       trailerNames: body !== null && !Buffer.isBuffer(body) && body.length === undefined ? raw.headers.trailer : undefined
     }, this)
     this.#schedule()

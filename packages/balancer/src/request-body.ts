@@ -40,6 +40,8 @@ export class RequestBody {
     this.#owner = owner
   }
 
+  /** It is known that it will not be kept. */
+  get outgrows (): boolean { return this.length !== undefined && this.length > this.#replayLimit }
   /** Another attempt would get the whole body. */
   get replayable (): boolean { return this.#replayable }
   /** It is the client's turn: no more of the body is there. */

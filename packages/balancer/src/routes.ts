@@ -1,4 +1,5 @@
 import type { FastifyContextConfig, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { anyType, leaveUnread } from './bodies.ts'
 import { refuseRoute } from './refuse.ts'
 import { headOf } from './upgrade.ts'
 
@@ -6,12 +7,14 @@ const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TR
   'LOCK', 'UNLOCK', 'SEARCH', 'REPORT', 'MKCALENDAR', 'QUERY', 'PURGE', 'M-SEARCH', 'LINK', 'UNLINK', 'BIND', 'REBIND', 'UNBIND', 'ACL',
   'CHECKOUT', 'MERGE', 'MKACTIVITY', 'NOTIFY', 'SUBSCRIBE', 'UNSUBSCRIBE', 'SOURCE']
 
+/** Fastify looks at no Content-Type of these: they are spared a hook. */
+const BODILESS = new Set(['GET', 'HEAD', 'TRACE'])
+
 /** Registers one prefix in a scope of its own, where bodies of all types pass unread. `path` names the route's option in errors. */
 export function addRoute (
   app: FastifyInstance, prefix: string, config: FastifyContextConfig, path: string, handler: (request: FastifyRequest, reply: FastifyReply) => void
 ): void {
-  app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', (_request, payload, done) => { done(null, payload) })
+  leaveUnread(app)
   for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method, { hasBody: true })
   const base = prefix.replace(/\/$/, '')
   const urls = base === '' ? ['/', '/*'] : [base, `${base}/*`]
@@ -29,8 +32,11 @@ export function addRoute (
       if (url === base) continue
       refuseRoute(`${path}.prefix`, `must leave something to forward, but the app has its own ${taken} for every method`, prefix)
     }
+    const settings = { url, exposeHeadRoute: false, bodyLimit: Number.MAX_SAFE_INTEGER, preHandler: upgrades, handler }
+    const bodiless = free.filter((method) => BODILESS.has(method))
+    const others = free.filter((method) => !BODILESS.has(method))
     // Fastify writes into a route's config.
-    const settings = { config: { ...config }, exposeHeadRoute: false, bodyLimit: Number.MAX_SAFE_INTEGER }
-    app.route({ ...settings, method: free as never, url, preHandler: upgrades, handler })
+    if (bodiless.length > 0) app.route({ ...settings, config: { ...config }, method: bodiless as never })
+    if (others.length > 0) app.route({ ...settings, config: { ...config }, method: others as never, preParsing: anyType })
   }
 }

@@ -162,6 +162,27 @@ t.test('the keep-alive race: no GET fails, no POST is done twice', async (t) => 
   t.same(app.balancer.pool('web').upstreams.map(({ load }) => load.failed), [0, 0], 'no fault of the upstream')
 })
 
+t.test('a POST, or a body too large to be kept, opens a connection where the idle ones are not fresh', async (t) => {
+  // Closes a connection when a second request comes.
+  const used = new WeakSet<Socket>()
+  let seen = 0
+  const to = await rawUpstream(t, (socket) => {
+    seen++
+    if (used.has(socket)) return void socket.resetAndDestroy()
+    used.add(socket)
+    socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
+  })
+  const { url } = await proxy(t, {
+    pools: { web: { upstreams: [to], connection: { freshFor: 0 } } }, routes: [{ prefix: '/', pool: 'web', retry: { bodyLimit: 10 } }]
+  })
+  for (let i = 0; i < 5; i++) {
+    t.equal((await fetch(url)).status, 200, 'leaves an idle connection, after it has met with another')
+    t.equal((await fetch(url, { method: 'POST' })).status, 200)
+    t.equal((await fetch(url, { method: 'PUT', body: 'more than ten' })).status, 200)
+  }
+  t.ok(seen > 15, 'a GET may take an old one, and is sent again')
+})
+
 t.test('all down, then one back', async (t) => {
   const { upstreams } = await pair(t, () => {})
   const { url, app } = await proxy(t, { pools: { web: { upstreams: [await refusing()], slowStart: 0 } }, routes: [{ prefix: '/', pool: 'web' }], random: () => 0 })

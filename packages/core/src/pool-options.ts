@@ -119,6 +119,7 @@ const upstreamSchema = object({
 const connectionSchema = object({
   connectTimeout: time(1, 600_000),
   keepAliveTimeout: time(0, 3_600_000),
+  freshFor: time(0, 3_600_000),
   maxIdle: integer(0, 65_535),
   maxRequestsPerConnection: integer(1, 1e9),
   maxConnectionAge: time(1, 1e9),

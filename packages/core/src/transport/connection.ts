@@ -53,7 +53,8 @@ export class NativeAttempt implements Attempt {
 export class Connection implements ParserEvents {
   readonly createdAt: number
   requests = 0
-  /** Clock time until which it may lie idle. */
+  /** Clock time since which it lies idle, and until which it may. */
+  idleSince = 0
   idleUntil = 0
   readonly #owner: ConnectionOwner
   readonly #clock: Clock

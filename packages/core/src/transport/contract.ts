@@ -25,6 +25,8 @@ export interface TransportRequest {
   readonly expectContinue: boolean
   /** Names of trailer fields follow the body: announces them (RFC 9110 6.6.2). */
   readonly trailerNames?: string | undefined
+  /** It is not sent a second time: it gets a connection of which it is known that the upstream had it open just now. */
+  readonly once?: boolean
 }
 
 /** How far an attempt had come when it failed: decides whether it may be repeated. */
@@ -139,6 +141,11 @@ export interface TransportOptions {
   readonly connectTimeout?: number
   /** Milliseconds that an idle connection is kept when the upstream says nothing, 0 (never kept) – 3,600,000. @default 4000, HTTP/2: 60000 */
   readonly keepAliveTimeout?: number
+  /**
+   * Milliseconds since its last use in which an idle connection may get a request that is not sent twice (a POST), 0 (never) –
+   * 3,600,000. Later such a request opens one: an upstream that closes the old one at that moment would make it fail. @default 1000
+   */
+  readonly freshFor?: number
   /** Idle connections kept at most, 0–65,535. @default 256 */
   readonly maxIdle?: number
   /** Requests on one connection before it is closed, ≥ 1. @default unlimited */

@@ -14,6 +14,7 @@ export class NativeTransport implements Transport, ConnectionOwner {
   readonly #target: Target
   readonly #settings: ConnectionSettings
   readonly #keepAliveTimeout: number
+  readonly #freshFor: number
   readonly #maxIdle: number
   readonly #maxRequests: number
   readonly #maxAge: number
@@ -32,6 +33,7 @@ export class NativeTransport implements Transport, ConnectionOwner {
     this.#clock = clock
     this.#onConnected = connected
     this.#keepAliveTimeout = options.keepAliveTimeout ?? 4000
+    this.#freshFor = options.freshFor ?? 1000
     this.#maxIdle = options.maxIdle ?? 256
     this.#maxRequests = options.maxRequestsPerConnection ?? Infinity
     this.#maxAge = options.maxConnectionAge ?? 3_600_000
@@ -55,7 +57,7 @@ export class NativeTransport implements Transport, ConnectionOwner {
       process.nextTick(() => { handler.onError(new TransportError('destroyed', 'connect', 'the transport is closed')) })
       return new NativeAttempt(request, handler, undefined)
     }
-    const connection = (request.upgrade === undefined ? this.#reusable() : undefined) ?? this.#connect(request.upgrade !== undefined)
+    const connection = (request.upgrade === undefined ? this.#reusable(request.once === true) : undefined) ?? this.#connect(request.upgrade !== undefined)
     const attempt = new NativeAttempt(request, handler, connection)
     connection.start(attempt)
     return attempt
@@ -85,6 +87,7 @@ export class NativeTransport implements Transport, ConnectionOwner {
     const hint = connection.keepAliveHint * 1000
     const timeout = hint < 0 ? this.#keepAliveTimeout : Math.min(hint - Math.min(1000, hint / 2), MAX_HINT)
     if (timeout <= 0 || now - connection.createdAt >= this.#maxAge) return false
+    connection.idleSince = now
     connection.idleUntil = Math.min(now + timeout, connection.createdAt + this.#maxAge)
     this.#idle.push(connection)
     if (this.#sweep === undefined) this.#sweep = this.#clock.setTimeout(this.#onSweep, SWEEP)
@@ -99,9 +102,11 @@ export class NativeTransport implements Transport, ConnectionOwner {
     if (this.#all.size === 0) for (const resolve of this.#whenClosed.splice(0)) resolve()
   }
 
-  #reusable (): Connection | undefined {
+  /** The one that was used last. `fresh`: none if that is too long ago. */
+  #reusable (fresh: boolean): Connection | undefined {
     if (this.#idle.length === 0) return undefined
     const now = this.#clock.now()
+    if (fresh && now - this.#idle.at(-1)!.idleSince >= this.#freshFor) return undefined
     for (let connection = this.#idle.pop(); connection !== undefined; connection = this.#idle.pop()) {
       if (connection.idleUntil > now) return connection
       connection.destroy()

@@ -52,6 +52,32 @@ t.test('how long and how often a connection is used again', async (t) => {
   }
 })
 
+t.test('a request that is not sent twice gets a connection that was used just now', async (t) => {
+  const server = await peer(t, 'tcp', ({ write }) => { write(`${ok}Content-Length: 0\r\n\r\n`) })
+  const clock = new FakeClock()
+  const transport = new NativeTransport(server.target, { freshFor: 200 }, clock)
+  const strict = new NativeTransport(server.target, { freshFor: 0 }, clock)
+  t.teardown(() => {
+    transport.destroy()
+    strict.destroy()
+  })
+  const once = { method: 'POST', once: true }
+  t.equal((await send(transport).ended).status, 200)
+  clock.advance(199)
+  t.equal((await send(transport, once).ended).status, 200)
+  t.equal(server.count(), 1)
+  clock.advance(200)
+  t.equal((await send(transport, once).ended).status, 200)
+  t.equal(server.count(), 2, 'idle for too long')
+  t.equal(transport.stats.idle, 2, 'the old one is kept for others')
+  clock.advance(200)
+  t.equal((await send(transport).ended).status, 200)
+  t.equal(server.count(), 2)
+  await send(strict, once).ended
+  await send(strict, once).ended
+  t.equal(server.count(), 4)
+})
+
 t.test('idle connections are swept when their time is over, and never more than maxIdle', async (t) => {
   const server = await peer(t, 'tcp', ({ write }) => { write(`${ok}Content-Length: 0\r\n\r\n`) })
   const clock = new FakeClock()

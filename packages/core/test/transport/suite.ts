@@ -594,7 +594,7 @@ export function conformance (subject: Subject, wires: readonly Wire[] = ['tcp', 
     const plain = await peer(t, 'tcp', () => {})
     const mixed = subject.create({ ...secure.target, port: plain.target.port }, { tls: { ca: certificate }, connectTimeout: 300 }, systemClock)
     t.match((await send(mixed).ended).failure, /^(tls|connect-timeout) connect$/, 'no TLS at the other end')
-    const renamed = subject.create({ ...secure.target, hostname: '127.0.0.1' }, { tls: { ca: certificate } }, systemClock)
+    const renamed = subject.create({ ...secure.target, hostname: '127.0.0.1', serverName: '' }, { tls: { ca: certificate } }, systemClock)
     t.equal((await send(renamed).ended).failure, 'tls connect', 'a name that the certificate does not have')
     const lost = subject.create({ ...plain.target, hostname: 'nowhere.invalid' }, { connectTimeout: 20_000 }, systemClock)
     t.equal((await send(lost).ended).failure, 'dns connect')
