@@ -201,8 +201,6 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     // A retried answer's end comes after its lease was given back.
     if (this.#sink === undefined) return
     this.#release('ok')
-    // The upstream did not wait for all of it; the client goes on sending and must be able to.
-    this.#body?.discard()
     this.#sink.end(trailers)
     this.#end()
   }
@@ -410,7 +408,6 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
 
   #failSink (error: Error): void {
     this.#end()
-    this.#body?.discard()
     this.#sink!.fail(error)
   }
 
@@ -435,7 +432,6 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
 
   #answer (error: Error, reason: string, cause?: string): void {
     this.#end()
-    this.#body?.discard()
     if (this.#reply.sent) return
     describeFailure(error, this.#request, this.#route, { reason, cause, attempts: this.attempts, hop: this.leases.at(-1)?.upstream.target.host })
     void this.#reply.send(error)
@@ -444,6 +440,8 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   #end (): void {
     this.#done = true
     this.#deadlines.cancel(this)
+    // Where the answer did not wait for all of it, the client goes on sending and must be able to.
+    this.#body?.discard()
     this.#ticket?.leave()
     this.#ticket = undefined
     if (this.#backoff !== undefined) this.#pool.environment.clock.clearTimeout(this.#backoff)
@@ -468,7 +466,6 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   /** Nobody waits for the upstream's answer any more. */
   #leave (reason: string): void {
     this.#drop('aborted', reason)
-    this.#body?.discard()
     this.#end()
   }
 
