@@ -4,6 +4,9 @@ import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { TLSSocket } from 'node:tls'
+import { fileURLToPath } from 'node:url'
+import { pinOf } from '@headgate/core'
 import t from 'tap'
 import { proxy } from './helpers.ts'
 
@@ -41,4 +44,48 @@ t.test('Unix sockets are upstreams too', async (t) => {
   })
   const { url } = await proxy(t, { pools: { web: [`unix:${path}`] }, routes: [{ prefix: '/', pool: 'web' }] })
   t.equal(await (await fetch(`${url}/x`)).text(), '/x')
+})
+
+t.test('HTTPS upstreams: files, client certificates, names and pins', async (t) => {
+  const file = (name: string): string => fileURLToPath(new URL(`fixtures/${name}`, import.meta.url))
+  const [cert, key] = [read('cert.pem'), read('key.pem')]
+  let handshakes = 0
+  const server = createServer({ key, cert, ca: cert, requestCert: true, rejectUnauthorized: false }, (request, response) => {
+    response.end(String((request.socket as TLSSocket).getPeerX509Certificate() !== undefined))
+  })
+  server.on('secureConnection', (socket: TLSSocket) => { if (!socket.isSessionReused()) handshakes++ })
+  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const to = (name: string): string => `https://${name}:${(server.address() as AddressInfo).port}`
+  const good = pinOf(cert)
+  const bad = `sha256/${Buffer.alloc(32).toString('base64')}`
+  const pools = {
+    files: { upstreams: [to('localhost')], connection: { tls: { ca: file('cert.pem'), cert: file('cert.pem'), key: file('key.pem') } } },
+    anonymous: { upstreams: [to('localhost')], connection: { keepAliveTimeout: 0, tls: { ca: cert } } },
+    named: { upstreams: [to('127.0.0.1')], connection: { tls: { ca: cert, servername: 'localhost' } } },
+    pinned: { upstreams: [to('localhost')], connection: { tls: { ca: cert, pins: [bad, good] } } },
+    other: { upstreams: [to('localhost')], connection: { tls: { ca: cert, pins: [bad] } } }
+  }
+  const { url } = await proxy(t, { pools, routes: Object.keys(pools).map((name) => ({ prefix: `/${name}`, pool: name as 'files' })) })
+  const get = async (path: string): Promise<string> => {
+    const response = await fetch(`${url}/${path}`)
+    return response.ok ? response.text() : String(response.status)
+  }
+  t.equal(await get('files'), 'true', 'our certificate was shown')
+  handshakes = 0
+  t.same([await get('anonymous'), await get('anonymous'), await get('anonymous')], ['false', 'false', 'false'])
+  t.equal(handshakes, 1, 'sessions are resumed')
+  t.equal(await get('named'), 'false')
+  t.equal(await get('pinned'), 'false')
+  t.equal(await get('other'), '502')
+  const wrong = async (tls: object, message: RegExp): Promise<void> => {
+    await t.rejects(proxy(t, { pools: { web: { upstreams: [to('localhost')], connection: { tls } } }, routes: [{ prefix: '/', pool: 'web' }] }), { code: 'HG_POOL_INVALID_OPTION', message })
+  }
+  await wrong({ ca: 'missing.pem' }, /options\.pools\.web\.connection\.tls\.ca: must be PEM, or the path of a file with it \(ENOENT/)
+  await wrong({ cert, key: 'x-----BEGIN ' }, /options\.pools\.web\.connection\.tls: must be what tls\.connect takes/)
+  await wrong({ pins: ['sha256/x'] }, /connection\.tls\.pins\[0\]: must be 'sha256\/'/)
+  await wrong({ pins: [good], rejectUnauthorized: false }, /connection\.tls\.pins: need verification/)
 })

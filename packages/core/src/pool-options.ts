@@ -14,6 +14,7 @@ import type { TransportOptions } from './transport/contract.ts'
 import { type Http2Options, type Protocol, protocols } from './transport/http2/options.ts'
 import type { InjectableApp } from './transport/index.ts'
 import type { UpstreamSettings } from './upstream.ts'
+import { upstreamTls } from './upstream-tls.ts'
 
 /** One member of a pool, in full. */
 export interface UpstreamOptions {
@@ -315,7 +316,9 @@ export function parsePool (options: PoolOptions, path: string): PoolSettings {
     slowStart: options.slowStart ?? 10_000,
     drainTimeout: options.drainTimeout ?? 30_000,
     protocol: options.protocol ?? 'h1',
-    connection: options.connection ?? {},
+    connection: options.connection?.tls === undefined
+      ? options.connection ?? {}
+      : { ...options.connection, tls: upstreamTls(options.connection.tls, `${path}.connection.tls`) },
     discovery: options.discovery === undefined ? undefined : parseDiscovery(options.discovery, `${path}.discovery`)
   })
 }

@@ -9,6 +9,7 @@ import { checkOptions, poolSchema } from '@headgate/core'
 import { healthSchema } from '@headgate/health'
 import { scalingSchema } from '@headgate/metrics'
 import { affinityUnits, stickyUnits } from '@headgate/sticky-session'
+import { tlsSchema } from '@headgate/tls'
 import { parse as parseYaml } from 'yaml'
 import { parseListen } from './listen.ts'
 import { logLevels, type ServeAdminOptions, type ServeOptions } from './serve-options.ts'
@@ -24,6 +25,7 @@ const properties = {
   health: { anyOf: [{ const: false }, { type: 'object' }] },
   cache: { anyOf: [{ type: 'boolean' }, { type: 'object' }] },
   stream: { type: 'object' },
+  tls: { type: 'object' },
   compress: { anyOf: [{ type: 'boolean' }, { type: 'object' }] },
   sticky: { anyOf: [{ const: false }, { type: 'object' }] },
   clientHeadersTimeout: { type: 'number', minimum: 1, maximum: 600_000, unit: 'ms' },
@@ -48,6 +50,7 @@ const unitsSchema = {
     health: healthSchema,
     cache: cacheSchema,
     stream: streamSchema,
+    tls: tlsSchema,
     compress: compressSchema,
     sticky: stickyUnits,
     admin: { properties: { scaling: scalingSchema } }

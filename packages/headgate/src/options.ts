@@ -31,6 +31,9 @@ const flags = {
   cache: { type: 'boolean' },
   compress: { type: 'boolean' },
   sticky: { type: 'string' },
+  'tls-cert': { type: 'string' },
+  'tls-key': { type: 'string' },
+  'redirect-http': { type: 'string' },
   help: { type: 'boolean', short: 'h' },
   version: { type: 'boolean', short: 'v' }
 } as const
@@ -58,10 +61,13 @@ Options of serve:
   --sticky KIND                  clients stay with their upstream: cookie, app-cookie:NAME, source-ip, header:NAME,
                                  query:NAME. Cookies are signed with the secrets in ${KEYS_VARIABLE}
                                  (32 bytes or more, the current one first, with commas between them)
+  --tls-cert FILE                HTTPS, with this certificate (PEM, with those between it and the root); read again when it changes
+  --tls-key FILE                 and this key
+  --redirect-http ADDRESS        plain HTTP there is redirected to HTTPS
   --admin PREFIX                 dashboard, admin API and metrics under this path, for this machine alone; for others too
                                  with the token in HEADGATE_ADMIN_TOKEN
   --config FILE                  .json, .yaml, .yml, .js, .mjs, or .ts where Node runs TypeScript; it holds
-                                 { listen, pools, routes, health, cache, compress, sticky, stream, admin, logLevel,
+                                 { listen, pools, routes, health, cache, compress, sticky, stream, tls, admin, logLevel,
                                  clientHeadersTimeout }
   --log-level LEVEL              ${logLevels.join(', ')}  (default info)
   --client-headers-timeout TIME  for a client to send its request's head (default 60s)
@@ -100,7 +106,8 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
     ...values.listen !== undefined && { listen: values.listen },
     ...logLevel !== undefined && { logLevel },
     ...clientHeadersTimeout !== undefined && { clientHeadersTimeout },
-    ...adminOf(values.admin)
+    ...adminOf(values.admin),
+    ...tlsOf(values)
   }
   if (overrides.listen !== undefined) parseListen(overrides.listen, '--listen')
 
@@ -162,6 +169,16 @@ function adminOf (prefix: string | undefined): { admin?: ServeAdminOptions } {
   const token = process.env['HEADGATE_ADMIN_TOKEN'] ?? ''
   if (token !== '' && !/^[\x21-\x7e]{8,}$/.test(token)) throw new UsageError('HEADGATE_ADMIN_TOKEN must be at least 8 visible ASCII characters, without spaces')
   return { admin: { prefix, ...token !== '' && { token } } }
+}
+
+function tlsOf (values: { readonly 'tls-cert'?: string; readonly 'tls-key'?: string; readonly 'redirect-http'?: string }): Pick<ServeOptions, 'tls'> {
+  const { 'tls-cert': cert, 'tls-key': key, 'redirect-http': redirect } = values
+  if (cert === undefined && key === undefined) {
+    if (redirect !== undefined) throw new UsageError('--redirect-http needs --tls-cert and --tls-key: a file says redirect under tls')
+    return {}
+  }
+  if (cert === undefined || key === undefined) throw new UsageError('--tls-cert and --tls-key go together')
+  return { tls: { certificates: [{ cert, key }], ...redirect !== undefined && { redirect: { listen: redirect } } } }
 }
 
 function isLogLevel (text: string): text is LogLevel {

@@ -5,6 +5,7 @@ import type { CompressOptions } from '@headgate/compress'
 import type { HealthOptions } from '@headgate/health'
 import type { ScalingOptions } from '@headgate/metrics'
 import type { StickyOptions } from '@headgate/sticky-session'
+import type { TlsOptions } from '@headgate/tls'
 
 export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 export type LogLevel = (typeof logLevels)[number]
@@ -32,6 +33,8 @@ export interface ServeOptions extends BalancerOptions {
   readonly logLevel?: LogLevel
   /** Milliseconds in which a client has to send a request's head, 1–600,000. @default 60000 */
   readonly clientHeadersTimeout?: number
+  /** Options of `@headgate/tls`: HTTPS instead of plain HTTP at `listen`. @default none */
+  readonly tls?: TlsOptions
   /** Options of `@headgate/stream`: listeners for TCP and UDP beside the one for HTTP. @default none */
   readonly stream?: StreamOptions
   /** Options of `@headgate/cache`; `true`: its defaults. @default false */

@@ -6,6 +6,7 @@ import health from '@headgate/health'
 import metrics from '@headgate/metrics'
 import stickySession from '@headgate/sticky-session'
 import stream from '@headgate/stream'
+import { createTls } from '@headgate/tls'
 import fastify, { type FastifyInstance } from 'fastify'
 import { fromHere, withToken } from './admin-guard.ts'
 import { listen as listenAt, parseListen } from './listen.ts'
@@ -16,9 +17,11 @@ import { KEYS_VARIABLE } from './sticky.ts'
 export async function build (options: ServeOptions): Promise<FastifyInstance> {
   const {
     listen: _listen, logLevel = 'info', clientHeadersTimeout, health: watching = { check: false }, cache: caching = false, compress: encoding = false,
-    sticky = false, stream: layer4, admin: steering, ...balancing
+    sticky = false, stream: layer4, admin: steering, tls, ...balancing
   } = options
+  const edge = tls === undefined ? undefined : await nested('tls', () => createTls(tls))
   const app = fastify({
+    ...edge?.server,
     logger: { level: logLevel },
     clientErrorHandler: clientErrors,
     // Who still sends on a kept connection while it closes is served, and told that the connection ends.
@@ -33,6 +36,7 @@ export async function build (options: ServeOptions): Promise<FastifyInstance> {
     }
   })
   try {
+    if (edge !== undefined) await app.register(edge.plugin)
     if (steering !== undefined) await nested('admin', () => steer(app, steering))
     if (caching !== false) await nested('cache', () => app.register(cache, caching === true ? {} : caching))
     if (encoding !== false) await nested('compress', () => app.register(compress, encoding === true ? {} : encoding))
@@ -70,9 +74,9 @@ export async function serve (options: ServeOptions): Promise<FastifyInstance> {
 }
 
 /** Registers a plugin whose options are part of ours, under a name of their own. */
-async function nested (name: string, register: () => PromiseLike<unknown>): Promise<void> {
+async function nested<T> (name: string, register: () => PromiseLike<T>): Promise<T> {
   try {
-    await register()
+    return await register()
   } catch (error) {
     if (error instanceof Error) {
       error.message = error.message.replace(/^options\b/, `options.${name}`).replace(/^options\.sticky\.keys is required/, `options.sticky.keys, or ${KEYS_VARIABLE} in the environment, is required`)

@@ -51,7 +51,7 @@ export function families (recorder: Recorder, neighbours: Neighbours): Family[] 
     }
   })
   const plain = (name: string, type: Family['type'], help: string, samples: () => Iterable<Sample>): Family => ({ name: `headgate_${name}`, type, help, samples })
-  const { cache, compress, compressSkipped, compressFailures, streams } = recorder.plugins
+  const { cache, certificates, compress, compressSkipped, compressFailures, streams } = recorder.plugins
   const listener = (name: string, type: Family['type'], help: string, samples: Samples<ListenerRecord>): Family => plain(`stream_${name}`, type, help, function * () {
     for (const [name, record] of streams) yield * samples(record, { listener: name, protocol: record.protocol })
   })
@@ -124,6 +124,16 @@ export function families (recorder: Recorder, neighbours: Neighbours): Family[] 
     plain('cache_entries', 'gauge', 'Responses that are stored now.', function * () { if (neighbours.cache !== undefined) yield * one({}, neighbours.cache.stats.entries) }),
     plain('cache_bytes', 'gauge', 'Bytes that they take, heads included.', function * () { if (neighbours.cache !== undefined) yield * one({}, neighbours.cache.stats.bytes) }),
     plain('cache_purges_total', 'counter', 'Purges, by kind.', () => words({}, 'by', cache.purges)),
+
+    plain('tls_certificate_expiry_timestamp_seconds', 'gauge', 'When a certificate that clients are shown ends, in Unix time.', function * () {
+      for (const [certificate, record] of certificates) if (record.notAfter > 0) yield { labels: { certificate }, value: record.notAfter / 1000 }
+    }),
+    plain('tls_certificate_loads_total', 'counter', 'Certificates loaded, and new ones that could not be used.', function * () {
+      for (const [certificate, record] of certificates) {
+        yield { labels: { certificate, result: 'loaded' }, value: record.loads }
+        yield { labels: { certificate, result: 'failed' }, value: record.failures }
+      }
+    }),
 
     plain('compress_responses_total', 'counter', 'Responses compressed, by encoding.', function * () {
       for (const [encoding, record] of compress) yield { labels: { encoding }, value: record.responses }

@@ -26,6 +26,14 @@ export class CacheRecord {
   }
 }
 
+/** A certificate that clients are shown. */
+export interface CertificateRecord {
+  /** Milliseconds since the Unix epoch. */
+  notAfter: number
+  loads: number
+  failures: number
+}
+
 export class EncodingRecord {
   responses = 0
   bytesIn = 0
@@ -68,6 +76,7 @@ export class PluginRecords {
   readonly compressSkipped: WordCounts = new WordCounts()
   readonly compressFailures: WordCounts = new WordCounts()
   readonly streams: Map<string, ListenerRecord> = new Map()
+  readonly certificates: Map<string, CertificateRecord> = new Map()
   readonly #listeners: readonly (readonly [Channel, (message: unknown) => void])[]
 
   constructor (recorder: Recorder) {
@@ -105,6 +114,7 @@ export class PluginRecords {
       listen('headgate:compress:skipped', (message) => { this.compressSkipped.add(text(message['reason'])) }),
       listen('headgate:compress:failure', (message) => { this.compressFailures.add(text(message['code'])) }),
       listen('headgate:stream:end', (message) => { this.#streamEnded(message, recorder.bounds) }),
+      listen('headgate:tls:certificate', (message) => { this.#certificate(text(message['name']), text(message['change']), number(message['notAfter'])) }),
       listen('headgate:upstream:probe', (message) => {
         const record = recorder.member(message['source'] as Pool, text(message['upstream']))
         record?.probes.add(message['ok'] === true ? 'ok' : 'failed')
@@ -126,6 +136,19 @@ export class PluginRecords {
     record.duration.observe(number(message['duration']))
     const connect = message['connectLatency']
     if (typeof connect === 'number' && connect >= 0) record.connect.observe(connect)
+  }
+
+  #certificate (name: string, change: string, notAfter: number): void {
+    if (change === 'removed') return void this.certificates.delete(name)
+    let record = this.certificates.get(name)
+    if (record === undefined) {
+      if (this.certificates.size >= 1000) return
+      this.certificates.set(name, record = { notAfter, loads: 0, failures: 0 })
+    }
+    if (change === 'loaded') {
+      record.notAfter = notAfter
+      record.loads++
+    } else if (change === 'failed') record.failures++
   }
 
   start (): void {

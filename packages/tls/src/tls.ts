@@ -315,9 +315,10 @@ export class Tls {
 
   readonly #admit = (socket: TLSSocket): boolean => {
     const { clientCertificates } = this.options
-    if (clientCertificates === undefined || socket.authorized) return true
+    if (clientCertificates === undefined) return true
+    // The socket's own word alone will not do: of a resumed session without any certificate Node says that it is authorized.
     const shown = describe(socket)
-    if (shown === null ? clientCertificates.verify !== 'require' : clientCertificates.verify === 'any') return true
+    if (shown === null ? clientCertificates.verify !== 'require' : shown.authorized || clientCertificates.verify === 'any') return true
     this.#log?.info({ remoteAddress: socket.remoteAddress, reason: shown?.reason ?? 'none', subject: shown?.subject }, "a client's certificate was refused")
     return false
   }

@@ -7,6 +7,7 @@ import balancer from '@headgate/balancer'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { skipWithout } from '../../../tools/system.mjs'
+import { fileTicketStore } from '../src/index.ts'
 import { Authority } from './certificates.ts'
 import { ask, bodyOf, handshake, site } from './helpers.ts'
 
@@ -74,6 +75,26 @@ t.test('who has to show a certificate, who may, and what becomes of it', { skip 
   t.same(JSON.parse(bodyOf(await ask(await handshake(silent.port, { servername: 'a.example', ca: authority.ca, ...alice }), UP))), [])
   const open = await site(t, { certificates }, prepare)
   t.same(JSON.parse(bodyOf(await ask(await handshake(open.port, { servername: 'a.example', ca: authority.ca }), UP))), [], 'without mTLS nothing gets through either')
+})
+
+t.test('a ticket from where no certificate was needed is no way in where one is', { skip }, async (t) => {
+  const authority = new Authority(t)
+  const eve = new Authority(t, 'Other CA').issue([], { subject: '/CN=eve' })
+  const common = { certificates: [authority.issue(['a.example'])], tickets: { store: fileTicketStore(authority.path('tickets')) } }
+  const prepare = await behind(t)
+  const lax = await site(t, { ...common, clientCertificates: { verify: 'any', ca: authority.ca } }, prepare)
+  const strict = await site(t, { ...common, clientCertificates: { verify: 'require', ca: authority.ca } }, prepare)
+  for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+    for (const pair of [{}, eve]) {
+      const options = { servername: 'a.example', ca: authority.ca, maxVersion, ...pair }
+      const socket = await handshake(lax.port, options)
+      let session = maxVersion === 'TLSv1.2' ? socket.getSession() : undefined
+      socket.on('session', (data) => { session = data })
+      t.match(await ask(socket), /^HTTP\/1\.1 200/)
+      const answer = await handshake(strict.port, { ...options, session: session! }).then((socket) => ask(socket)).catch(() => '')
+      t.equal(answer, '', `${maxVersion}, ${pair === eve ? "with a stranger's" : 'without one'}`)
+    }
+  }
 })
 
 t.test('revoked certificates are refused, from the reload of the list on, and tickets do not help', { skip }, async (t) => {

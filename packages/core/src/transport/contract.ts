@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream'
-import type { ConnectionOptions } from 'node:tls'
+import type { UpstreamTlsOptions } from '../upstream-tls.ts'
 import type { Http2Options } from './http2/options.ts'
 
 /** One attempt to be sent to one upstream. */
@@ -165,8 +165,11 @@ export interface TransportOptions {
    * bodies; what is not filled takes no memory. @default 262144
    */
   readonly readBufferSize?: number
-  /** TLS to `https:` upstreams: what `tls.connect` takes. Certificates are verified unless `rejectUnauthorized: false`. */
-  readonly tls?: ConnectionOptions
+  /**
+   * TLS to `https:` upstreams: what `tls.connect` takes, with paths of files for `ca`, `cert`, `key` and `crl` too, and `pins`.
+   * Certificates are verified unless `rejectUnauthorized: false`.
+   */
+  readonly tls?: UpstreamTlsOptions
   /** HTTP/2's own settings, for upstreams whose `protocol` asks for it. Of the above it does without `maxIdle` and `readBufferSize`. */
   readonly http2?: Http2Options
 }
