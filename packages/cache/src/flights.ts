@@ -20,6 +20,7 @@ import { parseNoVarySearch } from './semantics/no-vary-search.ts'
 import { parseContentRange } from './semantics/ranges.ts'
 import { updated } from './semantics/update.ts'
 import { varyValues } from './semantics/vary.ts'
+import type { Claim } from './store/contract.ts'
 import { replaces, sameVariant } from './variants.ts'
 import type { Visit } from './visit.ts'
 import { keptQuery, type Where } from './where.ts'
@@ -96,7 +97,7 @@ export class Flights implements Controller {
     const flight = new Flight(this.#plan(key, where, request, visit.plain ? undefined : entry, now), this)
     flight.leader = visit
     visit.wait(flight, 0, () => {})
-    this.#launch(flight, request, reply, route, where, collapse > 0)
+    this.#launch(flight, request, reply, route, where, entries, collapse)
   }
 
   /** Fetches a stale response again, unless that is being done, or too much else is. */
@@ -107,7 +108,7 @@ export class Flights implements Controller {
     this.#engine.stats.background++
     const flight = new Flight({ ...this.#plan(key, where, request, entry, this.#engine.clock.now()), background: true }, this)
     flight.kept = true
-    this.#launch(flight, request, reply, route, where, true)
+    this.#launch(flight, request, reply, route, where, [entry], 0)
   }
 
   /** Somebody went away. */
@@ -179,7 +180,9 @@ export class Flights implements Controller {
     }
   }
 
-  #launch (flight: Flight, request: FastifyRequest, reply: FastifyReply, route: Route, where: Where, shared: boolean): void {
+  /** `wait`: milliseconds that this one may wait for another process that fetches the same. */
+  #launch (flight: Flight, request: FastifyRequest, reply: FastifyReply, route: Route, where: Where, known: readonly Entry[], wait: number): void {
+    const shared = wait > 0 || flight.plan.background
     const { validating, completing } = flight.plan
     let dropped = this.#dropped.get(route)
     if (dropped === undefined) this.#dropped.set(route, dropped = droppedFields(route.settings.key.headers))
@@ -202,17 +205,42 @@ export class Flights implements Controller {
       if (list === undefined) this.#byUrl.set(where.url, [flight])
       else list.push(flight)
     }
-    runHandler(route.handler, route.server, detached, answer)
+    const run = (): void => { runHandler(route.handler, route.server, detached, answer) }
+    const { store } = this.#engine
+    if (!shared || store.claim === undefined) return run()
+    const claimed = store.claim({ key: where.key, url: where.url, variant: flight.plan.key, known, wait })
+    if (claimed instanceof Promise) void claimed.then((claim) => { this.#claimed(flight, route, where, claim, run) })
+    else this.#claimed(flight, route, where, claimed, run)
+  }
+
+  /** Of all processes that share the store, one fetches; the others look again when it has. */
+  #claimed (flight: Flight, { settings }: Route, where: Where, claim: Claim, run: () => void): void {
+    if (claim.verdict === 'fetch') {
+      // Whoever wanted it has gone meanwhile.
+      if (!this.#fetches.has(flight)) return claim.done(0)
+      flight.claim = claim
+      return run()
+    }
+    if (!this.#fetches.has(flight)) return
+    if (claim.verdict === 'pass' && settings.hitForMiss > 0) this.#unshared.set(where.key, this.#engine.clock.now() + settings.hitForMiss)
+    this.#remove(flight)
+    flight.settle({ kind: 'again', plain: false })
   }
 
   #remove (flight: Flight): void {
     if (!this.#fetches.delete(flight)) return
     if (flight.plan.background) this.#background--
+    this.#unclaim(flight, 0)
     const list = this.#byUrl.get(flight.plan.url)
     const at = list?.indexOf(flight) ?? -1
     if (at === -1) return
     if (list!.length === 1) this.#byUrl.delete(flight.plan.url)
     else list!.splice(at, 1)
+  }
+
+  #unclaim (flight: Flight, unsharedFor: number): void {
+    flight.claim?.done(unsharedFor)
+    flight.claim = undefined
   }
 
   #fresh (flight: Flight, { request, where }: Fetch): Fresh {
@@ -253,7 +281,7 @@ export class Flights implements Controller {
   #again (flight: Flight): void {
     flight.discard()
     this.#remove(flight)
-    flight.settle({ kind: 'again' })
+    flight.settle({ kind: 'again', plain: true })
   }
 
   /** A 206 with just the bytes that a stored part lacks: becomes the complete response (RFC 9111 3.4). */
@@ -311,6 +339,8 @@ export class Flights implements Controller {
     flight.refusal = why
     flight.entry = undefined
     if (hitForMiss > 0) this.#unshared.set(where.key, flight.responseTime + hitForMiss)
+    // Those who wait in other processes can go.
+    this.#unclaim(flight, hitForMiss)
     const { store } = channels
     if (store.hasSubscribers) store.publish({ key: where.key, stored: false, reason: why, size: -1 })
     flight.begin()

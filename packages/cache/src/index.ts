@@ -9,11 +9,13 @@ import { checkCache, checkRoute, type CacheOptions, type RouteCacheOptions, rout
 import { addPurgeRoutes } from './purge-routes.ts'
 import { CacheControls } from './purge.ts'
 import { Route } from './route.ts'
+import type { CacheStore } from './store/contract.ts'
 import { DiskStore } from './store/disk.ts'
 import { MemoryStore } from './store/memory.ts'
 import { TieredStore } from './store/tiered.ts'
 
 export { channels } from './channels.ts'
+export { concerns } from './concern.ts'
 export type * from './channels.ts'
 export type * from './clock.ts'
 export type { Entry, Part } from './entry.ts'
@@ -42,7 +44,7 @@ declare module 'fastify' {
 
 const plugin: FastifyPluginAsync<CacheOptions> = async (app: FastifyInstance, options) => {
   checkCache(options)
-  const store = options.store ?? (options.disk === undefined ? new MemoryStore(options.memory) : new TieredStore(new DiskStore(options.disk), options.memory))
+  const store: CacheStore = options.store ?? (options.disk === undefined ? new MemoryStore(options.memory) : new TieredStore(new DiskStore(options.disk), options.memory))
   const engine = new Engine({ name: options.name ?? 'headgate', store, clock: options.clock ?? systemClock, backgroundMax: options.backgroundMax ?? 64 })
   const defaults = routeSettings(options)
   let failed = false
@@ -55,6 +57,7 @@ const plugin: FastifyPluginAsync<CacheOptions> = async (app: FastifyInstance, op
     failed = true
     app.log.warn({ err: error }, 'the cache store fails: responses are fetched instead; further failures are not logged')
   }
+  if (store.purge !== undefined) store.onPurge = (purge) => { engine.invalidator.outdate(purge) }
   const wrapped = new WeakSet<Handler>()
   const late = app.hasDecorator('balancer')
   let routes = 0

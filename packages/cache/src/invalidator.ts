@@ -10,12 +10,10 @@ import type { Route } from './route.ts'
 import { single } from './semantics/fields.ts'
 import { invalidated } from './semantics/invalidation.ts'
 import { parseHttpDate } from './semantics/http-date.ts'
-import type { MaybePromise } from './store/contract.ts'
+import type { Concern, MaybePromise, PurgeMode } from './store/contract.ts'
+import { concerns } from './concern.ts'
 import { invalidatedGroups } from './tags.ts'
 import { locate } from './where.ts'
-
-/** What happens to a stored response that is purged: gone, stale (it may still be used in its grace), or to be validated before any use. */
-export type Mode = 'hard' | 'soft' | 'invalidate'
 
 /** Makes stored responses, and those being fetched, unusable: after unsafe requests, differing HEADs and purges. */
 export class Invalidator {
@@ -30,11 +28,11 @@ export class Invalidator {
     if (origin === '') return
     for (const url of invalidated(origin + request.raw.url!, status, fields)) {
       const key = urlKey(origin, url.slice(origin.length), route.settings.key, this.#engine.rules)
-      void this.url(key, 'invalidate', 'unsafe-method')
+      this.#unawaited(this.url(key, 'invalidate', 'unsafe-method'))
     }
     if (status < 200 || status >= 400) return
     const groups = invalidatedGroups(fields, origin)
-    if (groups.length > 0) void this.every((entry) => entry.groups.some((group) => groups.includes(group)), 'invalidate', 'group', groups.join(' '))
+    if (groups.length > 0) this.#unawaited(this.every({ by: 'group', names: groups }, 'invalidate', groups.join(' ')))
   }
 
   /** A HEAD's 200 updates what is stored, or shows that it is not current any more (RFC 9111 4.3.5). */
@@ -60,9 +58,11 @@ export class Invalidator {
   }
 
   /** Every response of a URL key. Gives how many there were: at once, where the store can. */
-  url (url: string, mode: Mode, by: PurgeMessage['by']): MaybePromise<number> {
-    const { store, flights } = this.#engine
-    for (const flight of flights.of(url)) flights.outdate(flight)
+  url (url: string, mode: PurgeMode, by: PurgeMessage['by']): MaybePromise<number> {
+    const { store } = this.#engine
+    const concern: Concern = { by: 'url', names: [url] }
+    this.outdate(concern)
+    if (store.purge !== undefined) return this.#everywhere(concern, mode, by, url)
     const apply = (entries: readonly Entry[]): MaybePromise<number> => {
       for (const entry of entries) this.#apply(entry, mode)
       this.#tell(by, url, mode, entries.length)
@@ -76,23 +76,47 @@ export class Invalidator {
     return store.ready === undefined ? find() : store.ready.then(find)
   }
 
-  /** Every response of which `concerns` holds. Looks at all that are stored. */
-  async every (concerns: (entry: Entry) => boolean, mode: Mode, by: PurgeMessage['by'], value: string): Promise<number> {
-    const { store, flights } = this.#engine
-    for (const flight of flights.of()) if (flight.entry === undefined || concerns(flight.entry)) flights.outdate(flight)
-    await store.ready
-    const all = store.entries()
-    const concerned: Entry[] = []
-    if (Symbol.asyncIterator in all) {
-      for await (const entry of all) if (concerns(entry)) concerned.push(entry)
-    } else for (const entry of all) if (concerns(entry)) concerned.push(entry)
-    for (const entry of concerned) this.#apply(entry, mode)
-    await store.settled?.()
-    this.#tell(by, value, mode, concerned.length)
-    return concerned.length
+  /** What is being fetched of it may not be stored. */
+  outdate (concern: Concern): void {
+    const { flights } = this.#engine
+    if (concern.by === 'url') {
+      for (const url of concern.names) for (const flight of flights.of(url)) flights.outdate(flight)
+      return
+    }
+    const concerned = concerns(concern)
+    for (const flight of flights.of()) if (flight.entry === undefined || concerned(flight.entry)) flights.outdate(flight)
   }
 
-  #apply (entry: Entry, mode: Mode): void {
+  /** Every response that it concerns; looks at all that are stored, unless the store can do better. `value` names it in messages. */
+  async every (concern: Concern, mode: PurgeMode, value: string): Promise<number> {
+    const { store } = this.#engine
+    this.outdate(concern)
+    if (store.purge !== undefined) return this.#everywhere(concern, mode, concern.by, value)
+    const concerned = concerns(concern)
+    await store.ready
+    const all = store.entries()
+    const found: Entry[] = []
+    if (Symbol.asyncIterator in all) {
+      for await (const entry of all) if (concerned(entry)) found.push(entry)
+    } else for (const entry of all) if (concerned(entry)) found.push(entry)
+    for (const entry of found) this.#apply(entry, mode)
+    await store.settled?.()
+    this.#tell(concern.by, value, mode, found.length)
+    return found.length
+  }
+
+  async #everywhere (concern: Concern, mode: PurgeMode, by: PurgeMessage['by'], value: string): Promise<number> {
+    const count = await this.#engine.store.purge!({ ...concern, mode })
+    this.#tell(by, value, mode, count)
+    return count
+  }
+
+  /** Nobody waits for it; a store that could not tell the others has said so through `onFailure`. */
+  #unawaited (work: MaybePromise<number>): void {
+    if (work instanceof Promise) work.catch(() => {})
+  }
+
+  #apply (entry: Entry, mode: PurgeMode): void {
     const { store, clock } = this.#engine
     if (mode === 'hard') return store.delete(entry)
     if (mode === 'invalidate') entry.invalidated = true
@@ -101,7 +125,7 @@ export class Invalidator {
     store.update(entry)
   }
 
-  #tell (by: PurgeMessage['by'], value: string, mode: Mode, count: number): void {
+  #tell (by: PurgeMessage['by'], value: string, mode: PurgeMode, count: number): void {
     if (channels.purge.hasSubscribers) channels.purge.publish({ by, value, soft: mode !== 'hard', count })
   }
 }

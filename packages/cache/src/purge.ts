@@ -2,9 +2,8 @@ import type { Engine } from './engine.ts'
 import { PurgeRequestError } from './errors.ts'
 import { urlKey } from './keys.ts'
 import type { RouteSettings } from './options.ts'
-import type { Mode } from './invalidator.ts'
 import type { CacheStats } from './stats.ts'
-import type { StoreStats } from './store/contract.ts'
+import type { PurgeMode, StoreStats } from './store/contract.ts'
 import { groupName } from './tags.ts'
 
 /** What to purge; of several, all. */
@@ -42,7 +41,7 @@ export class CacheControls {
    * at every stored response. Throws `HG_CACHE_PURGE` for a URL that is not absolute.
    */
   async purge (what: Purge): Promise<number> {
-    const mode: Mode = what.soft === true ? 'soft' : 'hard'
+    const mode: PurgeMode = what.soft === true ? 'soft' : 'hard'
     const { invalidator, rules } = this.#engine
     let count = 0
     for (const url of what.urls ?? []) {
@@ -51,19 +50,17 @@ export class CacheControls {
     }
     for (const prefix of what.prefixes ?? []) {
       const { origin, target } = split(prefix)
-      const start = origin + target
-      count += await invalidator.every((entry) => entry.url.startsWith(start), mode, 'prefix', prefix)
+      count += await invalidator.every({ by: 'prefix', names: [origin + target] }, mode, prefix)
     }
     const { tags = [], groups = [] } = what
     if (tags.length > 0) {
-      const wanted = new Set(tags)
-      count += await invalidator.every((entry) => entry.tags.some((tag) => wanted.has(tag)), mode, 'tag', tags.join(' '))
+      count += await invalidator.every({ by: 'tag', names: tags }, mode, tags.join(' '))
     }
     if (groups.length > 0) {
-      const wanted = new Set(groups.map(({ origin, name }) => groupName(split(origin).origin, name)))
-      count += await invalidator.every((entry) => entry.groups.some((group) => wanted.has(group)), mode, 'group', [...wanted].join(' '))
+      const names = groups.map(({ origin, name }) => groupName(split(origin).origin, name))
+      count += await invalidator.every({ by: 'group', names }, mode, names.join(' '))
     }
-    if (what.all === true) count += await invalidator.every(() => true, mode, 'all', '')
+    if (what.all === true) count += await invalidator.every({ by: 'all', names: [] }, mode, '')
     return count
   }
 }

@@ -71,7 +71,7 @@ export class Visit implements Passenger {
         if (!leads && !selects(outcome.entry, this.request.headers)) return engine.again(this)
         return engine.answerEntry(this, outcome.entry, outcome.detail, flight.status, !leads)
       case 'again':
-        this.plain ||= leads
+        this.plain ||= leads && outcome.plain
         return engine.again(this)
       case 'failed':
         if (leads) this.reply.raw.destroy()

@@ -1,6 +1,6 @@
 import type { Entry } from '../entry.ts'
 import type { Output } from '../output.ts'
-import type { EntryWriter } from '../store/contract.ts'
+import type { Claim, EntryWriter } from '../store/contract.ts'
 import type { DetachedResponse, ResponseSink } from './detached-response.ts'
 
 /** Somebody who waits for a flight. */
@@ -15,8 +15,8 @@ export type Outcome =
   | { readonly kind: 'stream'; readonly shared: boolean }
   /** A stored response answers: validated, or in place of a failure. */
   | { readonly kind: 'entry'; readonly entry: Entry; readonly detail: 'revalidated' | 'stale-if-error' }
-  /** Start again, without what made this request a special one. */
-  | { readonly kind: 'again' }
+  /** Start again; `plain`: without what made this request a special one. */
+  | { readonly kind: 'again'; readonly plain: boolean }
   /** Nothing came at all. */
   | { readonly kind: 'failed' }
 
@@ -81,6 +81,8 @@ export class Flight implements ResponseSink {
   /** Why nothing is stored; '' when something is. */
   refusal = ''
   writer: EntryWriter | undefined
+  /** The right to fetch, of a store that is shared. */
+  claim: Claim | undefined
   /** Keep the whole body for late joiners while it is at most this long. */
   retain = 0
   ended = false

@@ -16,6 +16,41 @@ export interface EntryWriter {
   onDrain: (() => void) | undefined
 }
 
+/** Stored responses, told as data so that other processes can be told of them. Groups are named with their origin. */
+export interface Concern {
+  readonly by: 'url' | 'prefix' | 'tag' | 'group' | 'all'
+  /** URLs as in keys, their beginnings, tags or groups: any of them; for `all` nothing. */
+  readonly names: readonly string[]
+}
+
+/** What happens to a stored response that is purged: gone, stale (it may still be used in its grace), or to be validated before any use. */
+export type PurgeMode = 'hard' | 'soft' | 'invalidate'
+
+/** A purge that a store carries to everybody who shares it. */
+export interface StorePurge extends Concern {
+  readonly mode: PurgeMode
+}
+
+/** What one who is about to fetch asks a store that others use too. */
+export interface ClaimRequest {
+  readonly key: string
+  readonly url: string
+  /** The key with what tells variants and ranges apart. */
+  readonly variant: string
+  /** What the last `get` of the key gave. */
+  readonly known: readonly Entry[]
+  /** Milliseconds that the answer may take while another fetches; 0: at once. */
+  readonly wait: number
+}
+
+/** Who fetches. */
+export interface Claim {
+  /** `fetch`: the caller, or nobody knows better. `look`: another did, or is at it. `pass`: another found that it cannot be shared. */
+  readonly verdict: 'fetch' | 'look' | 'pass'
+  /** It was fetched, or given up; `unsharedFor` milliseconds nobody need wait for this one, as it cannot be shared. Called once, after `fetch` alone. */
+  done (unsharedFor: number): void
+}
+
 export interface StoreStats {
   readonly entries: number
   readonly bytes: number
@@ -51,6 +86,16 @@ export interface CacheStore {
   readonly ready?: Promise<void> | undefined
   /** Everything asked for so far will be so after a crash of this process. */
   settled? (): MaybePromise<void>
+  /**
+   * For a store that other processes use too: makes what it concerns unusable for all of them, what they are fetching included. Resolves to how
+   * many responses there were, as far as this process knows, when none of them can be used any more. The one method that may reject:
+   * when not everybody has confirmed it.
+   */
+  purge? (purge: StorePurge): Promise<number>
+  /** For a store that other processes use too: of many who want a response, one fetches. */
+  claim? (request: ClaimRequest): MaybePromise<Claim>
+  /** Set by the cache on a store with `purge`: another process purges, so what is being fetched of it may not be stored. */
+  onPurge?: ((purge: StorePurge) => void) | undefined
   close (): MaybePromise<void>
   /** Set by the cache: an entry was pushed out for want of room. */
   onEvict: ((entry: Entry) => void) | undefined

@@ -1,0 +1,132 @@
+import { EventEmitter } from 'node:events'
+import { type Clock, systemClock } from '@headgate/core'
+import { Cluster, Redis } from 'ioredis'
+import { Breaker } from './breaker.ts'
+import { RedisAwayError } from './errors.ts'
+import { checkRedis, type RedisOptions } from './options.ts'
+
+export type Client = Redis | Cluster
+
+/** A reply that says no, rather than that nobody is there: it came in time, so it is no reason not to ask again. */
+function isRefusal (error: unknown): boolean {
+  return (error as Error).name === 'ReplyError' && !/^(LOADING|CLUSTERDOWN|MASTERDOWN|READONLY|TRYAGAIN)/.test((error as Error).message)
+}
+
+function address (text: string): { host: string; port: number; tls?: object } {
+  const { hostname, port, protocol } = new URL(text)
+  return { host: hostname.replace(/^\[|\]$/g, ''), port: port === '' ? 6379 : Number(port), ...protocol === 'rediss:' && { tls: {} } }
+}
+
+/**
+ * The connection of one process: every question has a time limit, and after some failures in a row it is not asked for a while. Says `away`
+ * and `back` when that flips.
+ */
+export class Connection extends EventEmitter<{ away: [reason: string]; back: [] }> {
+  readonly clock: Clock
+  readonly timeout: number
+  readonly client: Client
+  readonly #options: RedisOptions
+  readonly #breaker: Breaker
+  #reason = 'not connected yet'
+
+  constructor (options: RedisOptions) {
+    super()
+    checkRedis(options)
+    this.#options = options
+    this.clock = options.clock ?? systemClock
+    this.timeout = options.timeout ?? 20
+    this.#breaker = new Breaker(this.clock, options.failures ?? 5, options.retryAfter ?? 250, (open) => {
+      if (open) this.emit('away', this.#reason)
+      else this.emit('back')
+    })
+    this.client = this.open(true)
+  }
+
+  get away (): boolean { return this.#breaker.open }
+
+  /** Another connection to the same place: for commands that wait (`pipelined` false). */
+  open (pipelined: boolean): Client {
+    const { url = 'redis://127.0.0.1:6379', cluster, sentinel, username, password, connectTimeout = 2000 } = this.#options
+    const common = {
+      protocol: 2 as const,
+      connectTimeout,
+      // Nothing waits for a connection: the local answer is better than a late one.
+      enableOfflineQueue: false,
+      maxRetriesPerRequest: 0,
+      autoResendUnfulfilledCommands: false,
+      enableAutoPipelining: pipelined,
+      retryStrategy: (times: number) => Math.min(20 * 2 ** Math.min(times, 6), 1000),
+      ...username !== undefined && { username },
+      ...password !== undefined && { password }
+    }
+    let client: Client
+    if (cluster !== undefined) {
+      const nodes = cluster.map(address)
+      const { retryStrategy: _retry, enableOfflineQueue: _offline, ...redisOptions } = common
+      client = new Cluster(nodes.map(({ host, port }) => ({ host, port })), {
+        enableOfflineQueue: false,
+        enableAutoPipelining: pipelined,
+        clusterRetryStrategy: (times) => Math.min(20 * 2 ** Math.min(times, 6), 1000),
+        redisOptions: { ...redisOptions, ...nodes[0]!.tls !== undefined && { tls: nodes[0]!.tls } }
+      })
+    } else if (sentinel !== undefined) {
+      const { nodes, name, password: own } = sentinel
+      const sentinels = nodes.map(address)
+      client = new Redis({
+        ...common, name, sentinels: sentinels.map(({ host, port }) => ({ host, port })), ...own !== undefined && { sentinelPassword: own },
+        ...sentinels[0]!.tls !== undefined && { tls: sentinels[0]!.tls, enableTLSForSentinelMode: true },
+        sentinelRetryStrategy: (times: number) => Math.min(20 * 2 ** Math.min(times, 6), 1000)
+      })
+    } else if (url.startsWith('redis+unix:')) client = new Redis({ ...common, path: new URL(url).pathname })
+    else client = new Redis(url, common)
+    // Each question finds out by itself.
+    client.on('error', (error: Error) => { this.#reason = error.message })
+    return client
+  }
+
+  /**
+   * Asks. Rejects with `HG_REDIS_AWAY` when there is no answer in time, or it is not even asked; with Redis' own error when it refuses.
+   * `ms` replaces the usual time limit.
+   */
+  ask<T> (question: (client: Client) => Promise<T>, ms: number = this.timeout): Promise<T> {
+    if (!this.#breaker.ask()) return Promise.reject(new RedisAwayError(`Redis is away: ${this.#reason}`))
+    const { clock } = this
+    return new Promise<T>((resolve, reject) => {
+      let over = false
+      const late = (): void => {
+        if (over) return
+        over = true
+        this.#fail(`no answer within ${ms} ms`)
+        reject(new RedisAwayError(`Redis is away: ${this.#reason}`))
+      }
+      // Held up itself, this process may not have read yet what came in time: that is read before the end is called.
+      const timer = clock.setTimeout(() => { setImmediate(late) }, ms)
+      question(this.client).then((answer) => {
+        if (over) return
+        over = true
+        clock.clearTimeout(timer)
+        this.#breaker.succeeded()
+        resolve(answer)
+      }, (error: unknown) => {
+        if (over) return
+        over = true
+        clock.clearTimeout(timer)
+        if (isRefusal(error)) {
+          this.#breaker.succeeded()
+          return reject(error as Error)
+        }
+        this.#fail((error as Error).message)
+        reject(new RedisAwayError(`Redis is away: ${this.#reason}`))
+      })
+    })
+  }
+
+  close (): void {
+    this.client.disconnect()
+  }
+
+  #fail (reason: string): void {
+    this.#reason = reason
+    this.#breaker.failed()
+  }
+}

@@ -1,0 +1,7 @@
+export type { RedisCacheOptions } from './cache/options.ts'
+export { redisCacheSchema } from './cache/options.ts'
+export type { RedisCacheStore } from './cache/store.ts'
+export type { Connection } from './connection.ts'
+export * from './errors.ts'
+export { type RedisOptions, redisSchema } from './options.ts'
+export { connectRedis, type RedisState } from './state.ts'

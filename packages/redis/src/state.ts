@@ -1,0 +1,62 @@
+import { randomBytes } from 'node:crypto'
+import { RedisCacheStore } from './cache/store.ts'
+import { Names } from './cache/keys.ts'
+import type { RedisCacheOptions } from './cache/options.ts'
+import { PurgeLog } from './cache/purge-log.ts'
+import { Connection } from './connection.ts'
+import type { RedisOptions } from './options.ts'
+
+/** How often a process that uses its own tier without contact is waited for, in leases, before it is forgotten. */
+const FORGOTTEN = 6
+
+/** What this process shares with others through one Redis. Made by {@link connectRedis}; `close` it when the app has closed. */
+export class RedisState {
+  /** Of this process, among the others. */
+  readonly id: string = randomBytes(9).toString('base64url')
+  readonly connection: Connection
+  readonly #options: RedisOptions
+  readonly #names: Names
+  #log: PurgeLog | undefined
+  #cache: RedisCacheStore | undefined
+  #closed: Promise<void> | undefined
+
+  constructor (options: RedisOptions) {
+    this.#options = options
+    this.connection = new Connection(options)
+    this.#names = new Names(options.prefix ?? 'headgate')
+  }
+
+  /** Redis is not asked for the moment. */
+  get away (): boolean { return this.connection.away }
+
+  /** The store for `@headgate/cache`: one for each connection. Throws `HG_POOL_INVALID_OPTION`. */
+  cache (options: RedisCacheOptions = {}): RedisCacheStore {
+    if (this.#cache !== undefined) throw new Error('this connection has a cache already: connect once more, with a prefix of its own, for another')
+    const log = this.#join(options.isolated !== 'validate')
+    return this.#cache = new RedisCacheStore({ connection: this.connection, names: this.#names, log, options })
+  }
+
+  /** Resolves at the first contact with what is shared; the stores can be used before. */
+  get ready (): Promise<void> { return this.#join(false).ready }
+
+  /** Says goodbye to the others and ends the connections. */
+  close (): Promise<void> {
+    return this.#closed ??= (async () => {
+      await this.#log?.close()
+      this.connection.close()
+    })()
+  }
+
+  #join (serves: boolean): PurgeLog {
+    const { lease = 5000 } = this.#options
+    return this.#log ??= new PurgeLog({
+      connection: this.connection, names: this.#names, id: this.id, lease, patience: serves ? lease * FORGOTTEN : lease,
+      purged: (purge, position, at, own) => { this.#cache?.purged(purge, position, at, own) }
+    })
+  }
+}
+
+/** Connects this process to the others. Never waits for Redis and never fails without it. Throws `HG_POOL_INVALID_OPTION`. */
+export function connectRedis (options: RedisOptions = {}): RedisState {
+  return new RedisState(options)
+}
