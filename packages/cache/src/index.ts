@@ -44,7 +44,8 @@ declare module 'fastify' {
 
 const plugin: FastifyPluginAsync<CacheOptions> = async (app: FastifyInstance, options) => {
   checkCache(options)
-  const store: CacheStore = options.store ?? (options.disk === undefined ? new MemoryStore(options.memory) : new TieredStore(new DiskStore(options.disk), options.memory))
+  const { memory, disk } = options
+  const store: CacheStore = options.store ?? (disk === undefined ? new MemoryStore(memory) : new TieredStore(new DiskStore(disk), memory))
   const engine = new Engine({ name: options.name ?? 'headgate', store, clock: options.clock ?? systemClock, backgroundMax: options.backgroundMax ?? 64 })
   const defaults = routeSettings(options)
   let failed = false

@@ -4,7 +4,10 @@ import { Names } from './cache/keys.ts'
 import type { RedisCacheOptions } from './cache/options.ts'
 import { PurgeLog } from './cache/purge-log.ts'
 import { Connection } from './connection.ts'
+import { type RateLimitStore, RedisCounters, rateLimitStore } from './counters.ts'
+import { RedisKeyValue } from './key-value.ts'
 import type { RedisOptions } from './options.ts'
+import { RedisStickTable, type StickTableOptions } from './stick-table.ts'
 
 /** How often a process that uses its own tier without contact is waited for, in leases, before it is forgotten. */
 const FORGOTTEN = 6
@@ -14,6 +17,7 @@ export class RedisState {
   /** Of this process, among the others. */
   readonly id: string = randomBytes(9).toString('base64url')
   readonly connection: Connection
+  readonly prefix: string
   readonly #options: RedisOptions
   readonly #names: Names
   #log: PurgeLog | undefined
@@ -23,7 +27,8 @@ export class RedisState {
   constructor (options: RedisOptions) {
     this.#options = options
     this.connection = new Connection(options)
-    this.#names = new Names(options.prefix ?? 'headgate')
+    this.prefix = options.prefix ?? 'headgate'
+    this.#names = new Names(this.prefix)
   }
 
   /** Redis is not asked for the moment. */
@@ -34,6 +39,26 @@ export class RedisState {
     if (this.#cache !== undefined) throw new Error('this connection has a cache already: connect once more, with a prefix of its own, for another')
     const log = this.#join(options.isolated !== 'validate')
     return this.#cache = new RedisCacheStore({ connection: this.connection, names: this.#names, log, options })
+  }
+
+  /** The store for `table` of `@headgate/sticky-session`. Throws `HG_POOL_INVALID_OPTION`. */
+  stickTable (options: StickTableOptions = {}): RedisStickTable {
+    return new RedisStickTable(this.connection, this.prefix, options)
+  }
+
+  /** Small values under a name of their own: keys of TLS tickets, certificates. */
+  keyValue (name: string): RedisKeyValue {
+    return new RedisKeyValue(this.connection, this.prefix, name)
+  }
+
+  /** Counters for limits, under a name of their own. */
+  counters (name: string): RedisCounters {
+    return new RedisCounters(this.connection, this.prefix, name)
+  }
+
+  /** The `store` for `@fastify/rate-limit`: one limit for all processes. */
+  rateLimitStore (name = 'rate-limit'): new (options: object) => RateLimitStore {
+    return rateLimitStore(this.counters(name))
   }
 
   /** Resolves at the first contact with what is shared; the stores can be used before. */

@@ -83,12 +83,10 @@ export async function redisServer (t: Test, ...args: string[]): Promise<RedisSer
 /** A cable to a server that can be cut: `cut` stops bytes without a word, `mend` ends what hung and lets new connections through. */
 export class Cable {
   readonly port: number
-  readonly #server: Server
   readonly #pairs: Set<readonly [Socket, Socket]> = new Set()
   #cut = false
 
   private constructor (server: Server, to: number) {
-    this.#server = server
     this.port = (server.address() as AddressInfo).port
     server.on('connection', (near) => {
       const far = connect(to, '127.0.0.1')

@@ -4,7 +4,10 @@ import { checkOptions, type OptionUnit } from '@headgate/core'
 export interface RedisCacheOptions {
   /** The tier of this process in front of Redis, as `memory` of `@headgate/cache`. @default 64 MiB */
   readonly memory?: MemoryStoreOptions
-  /** Bytes of one body at most in Redis, 1024–67,108,864. A body is read as a whole before the first byte goes out, so that no failure cuts it. @default 1048576 */
+  /**
+   * Bytes of one body at most in Redis, 1024–67,108,864. A body is read as a whole before the first byte goes out, so that no failure cuts it.
+   * @default 1048576
+   */
   readonly maxEntryBytes?: number
   /** Milliseconds after its lifetime that a response stays in Redis, to be validated or used in need, 0–31,536,000,000. @default 3600000 */
   readonly keepStale?: number

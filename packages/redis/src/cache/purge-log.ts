@@ -56,6 +56,10 @@ export class PurgeLog {
   #cursor = ''
   /** The last one that Redis was told of. */
   #told = ''
+  /** Who was there at the last contact. */
+  #peers: readonly string[] = []
+  /** Clock time of that. */
+  #contactAt = -Infinity
   #attachedUntil = -Infinity
   #closed = false
   #timer: Timer
@@ -87,7 +91,14 @@ export class PurgeLog {
     const record: Record = { ...purge, at: this.#clock.wall(), from: id }
     let place: Position
     try {
-      place = positionOf(await this.#add(record))
+      let id = await this.#add(record)
+      if (id === null) {
+        // Redis has lost the log: who was there has to be known before anything is confirmed.
+        await this.#attach()
+        id = await this.#add(record)
+      }
+      if (id === null) throw new Error('the log of purges is lost')
+      place = positionOf(id)
     } catch (error) {
       this.#keep(record)
       throw new PurgeUnconfirmedError((error as Error).message)
@@ -139,9 +150,10 @@ export class PurgeLog {
 
   readonly #onBack = (): void => { void this.#attach() }
 
-  #add (record: Record): Promise<string> {
+  /** `null`: there is no log. */
+  #add (record: Record): Promise<string | null> {
     const { connection, names } = this.#options
-    return connection.ask((client) => client.xadd(names.log, 'MAXLEN', '~', MAX_RECORDS, '*', 'p', JSON.stringify(record)), PATIENCE) as Promise<string>
+    return connection.ask((client) => client.xadd(names.log, 'NOMKSTREAM', 'MAXLEN', '~', MAX_RECORDS, '*', 'p', JSON.stringify(record)), PATIENCE)
   }
 
   /** Redis is away: it holds here, and is told to the others before this process reads anything shared again. */
@@ -169,18 +181,22 @@ export class PurgeLog {
     const { connection, names, id, lease, patience } = this.#options
     if (this.#cursor === '') await this.#open()
     while (this.#pending.length > 0) {
-      await this.#add(this.#pending[0]!)
-      this.#pending.shift()
+      if (await this.#add(this.#pending[0]!) === null) await this.#open()
+      else this.#pending.shift()
     }
     const sentAt = this.#clock.now()
     const told = this.#cursor
-    const [known = '', last = ''] = await connection.ask(
-      (client) => client.eval(BEAT, 3, names.log, names.nodes, names.node(id), id, told, Math.round(patience)), PATIENCE) as string[]
+    const [known, last, members] = await connection.ask(
+      (client) => client.eval(BEAT, 3, names.log, names.nodes, names.node(id), id, told, Math.round(patience)), PATIENCE) as [string, string, string[]]
     this.#told = told
     if (known === '-') {
       await this.#open()
       return this.#contact()
     }
+    // It was a member a moment ago: Redis has lost who is there.
+    if (known === '0' && sentAt - this.#contactAt < patience) await this.#remember(this.#cursor, { by: 'all', names: [], mode: 'hard', at: this.#clock.wall(), from: id })
+    this.#contactAt = sentAt
+    this.#peers = members
     // Purges of a time in which nobody waited for this process: it has to know them first.
     if (known === '0' || !this.attached) await this.#catchUp(positionOf(last))
     // A tenth is for clocks that run at different speeds.
@@ -189,17 +205,25 @@ export class PurgeLog {
 
   /** Finds the log, or begins one; when records that were read have been lost, everything that was stored before counts as purged. */
   async #open (): Promise<void> {
-    const { connection, names, id } = this.#options
-    const reset: Record = { by: 'all', names: [], mode: 'hard', at: this.#clock.wall(), from: id }
+    const reset: Record = { by: 'all', names: [], mode: 'hard', at: this.#clock.wall(), from: this.#options.id }
     this.#attachedUntil = -Infinity
     const before = this.#cursor
-    let first = await connection.ask((client) => client.eval(OPEN, 1, names.log, JSON.stringify(reset)), PATIENCE) as string
+    let first = await this.#remember(before, reset)
     // It went back to what it was some time ago: purges since then are lost, and what they removed may be there again.
-    if (before !== '' && positionOf(first) <= positionOf(before)) first = await this.#add(reset)
+    if (before !== '' && positionOf(first) <= positionOf(before)) first = await this.#add(reset) ?? first
     const place = positionOf(first)
     this.bans.raise(place)
     this.#options.purged(reset, place, reset.at, false)
     this.#cursor = first
+  }
+
+  /** Opens the log, and tells Redis of members that it may have lost, so that purges wait for them. Gives the log's first id. */
+  #remember (before: string, reset: Record): Promise<string> {
+    const { connection, names, id, patience } = this.#options
+    const peers = before === '' ? [] : this.#peers.filter((peer) => peer !== id)
+    return connection.ask((client) => client.eval(
+      OPEN, 2 + peers.length, names.log, names.nodes, ...peers.map((peer) => names.node(peer)), JSON.stringify(reset), Math.round(patience), ...peers
+    ), PATIENCE) as Promise<string>
   }
 
   async #catchUp (last: Position): Promise<void> {

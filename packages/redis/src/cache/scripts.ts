@@ -41,19 +41,26 @@ return 1`
 /**
  * A member says that it is there and up to where it has read. KEYS: log, set of members, the member. ARGV: its name, last id that it has read,
  * milliseconds. Gives: '1' when it was a member all the time ('0': purges may not have waited for it; '-': the log is not the one that it has
- * read, so it must begin anew), and the log's last id. Writes nothing that a full Redis refuses, unless it has to.
+ * read, so it must begin anew), the log's last id, and all members. Writes nothing that a full Redis refuses, unless it has to.
  */
 export const BEAT = `
-if ARGV[2] ~= '' and #redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2]) == 0 then return {'-', ''} end
+if ARGV[2] ~= '' and #redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2]) == 0 then return {'-', '', {}} end
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
 local known = redis.call('GET', KEYS[3])
 if known == ARGV[2] then redis.call('PEXPIRE', KEYS[3], ARGV[3])
 else redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[3]) end
 if redis.call('SISMEMBER', KEYS[2], ARGV[1]) == 0 then redis.call('SADD', KEYS[2], ARGV[1]) end
-return {known and '1' or '0', last[1] and last[1][1] or ''}`
+return {known and '1' or '0', last[1] and last[1][1] or '', redis.call('SMEMBERS', KEYS[2])}`
 
-/** Begins a log where there is none. KEYS: log. ARGV: its first record. Gives the first id. */
+/**
+ * Begins a log where there is none. KEYS: log, set of members, then members that were there before Redis lost all that. ARGV: first record,
+ * milliseconds, names of those members: whoever purges waits for them as before. Gives the first id.
+ */
 export const OPEN = `
+for i = 3, #KEYS do
+  redis.call('SADD', KEYS[2], ARGV[i])
+  redis.call('SET', KEYS[i], '0-0', 'NX', 'PX', ARGV[2])
+end
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
 if #first == 0 then return redis.call('XADD', KEYS[1], '*', 'p', ARGV[1]) end
 return first[1][1]`

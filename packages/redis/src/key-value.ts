@@ -1,0 +1,46 @@
+import type { Connection } from './connection.ts'
+
+/** KEYS: the value. ARGV: value, milliseconds to live. Gives what is there then. */
+const CLAIM = `
+redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
+return redis.call('GET', KEYS[1])`
+
+interface BufferEval { evalBuffer (script: string, keys: number, ...rest: (string | number | Buffer)[]): Promise<Buffer> }
+
+/**
+ * Small values that processes share: keys of TLS tickets, certificates. There is nothing to fall back to here, so everything rejects with
+ * `HG_REDIS_AWAY` while Redis is away; who asks keeps what it has.
+ */
+export class RedisKeyValue {
+  readonly #connection: Connection
+  readonly #prefix: string
+
+  /** Made by `RedisState.keyValue`. */
+  constructor (connection: Connection, prefix: string, name: string) {
+    this.#connection = connection
+    this.#prefix = `${prefix}:v1:${name}:`
+  }
+
+  /** Keeps `value` for `ttl` milliseconds unless a value is kept there already; gives the one that is kept then: all get the same. */
+  claim (name: string, value: Buffer, ttl: number): Promise<Buffer> {
+    return this.#connection.ask((client) => (client as unknown as BufferEval).evalBuffer(CLAIM, 1, this.#prefix + name, value, Math.ceil(ttl)), this.#patience)
+  }
+
+  async get (name: string): Promise<Buffer | undefined> {
+    return await this.#connection.ask((client) => client.getBuffer(this.#prefix + name), this.#patience) ?? undefined
+  }
+
+  /** `ttl`: milliseconds to live; without one, for good. */
+  async set (name: string, value: Buffer, ttl?: number): Promise<void> {
+    const key = this.#prefix + name
+    await this.#connection.ask((client) => ttl === undefined ? client.set(key, value) : client.set(key, value, 'PX', Math.ceil(ttl)), this.#patience)
+  }
+
+  /** `false` when there was none. */
+  async delete (name: string): Promise<boolean> {
+    return await this.#connection.ask((client) => client.del(this.#prefix + name), this.#patience) === 1
+  }
+
+  /** Nobody's request waits for it, and there is no other answer. */
+  get #patience (): number { return Math.max(2000, this.#connection.timeout) }
+}
