@@ -3,7 +3,7 @@ import rateLimit from '@fastify/rate-limit'
 import balancer from '@headgate/balancer'
 import stickySession from '@headgate/sticky-session'
 import { storeConformance } from '@headgate/sticky-session/conformance'
-import Fastify from 'fastify'
+import Fastify, { type FastifyInstance } from 'fastify'
 import { createServer } from 'node:http'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
@@ -103,7 +103,7 @@ t.test('with Redis', { skip: skipWithout('redis-server') }, async (t) => {
       t.teardown(() => { origin.closeAllConnections(); origin.close() })
       origins.push(`http://127.0.0.1:${(origin.address() as AddressInfo).port}`)
     }
-    const apps = []
+    const apps: FastifyInstance[] = []
     for (let i = 0; i < 2; i++) {
       const state = connect(t, { url: server.url, prefix: 'together' })
       await reached(state)
@@ -141,7 +141,7 @@ t.test('with Redis', { skip: skipWithout('redis-server') }, async (t) => {
   t.test('one limit for all processes, with @fastify/rate-limit; each its own without Redis', async (t) => {
     const lost = new RedisServer(t, await freePort(), [])
     await lost.start()
-    const apps = []
+    const apps: FastifyInstance[] = []
     for (let i = 0; i < 2; i++) {
       const state = connect(t, { url: lost.url, prefix: 'limit' })
       await reached(state)
