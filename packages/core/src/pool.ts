@@ -324,6 +324,7 @@ export class Pool extends EventEmitter<PoolEvents> {
     if (first.hasRoom && !(context.attempts > 0 && context.hasTried(first))) return this.#lease(first, context, 'policy')
     const other = this.#alternative(context, (upstream) => upstream.hasRoom && !context.hasTried(upstream)) ??
       this.#reserve(context) ??
+      this.#outcast(context) ??
       this.#alternative(context, (upstream) => upstream.hasRoom)
     return other === undefined ? 'saturated' : this.#lease(other, context, 'alternative')
   }
@@ -349,6 +350,19 @@ export class Pool extends EventEmitter<PoolEvents> {
       if (upstream.ready && upstream.hasRoom && !context.hasTried(upstream) && (best === undefined || upstream.priority < best.priority)) best = upstream
     }
     return best
+  }
+
+  /**
+   * All that are ready failed this request: one that was ejected some time ago is no worse than the one that failed a moment ago.
+   * It is no trial: it stays ejected, so that two which fail in turns do not change places at each turn. Not one that asked for a pause.
+   */
+  #outcast (context: PoolContext): Upstream | undefined {
+    if (context.attempts === 0) return undefined
+    for (const upstream of this.#members.values()) {
+      const { state, decidedBy } = upstream.health
+      if (state === 'ejected' && decidedBy === 'traffic' && upstream.configuredWeight > 0 && upstream.hasRoom && !context.hasTried(upstream)) return upstream
+    }
+    return undefined
   }
 
   #lastResort (context: PoolContext): Lease | NoLease {

@@ -87,6 +87,21 @@ t.test('a retry that has tried the whole tier goes to a backup before it repeats
   t.ok(['http://a', 'http://b'].includes(take(pool).upstream.url), 'a new request does not')
 })
 
+t.test('a retry that everybody who is ready has failed goes to one that is ejected, which stays so, before it goes to the same again', async (t) => {
+  const { pool, clock } = make({ panicThreshold: 0 })
+  const [a, b, c] = pool.upstreams as [Upstream, Upstream, Upstream]
+  a.health.eject('failures')
+  b.health.pause('busy', 60_000)
+  t.equal(take(pool).upstream, c, 'no first attempt')
+  const lease = take(pool, [c])
+  t.equal(lease.upstream, a)
+  t.equal(lease.choice, 'alternative')
+  lease.head(200, clock.now())
+  lease.release('ok')
+  t.equal(a.health.state, 'ejected')
+  t.equal(take(pool, [c, a]).upstream, c, 'one that asked for a pause is left alone')
+})
+
 t.test('a trial that lasts is decided when it is proven, not at its end', async (t) => {
   const { pool, clock } = make({ slowStart: 0 })
   const bad = pool.upstreams[0]!
