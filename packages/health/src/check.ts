@@ -23,6 +23,8 @@ const MAX_CAUTION = 32
 export interface CheckContext {
   /** No request came for long. */
   idle (now: number): boolean
+  /** Others than this one are ready, and do not flap. */
+  steady (upstream: Upstream): boolean
 }
 
 /** Checks one upstream over and over, and hands the results to its health. */
@@ -101,7 +103,7 @@ export class Check extends Loop {
       channels.probe.publish({ pool: this.#pool.name, upstream: id, url, kind, ok, reason, latency, at: this.last.at, source: this.#pool })
     }
     const before = health.checkedDown
-    health.probed(ok, `${kind} check: ${reason}`, { rise: this.#rise(), fall: this.#settings.fall }, { latency: Math.round(latency) })
+    health.probed(ok, `${kind} check: ${reason}`, { rise: this.#rise(), fall: this.#fall() }, { latency: Math.round(latency) })
     if (ok) this.#everPassed = true
     if (!before && health.checkedDown) this.#falls.push(clock.now())
   }
@@ -125,20 +127,35 @@ export class Check extends Loop {
     return Math.min(this.goodAt + this.#settings.interval, this.startedAt + this.#settings.postponeMax)
   }
 
+  /** It fell more often of late than it should. */
+  get flapping (): boolean { return this.#caution() > 1 }
+
+  /** 1, and twice as much for each time beyond the second that it fell within ten minutes. */
+  #caution (): number {
+    const now = this.now()
+    this.#falls = this.#falls.filter((at) => now - at < MEMORY)
+    return Math.min(MAX_CAUTION, 2 ** Math.max(0, this.#falls.length - FREE_FALLS))
+  }
+
   /**
-   * Passed checks asked for: `rise`; one for an upstream that waits for its first; and of one that fell more than twice within
-   * ten minutes twice as many for each further time, while others are ready to do its work.
+   * Passed checks asked for: `rise`; one for an upstream that waits for its first; and many of one that flaps, while steady ones do
+   * its work.
    */
   #rise (): number {
     const { rise, initial } = this.#settings
     if (initial === 'wait' && !this.#everPassed) return 1
-    const now = this.now()
-    this.#falls = this.#falls.filter((at) => now - at < MEMORY)
-    const caution = Math.min(MAX_CAUTION, 2 ** Math.max(0, this.#falls.length - FREE_FALLS))
-    return caution > 1 && this.#someReady() ? rise * caution : rise
+    const caution = this.#caution()
+    return caution > 1 && this.#context.steady(this.#upstream) ? rise * caution : rise
   }
 
-  #someReady (): boolean {
-    return this.#pool.upstreams.some(({ ready }) => ready)
+  /**
+   * Failed checks asked for: `fall`; and many of one that flaps where nobody steady is left: to take it out would only hand the work
+   * to another that flaps, and by the time that it has it, it may be its turn to fail. With both in, a request that fails at
+   * one goes to the other.
+   */
+  #fall (): number {
+    const { fall } = this.#settings
+    const caution = this.#caution()
+    return caution > 1 && !this.#context.steady(this.#upstream) ? fall * caution : fall
   }
 }

@@ -96,6 +96,11 @@ export class PoolMonitor implements CheckContext {
     return now - this.#trafficAt > (this.settings.check?.idleAfter ?? Infinity)
   }
 
+  steady (upstream: Upstream): boolean {
+    for (const [other, { check }] of this.members) if (other !== upstream && other.ready && check?.flapping !== true) return true
+    return false
+  }
+
   #join (upstream: Upstream): void {
     const { pool, settings } = this
     const { check, load, agent } = settings

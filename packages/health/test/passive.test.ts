@@ -218,13 +218,14 @@ function alternate (period: number, others: string[]): { changes: number; turns:
   return { changes, turns: 2 * hour / period, failed, requests, history: pool.upstreams.map(({ health }) => health.state).join(' ') }
 }
 
-t.test('two upstreams that alternate between good and bad are followed without flapping', async (t) => {
+t.test('two upstreams that alternate between good and bad, fast or slowly, do not make the verdict flap', async (t) => {
   for (const period of [400, 3000, 9000, 20_000, 45_000, 300_000]) {
     const alone = alternate(period, [])
     t.comment(`every ${period} ms, two of them: ${alone.changes} verdicts for ${alone.turns} real turns, ${alone.failed} of ${alone.requests} requests failed`)
     t.ok(alone.changes <= alone.turns + 2, 'never more verdicts than real turns')
-    // Between a turn and its detection (2 s and two quick checks, or two at once after a failure) only the bad one is asked.
-    t.ok(alone.failed <= alone.turns / 2 * 8, 'and requests fail only until the turn is noticed')
+    t.ok(alone.changes <= 180, 'and not more than one in twenty seconds')
+    // A request that fails at one goes to the other, whatever is said of it; what is lost is lost while one of them is down.
+    t.ok(alone.failed <= alone.requests * 0.03, 'hardly a request fails')
     const third = alternate(period, ['c'])
     t.comment(`every ${period} ms, and a third one: ${third.changes} verdicts for ${third.turns} real turns, ${third.failed} failed`)
     t.equal(third.failed, 0)
