@@ -21,7 +21,7 @@ import { type BodyOwner, RequestBody } from './request-body.ts'
 import { RawSink, ReplySink, mergeHeaders, type ResponseSink } from './response-sink.ts'
 import { Resumption } from './resume.ts'
 import { rewriteResponse } from './rewrite-response.ts'
-import { hasOnSend } from './route-context.ts'
+import { wantsOnSend } from './route-context.ts'
 import { serverTiming } from './server-timing.ts'
 import { Tunnel } from './tunnel.ts'
 import { upgradeOf } from './upgrade.ts'
@@ -181,7 +181,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     if (this.#route.serverTiming) list.push('Server-Timing', serverTiming(this, now))
     describeChoice(this.#reply, this.#lastUrl(), this.attempts, now - this.startedAt)
     if (this.#route.resume && !complete && this.method === 'GET' && this.#body === undefined) this.#resumption = Resumption.of(status, headers, length)
-    const raw = this.#upgrade !== undefined || !hasOnSend(this.#request)
+    const raw = this.#upgrade !== undefined || !wantsOnSend(this.#request, this.#reply, status, list, complete ? 0 : length)
     this.#sink = raw
       ? new RawSink(this.#reply, status, reason, list, length >= 0, this.#onDrained)
       : new ReplySink(this.#reply, status, list, length, complete, this.#onDrained)

@@ -1,14 +1,22 @@
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 
 let symbol: symbol | undefined
 
+/** See `OnHead` of `@headgate/compress`: a hook that can tell by the head alone that it leaves the body as it is. */
+const ON_HEAD: unique symbol = Symbol.for('headgate.onHead')
+type Hook = { readonly [ON_HEAD]?: (request: FastifyRequest, reply: FastifyReply, status: number, fields: string[], length: number) => boolean }
+
 /**
- * Does the request's route have `onSend` hooks, its own or inherited ones? Fastify tells only through its internal context;
- * where that cannot be found the answer is yes, which costs speed and nothing else.
+ * Does a response have to go through the `onSend` hooks of the request's route? Fastify tells of them only through its internal context;
+ * where that cannot be found the answer is yes, which costs speed and nothing else. Hooks that do all they want in `fields` (flat, those
+ * of the upstream) are passed by. `length`: −1 when it is not known.
  */
-export function hasOnSend (request: FastifyRequest): boolean {
+export function wantsOnSend (request: FastifyRequest, reply: FastifyReply, status: number, fields: string[], length: number): boolean {
   symbol ??= Object.getOwnPropertySymbols(request).find((candidate) => candidate.description === 'fastify.context')
   if (symbol === undefined) return true
-  const context = (request as unknown as Record<symbol, { readonly onSend?: unknown } | undefined>)[symbol]
-  return context === undefined || context.onSend !== null
+  const context = (request as unknown as Record<symbol, { readonly onSend?: readonly Hook[] | null } | undefined>)[symbol]
+  const hooks = context?.onSend
+  if (hooks === null) return false
+  // Several would have to see each other's changes.
+  return hooks?.length !== 1 || hooks[0]![ON_HEAD]?.(request, reply, status, fields, length) !== true
 }

@@ -1,7 +1,8 @@
 import type { ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
-import type { Fields } from './semantics/fields.ts'
+import { passedBy } from './route-context.ts'
+import { type Fields, single } from './semantics/fields.ts'
 
 /** The client's side of a body that arrives piece by piece. */
 export interface Output {
@@ -83,13 +84,15 @@ function setHead (reply: FastifyReply, status: number, fields: Fields): void {
 }
 
 /**
- * Answers with a complete body. `fast`: the route has no onSend hook, so nothing can notice that the answer is written at once.
+ * Answers with a complete body. `fast`: the route has no onSend hook, so nothing can notice that the answer is written at once; the same
+ * goes for hooks that say so.
  * For HEAD and 304 there is no body, while the fields stay.
  */
 export function sendComplete (reply: FastifyReply, status: number, reason: string, fields: Fields, body: Buffer | undefined, fast: boolean): void {
-  if (fast) {
+  const direct = fast ? fields : passedBy(reply, status, fields, body?.length ?? 0)
+  if (direct !== undefined) {
     const own = reply.getHeaders()
-    const merged = isEmpty(own) ? fields : mergeOwn(own, fields)
+    const merged = isEmpty(own) ? direct : mergeOwn(own, direct)
     reply.hijack()
     const { raw } = reply
     writeHead(raw, status, reason, merged)
@@ -105,9 +108,11 @@ export function sendComplete (reply: FastifyReply, status: number, reason: strin
 
 /** Opens an answer whose body comes later. */
 export function openOutput (reply: FastifyReply, status: number, reason: string, fields: Fields, fast: boolean, drained: () => void): Output {
-  if (fast) {
+  const length = single(fields, 'content-length')
+  const direct = fast ? fields : passedBy(reply, status, fields, length === undefined ? -1 : Number(length))
+  if (direct !== undefined) {
     const own = reply.getHeaders()
-    const merged = isEmpty(own) ? fields : mergeOwn(own, fields)
+    const merged = isEmpty(own) ? direct : mergeOwn(own, direct)
     reply.hijack()
     const { raw } = reply
     writeHead(raw, status, reason, merged)

@@ -1,4 +1,4 @@
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 
 let symbol: symbol | undefined
 
@@ -16,4 +16,22 @@ export function hasOnSend (request: FastifyRequest): boolean {
   if (key === undefined) return true
   const context = (request as unknown as Record<symbol, { readonly onSend?: unknown } | undefined>)[key]
   return context === undefined || context.onSend !== null
+}
+
+/** See `OnHead` of `@headgate/compress`: a hook that can tell by the head alone that it leaves the body as it is. */
+const ON_HEAD: unique symbol = Symbol.for('headgate.onHead')
+type Hook = { readonly [ON_HEAD]?: (request: FastifyRequest, reply: FastifyReply, status: number, fields: string[], length: number) => boolean }
+
+/**
+ * Fields as the route's only `onSend` hook leaves them, where it says that it would leave the body alone. `undefined`: the hooks have to run.
+ * `length`: −1 when it is not known.
+ */
+export function passedBy (reply: FastifyReply, status: number, fields: readonly string[], length: number): string[] | undefined {
+  const { request } = reply
+  const key = contextSymbol(request)
+  const hooks = key === undefined ? undefined : (request as unknown as Record<symbol, { readonly onSend?: readonly Hook[] | null } | undefined>)[key]?.onSend
+  const onHead = hooks?.length === 1 ? hooks[0]![ON_HEAD] : undefined
+  if (onHead === undefined) return undefined
+  const own = fields.slice()
+  return onHead(request, reply, status, own, length) ? own : undefined
 }

@@ -28,6 +28,38 @@ export function addVary (fields: Fields, name: string): void {
   fields.header('vary', `${before}, ${name}`)
 }
 
+/** A field of a flat list as one string; `name` in lower case. */
+export function flatField (fields: readonly string[], name: string): string | undefined {
+  let value: string | undefined
+  for (let i = 0; i < fields.length; i += 2) {
+    const candidate = fields[i]!
+    if (candidate.length === name.length && candidate.toLowerCase() === name) value = value === undefined ? fields[i + 1]! : `${value}, ${fields[i + 1]!}`
+  }
+  return value
+}
+
+/** A flat list as {@link Fields}, for {@link addVary} and the like. */
+export class FlatFields implements Fields {
+  readonly #fields: string[]
+
+  constructor (fields: string[]) {
+    this.#fields = fields
+  }
+
+  getHeader (name: string): string | undefined {
+    return flatField(this.#fields, name)
+  }
+
+  header (name: string, value: string | number): void {
+    this.removeHeader(name)
+    this.#fields.push(name, String(value))
+  }
+
+  removeHeader (name: string): void {
+    for (let i = this.#fields.length - 2; i >= 0; i -= 2) if (this.#fields[i]!.toLowerCase() === name) this.#fields.splice(i, 2)
+  }
+}
+
 const DIGESTS: Readonly<Record<string, string>> = { 'sha-256': 'sha256', 'sha-512': 'sha512' }
 
 /** RFC 9530: both are over the bytes with their coding. Those that we can make are made anew, the others are dropped. */

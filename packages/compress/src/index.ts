@@ -3,10 +3,11 @@ import fp from 'fastify-plugin'
 import { Background } from './background.ts'
 import { Dictionaries } from './dictionaries.ts'
 import { Engine } from './engine.ts'
-import { fieldOf } from './fields.ts'
+import { FlatFields, addVary, fieldOf, flatField } from './fields.ts'
 import { LoadGuard } from './load.ts'
 import { MediaTypes } from './media.ts'
 import { Negotiator } from './negotiate.ts'
+import { type OnHead, withOnHead } from './on-head.ts'
 import { type CompressOptions, compressSettings } from './options.ts'
 import { type Payload, unwrapResponse } from './payload.ts'
 import { RequestSide } from './request-side.ts'
@@ -49,6 +50,9 @@ function untouchable (request: FastifyRequest, reply: FastifyReply, payload: Pay
   return NO_TRANSFORM.test(fieldOf(reply, 'cache-control') ?? '') || NO_TRANSFORM.test(request.headers['cache-control'] ?? '')
 }
 
+/** Fields by which it is decided; where an app sets one itself, the hook has to see both. */
+const DECIDING = ['content-type', 'content-encoding', 'content-range', 'content-length', 'cache-control', 'vary', 'etag']
+
 /** Bytes of the body, where they are known before it is sent. */
 function lengthOf (reply: FastifyReply, payload: Payload): number | undefined {
   if (typeof payload === 'string') return Buffer.byteLength(payload)
@@ -76,7 +80,31 @@ const plugin: FastifyPluginAsync<CompressOptions> = async (app, options) => {
     requestSide.prepare(request)
     done()
   })
-  app.addHook('onSend', (request, reply, given: Payload, done: Done) => {
+  /** What the hook below would do, where it would leave the body alone. */
+  const onHead: OnHead = (request, reply, status, fields, known) => {
+    for (const name of DECIDING) if (reply.hasHeader(name)) return false
+    if (status === 304) return requestSide.keepsEtag(request, flatField(fields, 'etag'))
+    const head = request.method === 'HEAD'
+    if (status < 200 || status === 204 || status === 205 || status === 206 || (known === 0 && !head)) return true
+    if (flatField(fields, 'content-range') !== undefined || request.routeOptions.config.compress === false) return true
+    if (NO_TRANSFORM.test(flatField(fields, 'cache-control') ?? '') || NO_TRANSFORM.test(request.headers['cache-control'] ?? '')) return true
+    const accepted = negotiator.accept(request.raw.headers['accept-encoding'] as string | undefined)
+    const kind = media.kind(flatField(fields, 'content-type'))
+    const coding = flatField(fields, 'content-encoding')?.trim().toLowerCase() ?? ''
+    if (coding === '' || coding === 'identity') {
+      const length = head ? Number(flatField(fields, 'content-length') ?? -1) : known
+      if (accepted.identity && (kind === 'no' || (length >= 0 && length < settings.threshold))) return true
+      if (!accepted.identity || !accepted.prefersIdentity) return false
+    } else {
+      const from = settings.decoders.get(coding === 'x-gzip' ? 'gzip' : coding)
+      if (from === undefined || settings.transcode === undefined) return true
+      if (accepted.weight(from.name) === 0) return false
+    }
+    if (dictionaries?.patternOf(request) !== undefined) return false
+    addVary(new FlatFields(fields), 'Accept-Encoding')
+    return true
+  }
+  app.addHook('onSend', withOnHead((request: FastifyRequest, reply: FastifyReply, given: Payload, done: Done) => {
     const payload = unwrapResponse(reply, given)
     if (reply.statusCode === 304) {
       requestSide.restoreEtag(request, reply)
@@ -100,7 +128,7 @@ const plugin: FastifyPluginAsync<CompressOptions> = async (app, options) => {
     const coder = new ResponseCoder(shop, request, reply, accepted, kind, pattern, done)
     if (accepted.weight(from.name) > 0 && pattern === undefined) return coder.keep(payload)
     coder.transcode(payload, from)
-  })
+  }, onHead))
   app.addHook('onClose', async () => { background.close() })
 }
 

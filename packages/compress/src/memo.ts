@@ -18,7 +18,7 @@ export function keyOf (body: Buffer): number {
   return body.length % 0x1f_ffff * 0x1_0000_0000 + crc32(body)
 }
 
-/** Keys of bodies seen once: a body is kept from its second sight on, so that unique ones cost a checksum and no memory. */
+/** Places for keys of bodies seen once, a power of two: a body is kept from its second sight on, so that unique ones cost a checksum and no memory. */
 const SEEN = 16_384
 /** Room that an entry takes beside its bytes. */
 const OVERHEAD = 512
@@ -28,7 +28,8 @@ const OVERHEAD = 512
  * contents share a result.
  */
 export class Memo {
-  readonly #seen = new LRUCache<number, true>({ max: SEEN })
+  /** A newer key takes the place of an older one with the same last bits, which is then seen for the first time again. */
+  readonly #seen = new Float64Array(SEEN)
   readonly #kept: LRUCache<number, Remembered>
   readonly #maxEntry: number
 
@@ -49,10 +50,12 @@ export class Memo {
     if (body.length > this.#maxEntry) return
     const entry = this.find(body, key)
     if (entry !== undefined) return this.put(entry, key, encoding, encoded, 0)
-    if (!this.#seen.delete(key)) {
-      this.#seen.set(key, true)
+    const place = key % SEEN
+    if (this.#seen[place] !== key) {
+      this.#seen[place] = key
       return
     }
+    this.#seen[place] = 0
     // The app may write into its Buffer again; and a slice would keep the whole of what it was cut from.
     const own = { body: Buffer.from(body), encoded: new Map([[encoding, { body: encoded, hits: 0 }]]) }
     this.#kept.set(key, own)

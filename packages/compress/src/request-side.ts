@@ -58,6 +58,12 @@ export class RequestSide {
     }
   }
 
+  /** Would {@link restoreEtag} leave this tag as it is? */
+  keepsEtag (request: FastifyRequest, etag: string | undefined): boolean {
+    const sent = this.#sent.get(request) ?? request.headers['if-none-match']
+    return sent === undefined || etag === undefined || knownEtag(etag, sent) === etag
+  }
+
   /** A 304 names the entity tag by which the client knows what it has. */
   restoreEtag (request: FastifyRequest, reply: FastifyReply): void {
     const sent = this.#sent.get(request) ?? request.headers['if-none-match']

@@ -1,3 +1,7 @@
+import { once } from 'node:events'
+import { createServer, request } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { brotliCompressSync, gzipSync } from 'node:zlib'
 import balancer from '@headgate/balancer'
 import cache from '@headgate/cache'
 import stickySession from '@headgate/sticky-session'
@@ -67,4 +71,73 @@ t.test('with sticky sessions: the client keeps its upstream, and the cookie is t
     t.equal(answer.headers['content-encoding'], 'gzip')
     t.equal(decoded(answer).toString(), body)
   }
+})
+
+t.test('a response that is left alone passes by the hook, with the same fields as through it', async (t) => {
+  const bodies: Record<string, Buffer> = { none: Buffer.alloc(0), short: Buffer.from('short'), long: Buffer.alloc(5000, 'words and words. ') }
+  const coded: Record<string, (body: Buffer) => Buffer> = { gzip: gzipSync, br: brotliCompressSync }
+  const upstream = createServer((request, response) => {
+    const query = new URL(request.url!, 'http://x').searchParams
+    const coding = query.get('coding') ?? ''
+    const body = bodies[query.get('body')!]!
+    const bytes = coding in coded ? coded[coding]!(body) : body
+    response.setHeader('X-Case', 'kept')
+    for (const name of ['content-type', 'vary', 'cache-control', 'etag', 'content-range']) if (query.has(name)) response.setHeader(name, query.get(name)!)
+    if (coding !== '') response.setHeader('content-encoding', coding)
+    response.statusCode = Number(query.get('status') ?? 200)
+    if (response.statusCode !== 304 && response.statusCode !== 204) response.setHeader('content-length', bytes.length)
+    response.end(request.method === 'HEAD' || response.statusCode === 304 ? undefined : bytes)
+  }).listen(0, '127.0.0.1')
+  await once(upstream, 'listening')
+  t.teardown(() => { upstream.closeAllConnections(); upstream.close() })
+  const open = async (hook: boolean): Promise<string> => {
+    const app = Fastify({ forceCloseConnections: true })
+    await app.register(compress, { load: false, memo: false })
+    if (hook) app.addHook('onSend', async (_request, _reply, payload) => payload)
+    await app.register(balancer, {
+      pools: { web: [`http://127.0.0.1:${(upstream.address() as AddressInfo).port}`] }, routes: [{ prefix: '/', pool: 'web' }]
+    })
+    t.teardown(() => app.close())
+    return app.listen({ port: 0, host: '127.0.0.1' })
+  }
+  const [direct, through] = [await open(false), await open(true)]
+  const ask = (base: string, path: string, method: string, headers: Record<string, string>): Promise<{ direct: boolean; answer: object }> => new Promise((resolve, reject) => {
+    request(base + path, { method, headers }, (response) => {
+      const pieces: Buffer[] = []
+      response.on('data', (piece: Buffer) => { pieces.push(piece) }).on('error', reject)
+      response.on('end', () => {
+        const { date: _date, ...fields } = response.headers
+        resolve({ direct: response.rawHeaders.includes('X-Case'), answer: { status: response.statusCode, fields, body: Buffer.concat(pieces).toString('base64') } })
+      })
+    }).on('error', reject).end()
+  })
+  let passed = 0
+  let all = 0
+  const check = async (query: Record<string, string>, headers: Record<string, string> = {}, method = 'GET'): Promise<void> => {
+    const path = `/?${new URLSearchParams(query).toString()}`
+    const [a, b] = [await ask(direct, path, method, headers), await ask(through, path, method, headers)]
+    t.same(a.answer, b.answer, `${method} ${path} ${JSON.stringify(headers)}`)
+    t.notOk(b.direct)
+    all++
+    if (a.direct) passed++
+  }
+  for (const accepts of ['', 'gzip', 'br, gzip;q=0.5', 'identity', 'identity;q=0, gzip']) {
+    const headers: Record<string, string> = accepts === '' ? {} : { 'accept-encoding': accepts }
+    for (const type of ['text/plain', 'image/png', 'text/event-stream']) {
+      for (const body of Object.keys(bodies)) for (const coding of ['', 'gzip', 'br', 'other']) await check({ body, coding, 'content-type': type }, headers)
+    }
+    await check({ body: 'long', 'content-type': 'text/plain', vary: 'Accept-Encoding, X-A' }, headers)
+    await check({ body: 'long', 'content-type': 'text/plain', vary: 'X-A' }, headers)
+    await check({ body: 'long', 'content-type': 'text/plain', vary: '*' }, headers)
+    await check({ body: 'long', 'content-type': 'text/plain', 'cache-control': 'no-transform' }, headers)
+    await check({ body: 'long', 'content-type': 'text/plain' }, { ...headers, 'cache-control': 'no-transform' })
+    await check({ body: 'long', 'content-type': 'text/plain', status: '206', 'content-range': 'bytes 0-4999/9999' }, headers)
+    await check({ body: 'none', status: '204' }, headers)
+    await check({ body: 'none', status: '304', etag: '"a"' }, { ...headers, 'if-none-match': '"a"' })
+    await check({ body: 'none', status: '304', etag: '"a"' }, { ...headers, 'if-none-match': 'W/"a"' })
+    await check({ body: 'long', 'content-type': 'image/png' }, headers, 'HEAD')
+    await check({ body: 'long', coding: 'gzip', 'content-type': 'text/plain' }, headers, 'HEAD')
+  }
+  t.ok(passed > all / 2, `${passed} of ${all} passed by it`)
+  t.equal((await ask(direct, '/?body=long&content-type=text/plain', 'GET', { 'accept-encoding': 'gzip' })).direct, false, 'what is encoded did not')
 })
