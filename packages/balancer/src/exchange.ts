@@ -200,6 +200,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   onComplete (trailers: readonly string[] | undefined): void {
     // A retried answer's end comes after its lease was given back.
     if (this.#sink === undefined) return
+    if (trailers !== undefined) this.#lease?.trailers(trailers)
     this.#release('ok')
     this.#sink.end(trailers)
     this.#end()

@@ -62,6 +62,11 @@ export class Lease {
     this.pool.answered(this, headers)
   }
 
+  /** The response has ended with trailer fields; a flat list of names and values. Called before the release. */
+  trailers (trailers: readonly string[]): void {
+    this.pool.trailed(this, trailers)
+  }
+
   /**
    * The upstream has shown that it is back, though the exchange goes on, perhaps for hours: a trial need not wait for its end.
    * Called by layer 4 when a connection stands.

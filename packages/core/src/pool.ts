@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events'
+import { tellAttempt } from './attempt-message.ts'
 import { channels, type DiscoveryMessage } from './channels.ts'
 import type { Environment, Timer } from './clock.ts'
 import type { Deadlines } from './deadlines.ts'
@@ -35,6 +36,8 @@ export interface PoolEvents {
   discovery: [message: DiscoveryMessage]
   /** A response head came: `lease.status`, and its fields as a flat list of names and values as received. */
   head: [lease: Lease, headers: readonly string[]]
+  /** A response ended with trailer fields, likewise. */
+  trailers: [lease: Lease, trailers: readonly string[]]
   /** One attempt ended: what passive health feeds on. */
   outcome: [upstream: Upstream, outcome: Outcome, lease: Lease, reason: string]
 }
@@ -276,13 +279,7 @@ export class Pool extends EventEmitter<PoolEvents> {
       else if (upstream.health.state === 'ejected') this.#trials.push(upstream)
     }
     if (this.listenerCount('outcome') > 0) this.emit('outcome', upstream, outcome, lease, reason)
-    if (channels.attempt.hasSubscribers) {
-      channels.attempt.publish({
-        pool: this.name, upstream: upstream.id, url: upstream.url, outcome, status: lease.status, reason,
-        headLatency: answered ? latency : -1, duration: now - startedAt, attempt: lease.attempt,
-        method: lease.method, sent: lease.sent, received: lease.received, lease, source: this
-      })
-    }
+    if (channels.attempt.hasSubscribers) tellAttempt(lease, outcome, reason)
     if (upstream.load.inFlight === 0 && upstream.health.state === 'draining') this.#drained(upstream)
     if (this.#queue.length > 0) this.#pump()
   }
@@ -291,6 +288,11 @@ export class Pool extends EventEmitter<PoolEvents> {
   answered (lease: Lease, headers: readonly string[] | undefined): void {
     this.#selector.answered?.(lease.upstream, lease.headAt, lease.startedAt)
     if (headers !== undefined && this.listenerCount('head') > 0) this.emit('head', lease, headers)
+  }
+
+  /** Called by {@link Lease.trailers} alone: fields that came after the body, while the claim still stands. */
+  trailed (lease: Lease, trailers: readonly string[]): void {
+    if (this.listenerCount('trailers') > 0) this.emit('trailers', lease, trailers)
   }
 
   /** Called by {@link Lease.prove} alone. */
@@ -323,8 +325,7 @@ export class Pool extends EventEmitter<PoolEvents> {
     const first = this.#selector.select(context)
     if (first.hasRoom && !(context.attempts > 0 && context.hasTried(first))) return this.#lease(first, context, 'policy')
     const other = this.#alternative(context, (upstream) => upstream.hasRoom && !context.hasTried(upstream)) ??
-      this.#reserve(context) ??
-      this.#outcast(context) ??
+      (context.attempts > 0 ? this.#reserve(context) ?? this.#outcast(context) : undefined) ??
       this.#alternative(context, (upstream) => upstream.hasRoom)
     return other === undefined ? 'saturated' : this.#lease(other, context, 'alternative')
   }
@@ -344,7 +345,6 @@ export class Pool extends EventEmitter<PoolEvents> {
 
   /** All of the tier in use were tried: one of another tier that is ready, the nearest first. Its own is not down yet by anybody's word. */
   #reserve (context: PoolContext): Upstream | undefined {
-    if (context.attempts === 0) return undefined
     let best: Upstream | undefined
     for (const upstream of this.#members.values()) {
       if (upstream.ready && upstream.hasRoom && !context.hasTried(upstream) && (best === undefined || upstream.priority < best.priority)) best = upstream
@@ -357,7 +357,6 @@ export class Pool extends EventEmitter<PoolEvents> {
    * It is no trial: it stays ejected, so that two which fail in turns do not change places at each turn. Not one that asked for a pause.
    */
   #outcast (context: PoolContext): Upstream | undefined {
-    if (context.attempts === 0) return undefined
     for (const upstream of this.#members.values()) {
       const { state, decidedBy } = upstream.health
       if (state === 'ejected' && decidedBy === 'traffic' && upstream.configuredWeight > 0 && upstream.hasRoom && !context.hasTried(upstream)) return upstream
