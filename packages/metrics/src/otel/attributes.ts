@@ -32,6 +32,12 @@ export function schemeOf ({ target }: Upstream): string {
   return target.protocol === 'https:' ? 'https' : 'http'
 }
 
+/** Version of HTTP that is spoken to it; `undefined` in the process, and where each connection settles it. */
+export function protocolOf ({ protocol, target }: Upstream): string | undefined {
+  if (target.protocol === 'app:' || protocol === 'auto') return undefined
+  return protocol === 'h1' ? '1.1' : '2'
+}
+
 function fullUrl ({ target }: Upstream, path: string): string {
   const origin = target.protocol === 'http:' || target.protocol === 'https:' ? target.href : `http://${target.host}`
   return `${origin}${path.replace(SECRET, '$1REDACTED')}`
@@ -41,13 +47,14 @@ function fullUrl ({ target }: Upstream, path: string): string {
 export function startAttributes ({ lease, method, path }: DispatchMessage): Attributes {
   const { upstream, pool, attempt, choice } = lease
   const known = methodOf(method)
+  const version = protocolOf(upstream)
   return {
     'http.request.method': known,
     ...known === '_OTHER' && { 'http.request.method_original': method },
     ...serverOf(upstream),
     'url.full': fullUrl(upstream, path),
     'url.scheme': schemeOf(upstream),
-    ...upstream.target.protocol !== 'app:' && { 'network.protocol.version': '1.1' },
+    ...version !== undefined && { 'network.protocol.version': version },
     ...attempt > 1 && { 'http.request.resend_count': attempt - 1 },
     'headgate.pool': pool.name,
     'headgate.upstream': upstream.id,

@@ -1,7 +1,7 @@
 import type { Attributes, Meter, ObservableResult } from '@opentelemetry/api'
 import { type AttemptMessage, type Pool, channels } from '@headgate/core'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { errorType, methodOf, schemeOf, serverOf } from './attributes.ts'
+import { errorType, methodOf, protocolOf, schemeOf, serverOf } from './attributes.ts'
 
 /** The bounds that the conventions advise for durations, in seconds. */
 const DURATIONS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
@@ -18,9 +18,10 @@ export function measureClient (meter: Meter, pools: () => ReadonlyMap<string, Po
     // Without a method it is layer 4.
     if (method === '' || pools()?.get(source.name) !== source) return
     const error = errorType(attempt)
+    const version = protocolOf(upstream)
     const attributes: Attributes = {
       'http.request.method': methodOf(method), ...serverOf(upstream), 'url.scheme': schemeOf(upstream), 'headgate.pool': source.name,
-      ...upstream.target.protocol !== 'app:' && { 'network.protocol.version': '1.1' },
+      ...version !== undefined && { 'network.protocol.version': version },
       ...status > 0 && { 'http.response.status_code': status }, ...error !== undefined && { 'error.type': error }
     }
     durations.record(attempt.duration / 1000, attributes)
