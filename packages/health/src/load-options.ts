@@ -9,7 +9,7 @@ export interface RetryAfterOptions {
 }
 
 export interface LoadOptions {
-  /** Read the response header `endpoint-load-metrics` (ORCA). @default true */
+  /** Read the fields `endpoint-load-metrics` and `endpoint-load-metrics-bin` (ORCA) of responses, after the body too. @default true */
   readonly header?: boolean
   /** Which of its metrics is the utilization: `cpu_utilization`, `named_metrics.queue` … @default application_utilization, else cpu_utilization */
   readonly metric?: string

@@ -1,9 +1,10 @@
 import { channels, Deadline, type Deadlines, type Lease, type LoadMessage, type Pool, type Upstream } from '@headgate/core'
 import type { LoadSettings } from './load-options.ts'
-import { readOrca } from './orca.ts'
+import { readOrca, readOrcaBin } from './orca.ts'
 import { readRetryAfter } from './retry-after.ts'
 
 const ORCA = 'endpoint-load-metrics'
+const ORCA_BIN = 'endpoint-load-metrics-bin'
 const RETRY_AFTER = 'retry-after'
 /** A busy upstream is idle again under this share of what made it busy: between the two nothing changes. */
 const RELIEF = 0.8
@@ -40,11 +41,16 @@ export class LoadReports extends Deadline {
     let retryAfter: string | undefined
     for (let i = 0; i < headers.length; i += 2) {
       const name = headers[i]!
-      if (name.length === 21 && this.#settings.header && name.toLowerCase() === ORCA) this.#report(headers[i + 1]!)
+      if ((name.length === 21 || name.length === 25) && this.#settings.header) this.#field(name, headers[i + 1]!)
       else if (refusing && name.length === 11 && name.toLowerCase() === RETRY_AFTER) retryAfter = headers[i + 1]!
     }
     if (retryAfter === undefined) this.#refusals = 0
     else this.#refused(lease, retryAfter)
+  }
+
+  /** Takes what the fields after a body say: gRPC servers report there (gRFC A51). */
+  trailers (trailers: readonly string[]): void {
+    if (this.#settings.header) for (let i = 0; i < trailers.length; i += 2) this.#field(trailers[i]!, trailers[i + 1]!)
   }
 
   /** Was this attempt answered with a refusal that says when to come again? */
@@ -71,8 +77,13 @@ export class LoadReports extends Deadline {
     this.#upstream.health.degrade(1, 'its last load report is too old', Infinity, undefined, 'agent')
   }
 
-  #report (value: string): void {
-    const utilization = readOrca(value, this.#settings.metric)
+  #field (name: string, value: string): void {
+    const lower = name.toLowerCase()
+    if (lower === ORCA) this.#report(readOrca(value, this.#settings.metric))
+    else if (lower === ORCA_BIN) this.#report(readOrcaBin(value, this.#settings.metric))
+  }
+
+  #report (utilization: number | undefined): void {
     if (utilization === undefined) return
     this.#upstream.load.reported = Math.min(1, utilization)
     this.#fresh()

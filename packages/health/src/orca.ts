@@ -1,17 +1,30 @@
+import { readOrcaBinary } from './orca-binary.ts'
+
 /** Characters of a report that are looked at; a load balancer's header need not be longer. */
 const LIMIT = 8192
 
 /**
  * The utilization in a value of `endpoint-load-metrics`, the load report of ORCA (Open Request Cost Aggregation, the message
- * `xds.data.orca.v3.OrcaLoadReport`), in its text form (`TEXT cpu_utilization=0.3,named_metrics.q=2`) or its JSON form
- * (`JSON {"cpu_utilization":0.3}`). `metric` names another one than `application_utilization`, else `cpu_utilization`.
+ * `xds.data.orca.v3.OrcaLoadReport`), in its text form (`TEXT cpu_utilization=0.3,named_metrics.q=2`), its JSON form
+ * (`JSON {"cpu_utilization":0.3}`) or its binary form (`BIN` and base64). `metric` names another one than `application_utilization`, else `cpu_utilization`.
  * `undefined`: nothing in it that counts.
  */
 export function readOrca (value: string, metric: string | undefined): number | undefined {
   if (value.length > LIMIT) return undefined
   const text = value.trim()
+  if (/^bin\s/i.test(text)) return readOrcaBin(text.slice(4).trim(), metric)
   const read = /^json\s/i.test(text) || text.startsWith('{') ? fromJson(text.replace(/^json\s+/i, '')) : fromText(text.replace(/^text\s+/i, ''))
-  if (read === undefined) return undefined
+  return read === undefined ? undefined : utilizationOf(read, metric)
+}
+
+/** Likewise of a value of `endpoint-load-metrics-bin`, which gRPC servers send: the message itself, in base64 with or without padding. */
+export function readOrcaBin (value: string, metric: string | undefined): number | undefined {
+  if (value.length > LIMIT || !/^[A-Za-z0-9+/]*={0,2}$/.test(value)) return undefined
+  const metrics = readOrcaBinary(Buffer.from(value, 'base64'))
+  return metrics === undefined ? undefined : utilizationOf((name) => metrics.get(name), metric)
+}
+
+function utilizationOf (read: Read, metric: string | undefined): number | undefined {
   if (metric !== undefined) return valid(read(metric))
   const application = valid(read('application_utilization'))
   // proto3 leaves zeros out, so a zero may only mean that nobody measures it.

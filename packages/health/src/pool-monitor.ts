@@ -72,6 +72,7 @@ export class PoolMonitor implements CheckContext {
     // Who is not listened to costs nothing.
     if (settings.passive !== undefined || settings.check !== undefined) pool.on('outcome', this.#onOutcome)
     if (settings.load !== undefined) pool.on('head', this.#onHead)
+    if (settings.load?.header === true) pool.on('trailers', this.#onTrailers)
   }
 
   /** Ends all checks. Verdicts stay as they are. */
@@ -84,6 +85,7 @@ export class PoolMonitor implements CheckContext {
     pool.off('state', this.#onState)
     pool.off('outcome', this.#onOutcome)
     pool.off('head', this.#onHead)
+    pool.off('trailers', this.#onTrailers)
     for (const member of this.members.values()) this.#end(member)
   }
 
@@ -174,6 +176,10 @@ export class PoolMonitor implements CheckContext {
 
   readonly #onHead = (lease: Lease, headers: readonly string[]): void => {
     this.members.get(lease.upstream)?.reports?.head(lease, headers)
+  }
+
+  readonly #onTrailers = (lease: Lease, trailers: readonly string[]): void => {
+    this.members.get(lease.upstream)?.reports?.trailers(trailers)
   }
 
   readonly #onOutcome = (upstream: Upstream, outcome: Outcome, lease: Lease, reason: string): void => {

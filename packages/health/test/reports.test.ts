@@ -1,11 +1,18 @@
+import { once } from 'node:events'
+import { createServer as createHttpServer } from 'node:http'
+import { connect as connectHttp2 } from 'node:http2'
 import { createServer } from 'node:net'
+import { Server as GrpcServer, type ServerUnaryCall, ServerCredentials, type sendUnaryData } from '@grpc/grpc-js'
+import balancer from '@headgate/balancer'
+import Fastify, { type FastifyInstance } from 'fastify'
 import fc from 'fast-check'
 import { channels, type LoadMessage, Lease, type Pool, type PoolContext, type Upstream } from '@headgate/core'
 import t from 'tap'
 import { readAgentLine } from '../src/agent-line.ts'
-import { readOrca } from '../src/orca.ts'
+import { readOrca, readOrcaBin } from '../src/orca.ts'
 import { readRetryAfter } from '../src/retry-after.ts'
-import { watched } from './helpers.ts'
+import health from '../src/index.ts'
+import { listen, watched } from './helpers.ts'
 
 t.test('ORCA: text and JSON, the metric that counts, and what is none', async (t) => {
   const cases: [string, string | undefined, number | undefined][] = [
@@ -41,6 +48,90 @@ t.test('ORCA: text and JSON, the metric that counts, and what is none', async (t
     const number = Number(utilization.toFixed(6))
     return readOrca(`TEXT cpu_utilization=${number.toFixed(6)}`, undefined) === number && readOrca(`JSON ${JSON.stringify({ cpu_utilization: number })}`, undefined) === number
   }))
+})
+
+t.test('ORCA: the binary form', async (t) => {
+  const double = (field: number, value: number): Buffer => {
+    const bytes = Buffer.alloc(9)
+    bytes[0] = field << 3 | 1
+    bytes.writeDoubleLE(value, 1)
+    return bytes
+  }
+  const bytes = (field: number, content: Buffer): Buffer => Buffer.concat([Buffer.from([field << 3 | 2, content.length]), content])
+  const metric = (field: number, name: string, value: number): Buffer => bytes(field, Buffer.concat([bytes(1, Buffer.from(name)), double(2, value)]))
+  const unknown = Buffer.concat([Buffer.from([3 << 3, 0x80, 0x01]), bytes(15, Buffer.from('later')), Buffer.from([14 << 3 | 5, 1, 2, 3, 4])])
+  const cases: [Buffer, string | undefined, number | undefined][] = [
+    [double(1, 0.3), undefined, 0.3],
+    [Buffer.concat([unknown, double(1, 0.3), double(2, 0.1), double(9, 0.8)]), undefined, 0.8],
+    [Buffer.concat([double(1, 0.3), double(9, 0)]), undefined, 0.3],
+    [Buffer.concat([metric(8, 'queue', 0.4), metric(5, 'disk', 0.9), metric(4, 'bytes', 3487)]), 'named_metrics.queue', 0.4],
+    [metric(5, 'disk', 0.9), 'utilization.disk', 0.9],
+    [bytes(8, double(2, 0.4)), 'named_metrics.', 0.4],
+    [Buffer.alloc(0), undefined, undefined],
+    [double(1, -1), undefined, undefined],
+    [double(1, NaN), undefined, undefined],
+    [double(1, 0.3).subarray(0, 5), undefined, undefined],
+    [Buffer.from([8 << 3 | 2, 200, 1, 0]), undefined, undefined],
+    [Buffer.from([1 << 3 | 3]), undefined, undefined],
+    [Buffer.alloc(20, 0xff), undefined, undefined]
+  ]
+  for (const [message, name, expected] of cases) {
+    const text = message.toString('base64')
+    t.equal(readOrcaBin(text, name), expected, text)
+    t.equal(readOrcaBin(text.replaceAll('=', ''), name), expected, 'gRPC leaves the padding out')
+    t.equal(readOrca(`BIN ${text}`, name), expected)
+  }
+  t.equal(readOrcaBin('not base64!', undefined), undefined)
+  t.equal(readOrcaBin('A'.repeat(9000), undefined), undefined)
+  fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), (message) => {
+    const read = readOrcaBin(Buffer.from(message).toString('base64'), undefined)
+    return read === undefined || (read >= 0 && read < Infinity)
+  }))
+})
+
+t.test('reports after the body count: HTTP trailers, and those of a real gRPC server', async (t) => {
+  const plain = createHttpServer((_, response) => {
+    response.writeHead(200, { trailer: 'Endpoint-Load-Metrics' }).write('hello')
+    response.addTrailers({ 'Endpoint-Load-Metrics': 'TEXT cpu_utilization=0.25' })
+    response.end()
+  })
+  t.teardown(() => { plain.close() })
+  const { port } = await listen(plain)
+
+  const grpc = new GrpcServer({ 'grpc.server_call_metric_recording': 1 })
+  const say = { path: '/t.Echo/Say', requestStream: false, responseStream: false, requestSerialize: Buffer.from, requestDeserialize: Buffer.from, responseSerialize: Buffer.from, responseDeserialize: Buffer.from }
+  grpc.addService({ Say: say } as never, {
+    Say (call: ServerUnaryCall<Buffer, Buffer>, done: sendUnaryData<Buffer>) {
+      call.getMetricsRecorder().recordCPUUtilizationMetric(0.5)
+      done(null, call.request)
+    }
+  })
+  const grpcPort = await new Promise<number>((resolve, reject) => {
+    grpc.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, port) => { if (error === null) resolve(port); else reject(error) })
+  })
+  t.teardown(() => { grpc.forceShutdown() })
+
+  const app = Fastify({ http2: true, forceCloseConnections: true } as never) as unknown as FastifyInstance
+  t.teardown(() => app.close())
+  await app.register(balancer, {
+    pools: { plain: [`http://127.0.0.1:${port}`], grpc: { upstreams: [`http://127.0.0.1:${grpcPort}`], protocol: 'h2c' } },
+    routes: [{ prefix: '/', pool: 'plain' }, { prefix: '/t.Echo', pool: 'grpc' }]
+  })
+  await app.register(health, { check: false })
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  const reported = (pool: string): number | undefined => app.balancer.pool(pool).upstreams[0]!.load.reported
+
+  const session = connectHttp2(url)
+  t.teardown(() => { session.destroy() })
+  const request = session.request({ ':path': '/' }).resume()
+  await once(request, 'close')
+  t.equal(reported('plain'), 0.25)
+
+  const call = session.request({ ':method': 'POST', ':path': say.path, 'content-type': 'application/grpc', te: 'trailers' }).resume()
+  // A length-prefixed message: not compressed, two bytes.
+  call.end(Buffer.from([0, 0, 0, 0, 2, 104, 105]))
+  await once(call, 'close')
+  t.equal(reported('grpc'), 0.5)
 })
 
 t.test('Retry-After: seconds, dates and nonsense', async (t) => {
