@@ -101,7 +101,8 @@ t.test('a response that is left alone passes by the hook, with the same fields a
     return app.listen({ port: 0, host: '127.0.0.1' })
   }
   const [direct, through] = [await open(false), await open(true)]
-  const ask = (base: string, path: string, method: string, headers: Record<string, string>): Promise<{ direct: boolean; answer: object }> => new Promise((resolve, reject) => {
+  type Asked = Promise<{ direct: boolean; answer: object }>
+  const ask = (base: string, path: string, method: string, headers: Record<string, string>): Asked => new Promise((resolve, reject) => {
     request(base + path, { method, headers }, (response) => {
       const pieces: Buffer[] = []
       response.on('data', (piece: Buffer) => { pieces.push(piece) }).on('error', reject)
