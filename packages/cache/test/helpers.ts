@@ -3,43 +3,14 @@ import { createServer, type IncomingMessage, type RequestListener, type ServerRe
 import { type AddressInfo, connect } from 'node:net'
 import balancer from '@headgate/balancer'
 import Fastify, { type FastifyInstance } from 'fastify'
-import cache, { type CacheClock, type CacheOptions } from '../src/index.ts'
+import { FakeClock } from '../../core/test/clock.ts'
+import cache, { type CacheOptions } from '../src/index.ts'
 
 export type Test = { teardown (action: () => unknown): void }
 
-/** A clock that only moves when told; timers fire on the way. */
-export class TestClock implements CacheClock {
-  #now: number
-  #timers: { at: number; callback: () => void }[] = []
-
-  constructor (now: number = Date.parse('2026-01-01T00:00:00Z')) {
-    this.#now = now
-  }
-
-  now (): number { return this.#now }
-
-  setTimeout (callback: () => void, ms: number): unknown {
-    const timer = { at: this.#now + ms, callback }
-    this.#timers.push(timer)
-    return timer
-  }
-
-  clearTimeout (timer: unknown): void {
-    this.#timers = this.#timers.filter((other) => other !== timer)
-  }
-
-  get waiting (): number { return this.#timers.length }
-
-  advance (ms: number): void {
-    const end = this.#now + ms
-    for (;;) {
-      const next = this.#timers.filter(({ at }) => at <= end).sort((a, b) => a.at - b.at)[0]
-      if (next === undefined) break
-      this.#now = next.at
-      this.clearTimeout(next)
-      next.callback()
-    }
-    this.#now = end
+export class TestClock extends FakeClock {
+  constructor () {
+    super(Date.parse('2026-01-01T00:00:00Z'))
   }
 }
 

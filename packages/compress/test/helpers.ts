@@ -2,7 +2,8 @@ import { type IncomingHttpHeaders, type IncomingMessage, type RequestListener, c
 import type { AddressInfo } from 'node:net'
 import zlib from 'node:zlib'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
-import compress, { type CompressClock, type CompressOptions } from '../src/index.ts'
+import { FakeClock as Base } from '../../core/test/clock.ts'
+import compress, { type CompressOptions } from '../src/index.ts'
 
 type Test = { teardown (action: () => unknown): void }
 
@@ -71,30 +72,8 @@ export function text (size: number, seed = 1): string {
   return result.slice(0, size)
 }
 
-/** A clock that moves when told to. */
-export class FakeClock implements CompressClock {
-  time = 0
-  #timers = new Set<{ at: number; callback: () => void }>()
-
-  now (): number {
-    return this.time
-  }
-
-  setTimeout (callback: () => void, ms: number): unknown {
-    const timer = { at: this.time + ms, callback }
-    this.#timers.add(timer)
-    return timer
-  }
-
-  clearTimeout (timer: unknown): void {
-    this.#timers.delete(timer as { at: number; callback: () => void })
-  }
-
-  advance (ms: number): void {
-    this.time += ms
-    for (const timer of [...this.#timers].sort((a, b) => a.at - b.at)) {
-      if (timer.at > this.time || !this.#timers.delete(timer)) continue
-      timer.callback()
-    }
+export class FakeClock extends Base {
+  constructor () {
+    super(0)
   }
 }

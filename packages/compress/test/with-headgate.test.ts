@@ -1,13 +1,14 @@
 import { once } from 'node:events'
 import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { brotliCompressSync, gzipSync } from 'node:zlib'
+import { brotliCompressSync, brotliDecompressSync, gzipSync } from 'node:zlib'
 import balancer from '@headgate/balancer'
 import cache from '@headgate/cache'
 import stickySession from '@headgate/sticky-session'
 import Fastify from 'fastify'
 import t from 'tap'
 import compress, { type StaticMessage, channels } from '../src/index.ts'
+import { app as cached, eventually } from '../../cache/test/helpers.ts'
 import { decoded, get, text, upstream } from './helpers.ts'
 
 const body = text(20_000)
@@ -141,4 +142,36 @@ t.test('a response that is left alone passes by the hook, with the same fields a
   }
   t.ok(passed > all / 2, `${passed} of ${all} passed by it`)
   t.equal((await ask(direct, '/?body=long&content-type=text/plain', 'GET', { 'accept-encoding': 'gzip' })).direct, false, 'what is encoded did not')
+})
+
+t.test('with the cache: hits are encoded once, and the coded body is kept beside the plain one', async (t) => {
+  const words = 'the same words again and again. '.repeat(400)
+  let runs = 0
+  const { app: instance } = await cached(t, {}, async (app) => {
+    await app.register(compress)
+    app.get('/x', async (_request, reply) => {
+      runs++
+      return reply.type('text/plain').headers({ 'cache-control': 'max-age=60', etag: '"a"' }).send(words)
+    })
+    app.get('/as-it-is', async (_request, reply) => reply.type('text/plain').header('cache-control', 'max-age=60, no-transform').send(words))
+  })
+  const ask = (encoding: string, more: Record<string, string> = {}) => instance.inject({ url: '/x', headers: { 'accept-encoding': encoding, ...more } })
+  const before = (await ask('identity')).body
+  t.equal(before, words)
+  const bytes = instance.cache.stats.bytes
+  const first = await ask('br')
+  t.equal(first.headers['content-encoding'], 'br')
+  t.equal(brotliDecompressSync(first.rawPayload).toString(), words, 'at once, by the hook of the compressor')
+  await eventually(() => instance.cache.stats.bytes > bytes)
+  const kept = await ask('br')
+  t.equal(kept.headers['content-encoding'], 'br')
+  t.equal(kept.headers['content-length'], String(kept.rawPayload.length))
+  t.equal(brotliDecompressSync(kept.rawPayload).toString(), words)
+  t.match(kept.headers['vary'], /accept-encoding/i)
+  t.match(kept.headers['cache-status'], /; hit; ttl=\d+/)
+  t.not(kept.headers['etag'], '"a"', 'another representation has another entity-tag')
+  t.equal((await ask('br', { 'if-none-match': String(kept.headers['etag']) })).statusCode, 304)
+  t.equal((await ask('identity')).body, words)
+  t.equal(runs, 1)
+  for (let i = 0; i < 2; i++) t.equal((await instance.inject({ url: '/as-it-is', headers: { 'accept-encoding': 'br' } })).body, words)
 })

@@ -2,9 +2,16 @@ import type { Clock } from '../src/index.ts'
 
 /** Time that stands still until a test moves it; timers run in the order of their times. */
 export class FakeClock implements Clock {
-  time = 1000
+  time: number
   readonly #timers = new Map<number, { at: number; callback: () => void }>()
   #next = 1
+
+  constructor (time: number = 1000) {
+    this.time = time
+  }
+
+  /** Timers that have not fired. */
+  get waiting (): number { return this.#timers.size }
 
   now (): number { return this.time }
   wall (): number { return this.time }

@@ -1,43 +1,19 @@
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import balancer, { type BalancerOptions } from '@headgate/balancer'
-import { channels, type Clock, type StickyMessage } from '@headgate/core'
+import { channels, type StickyMessage } from '@headgate/core'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import { FakeClock as Base } from '../../core/test/clock.ts'
 import sticky, { type StickyOptions } from '../src/index.ts'
 
 type Test = { teardown (action: () => unknown): void }
 
 export const keys = ['a secret of more than thirty-two bytes, for tests']
 
-/** Time that stands still until a test moves it; timers run in the order of their times. */
-export class FakeClock implements Clock {
-  time = 1_750_000_000_000
-  readonly #timers = new Map<number, { at: number; callback: () => void }>()
-  #next = 1
-
-  now (): number { return this.time }
-  wall (): number { return this.time }
-
-  setTimeout (callback: () => void, ms: number): number {
-    this.#timers.set(this.#next, { at: this.time + ms, callback })
-    return this.#next++
-  }
-
-  clearTimeout (timer: unknown): void {
-    this.#timers.delete(timer as number)
-  }
-
-  advance (ms: number): void {
-    const end = this.time + ms
-    for (;;) {
-      let due: [number, { at: number; callback: () => void }] | undefined
-      for (const entry of this.#timers) if (entry[1].at <= end && (due === undefined || entry[1].at < due[1].at)) due = entry
-      if (due === undefined) break
-      this.#timers.delete(due[0])
-      this.time = Math.max(this.time, due[1].at)
-      due[1].callback()
-    }
-    this.time = end
+/** Starts at a real date, which cookies need. */
+export class FakeClock extends Base {
+  constructor () {
+    super(1_750_000_000_000)
   }
 }
 

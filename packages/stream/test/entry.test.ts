@@ -5,7 +5,7 @@ import { connect as tlsConnect, createServer as createTls, type TLSSocket } from
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { parseProxyHeader, tlvTypes, writeProxyV1, writeProxyV2 } from '@headgate/core'
-import { FakeClock } from './clock.ts'
+import { FakeClock } from '../../core/test/clock.ts'
 import { exchange, firstLine, named, proxy, type Test, until, upstream } from './helpers.ts'
 
 const read = (name: string): string => readFileSync(new URL(`fixtures/${name}`, import.meta.url), 'utf8')

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 import t from 'tap'
-import { FakeClock } from './clock.ts'
+import { FakeClock } from '../../core/test/clock.ts'
 import { exchange, firstLine, named, proxy, until, upstream } from './helpers.ts'
 
 /** Accepts and resets when it hears something, as a server that dies. */

@@ -2,7 +2,7 @@ import { createSocket, type Socket } from 'node:dgram'
 import { once } from 'node:events'
 import t from 'tap'
 import { channels, type StreamMessage } from '@headgate/core'
-import { FakeClock } from './clock.ts'
+import { FakeClock } from '../../core/test/clock.ts'
 import { proxy, type Test, until } from './helpers.ts'
 
 async function bind (t: Test, host = '127.0.0.1'): Promise<Socket> {
