@@ -41,7 +41,7 @@ t.test('every option, error, policy and flag is in the documentation', async (t)
 })
 
 t.test('links of the documentation lead somewhere', async (t) => {
-  const files = ['README.md', ...['quick-start', 'pools-and-policies', 'composing', 'faq', 'run-time-changes', 'health', 'discovery'].map((name) => `docs/${name}.md`),
+  const files = ['README.md', ...['quick-start', 'pools-and-policies', 'composing', 'faq', 'run-time-changes', 'health', 'discovery', 'geography'].map((name) => `docs/${name}.md`),
     ...['core', 'balancer', 'headgate'].map((name) => `packages/${name}/README.md`)]
   for (const file of files) {
     for (const [, link] of read(file).matchAll(/\]\((?!https?:|#)([^)#\s]+)[^)]*\)/g)) {

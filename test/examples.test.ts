@@ -1,5 +1,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
+import { renameSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
@@ -7,11 +9,13 @@ import * as authAndLogging from '../examples/auth-and-logging.ts'
 import * as basic from '../examples/basic.ts'
 import * as cache from '../examples/cache.ts'
 import * as compress from '../examples/compress.ts'
+import * as discovery from '../examples/discovery.ts'
 import * as healthChecks from '../examples/health-checks.ts'
 import * as inProcess from '../examples/in-process.ts'
 import * as loginSessions from '../examples/login-sessions.ts'
 import * as manyPools from '../examples/many-pools.ts'
 import * as monitoring from '../examples/monitoring.ts'
+import * as nearest from '../examples/nearest.ts'
 import * as runtimeChanges from '../examples/runtime-changes.ts'
 import * as scaling from '../examples/scaling.ts'
 import * as tracing from '../examples/tracing.ts'
@@ -59,6 +63,31 @@ t.test('auth-and-logging', async (t) => {
   t.equal(statusCode, 200)
   t.equal(body, 'a /private/x')
   t.match(lines, [{ status: 401, upstream: undefined }, { status: 200 }, { url: '/private/x', status: 200, upstream: String }])
+})
+
+t.test('discovery', async (t) => {
+  const [standby, a] = await urls(t, 'standby', 'a')
+  const file = join(t.testdir({}), 'upstreams.json')
+  const app = await discovery.build({ file, standby: standby! })
+  t.teardown(() => app.close())
+  t.equal((await app.inject('/')).body, 'standby /')
+  const changed = once(app.balancer.pool('web'), 'discovery')
+  const alive = setInterval(() => {}, 1000)
+  writeFileSync(`${file}.new`, JSON.stringify([a]))
+  renameSync(`${file}.new`, file)
+  await changed
+  clearInterval(alive)
+  t.equal((await app.inject('/')).body, 'a /')
+})
+
+t.test('nearest', async (t) => {
+  const [eu, asia] = await urls(t, 'eu', 'asia')
+  const app = await nearest.build({ frankfurt: [eu!], tokyo: [asia!], cdn: ['127.0.0.1'] })
+  t.teardown(() => app.close())
+  const from = async (headers: Record<string, string>): Promise<string> => (await app.inject({ url: '/', headers })).body
+  t.equal(await from({ 'cf-ipcountry': 'KR' }), 'asia /')
+  t.equal(await from({ 'x-forwarded-for': '133.11.0.1' }), 'asia /', 'an address in Japan')
+  t.equal(await from({ 'x-forwarded-for': '192.0.2.1' }), 'eu /', 'an address that is nowhere')
 })
 
 t.test('many-pools', async (t) => {

@@ -11,7 +11,7 @@ export function flight (policy, n) {
   const clock = { now: () => now, wall: () => now, setTimeout () {}, clearTimeout () {} }
   const random = seeded(4)
   const selector = policy.create({ clock, random: seeded(9) })
-  const members = Array.from({ length: n }, (_, slot) => ({ id: `upstream-${slot}`, slot, weight: 1, zone: undefined, location: undefined, load: new Load() }))
+  const members = Array.from({ length: n }, (_, slot) => ({ id: `upstream-${slot}`, slot, weight: 1, configuredWeight: 1, zone: undefined, location: undefined, load: new Load() }))
   selector.rebuild(members)
   const atOnce = 2 * n
   const flying = Array.from({ length: atOnce })

@@ -6,7 +6,7 @@ const adapt = (policy) => (env) => {
   const clock = { now: env.now, wall: env.now, setTimeout () {}, clearTimeout () {} }
   const selector = policy.create({ clock, random: env.rng })
   const candidates = Array.from({ length: env.n }, (_, slot) =>
-    ({ id: `upstream-${slot}`, slot, index: slot, weight: env.weights[slot], zone: undefined, location: undefined, load: new Load() }))
+    ({ id: `upstream-${slot}`, slot, index: slot, weight: env.weights[slot], configuredWeight: env.weights[slot], zone: undefined, location: undefined, load: new Load() }))
   const context = { keyHash: 0, clientAddress: '', clientLocation: undefined }
   const rebuild = () => selector.rebuild(env.members.map((i) => candidates[i]))
   rebuild()

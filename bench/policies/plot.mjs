@@ -21,7 +21,7 @@ function simulate (policy) {
   const clock = { now: () => now, wall: () => now, setTimeout () {}, clearTimeout () {} }
   const selector = policy.create({ clock, random: seeded(3) })
   const members = Array.from({ length: UPSTREAMS }, (_, slot) => ({
-    id: `upstream-${slot}`, slot, weight: 1, zone: undefined, location: undefined, load: new Load(),
+    id: `upstream-${slot}`, slot, weight: 1, configuredWeight: 1, zone: undefined, location: undefined, load: new Load(),
     free: new Float64Array(WORKERS) // when each worker is free again
   }))
   selector.rebuild(members)

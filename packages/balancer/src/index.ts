@@ -2,13 +2,14 @@ import { randomBytes } from 'node:crypto'
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 import { type Affinity, Deadlines, logDiscovery, Pool, type PoolOptions, UnknownPoolError, type Upstream, systemClock } from '@headgate/core'
+import { clientLocator } from './client-location.ts'
 import { closeInTime } from './closing.ts'
 import { type Decision, WAY, attemptsOf, decisionOf } from './decision.ts'
 import { listenForExpectations } from './expect-continue.ts'
 import { type ExplainedRoute, type ImaginedRequest, type RouteExplanation, explainRoute } from './explain.ts'
 import { forwardTo, sendTo } from './forward.ts'
 import { checkBalancer, checkForward, routeSettings } from './options.ts'
-import type { BalancerOptions, ForwardOptions, PoolName, RouteOptions, RouteSettings } from './options.ts'
+import type { BalancerOptions, BalancerPoolOptions, ForwardOptions, PoolName, RouteOptions, RouteSettings } from './options.ts'
 import { useProblems } from './problem.ts'
 import { UnknownSplitError } from './errors.ts'
 import { refuseRoute } from './refuse.ts'
@@ -22,6 +23,7 @@ export type { Decision, DecisionAttempt } from './decision.ts'
 export type { ImaginedRequest, RouteExplanation } from './explain.ts'
 export type * from './options.ts'
 export { balancerOptions, balancerSchema } from './options.ts'
+export { clientLocator, type ClientLocationOptions, type LocationHeaders } from './client-location.ts'
 export { bodies } from './bodies.ts'
 export { clientErrors } from './client-errors.ts'
 export { sendProblem } from './problem.ts'
@@ -88,6 +90,13 @@ export class Balancer {
   }
 }
 
+/** A pool's options with a function for what finds clients. */
+async function withLocator (options: BalancerPoolOptions, path: string): Promise<PoolOptions> {
+  const { clientLocation } = options
+  if (typeof clientLocation !== 'object') return options as PoolOptions
+  return { ...options as PoolOptions, clientLocation: await clientLocator(clientLocation, `${path}.clientLocation`) }
+}
+
 const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance, options) => {
   checkBalancer(options)
   const environment = { clock: options.clock ?? systemClock, random: options.random ?? Math.random }
@@ -99,7 +108,7 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
   app.addHook('onClose', async () => { await Promise.all(own.map((pool) => pool.close())) })
   for (const [name, given] of Object.entries(options.pools)) {
     if (balancer.pools.has(name)) refuseRoute(`options.pools.${name}`, 'is already there; pool names are unique in an app', name)
-    const poolOptions: PoolOptions = Array.isArray(given) ? { upstreams: given } : given as PoolOptions
+    const poolOptions = await withLocator(Array.isArray(given) ? { upstreams: given } : given as BalancerPoolOptions, `options.pools.${name}`)
     const pool = new Pool(name, poolOptions, `options.pools.${name}`, environment, deadlines)
     pool.on('state', (upstream, change) => {
       app.log[change.to === 'up' ? 'info' : 'warn']({ pool: name, upstream: upstream.url, ...change }, 'upstream changed its state')

@@ -3,6 +3,7 @@ import type { FastifyContextConfig, FastifyRequest } from 'fastify'
 import {
   type Clock, type HashKey, type Location, type OptionUnit, type PoolOptions, type Random, type UpstreamSpec, checkOptions
 } from '@headgate/core'
+import type { ClientLocationOptions } from './client-location.ts'
 import { isPlainPath } from './path.ts'
 import { refuseRoute } from './refuse.ts'
 import { type FixedResponse, type Redirect, redirectSchema, respondSchema } from './routing/answers.ts'
@@ -53,10 +54,11 @@ export interface BalancerPoolOptions extends Omit<PoolOptions, 'hashOn' | 'clien
   /** What the `hash` policy hashes: a named part of the request, or a function of it ('' and errors: the client's address). @default 'client-address' */
   readonly hashOn?: HashKey | AskedOf<string>
   /**
-   * Where a request's client is, for the `nearest` policy: asked at each pick, so let it be quick (a look into a table, never I/O).
-   * `undefined`, a place that is none, or an error: not known. @default nobody's place is known
+   * Where a request's client is, for the `nearest` policy: found in a database or in a trusted peer's header fields, or by a function. It
+   * is asked at each pick, so let it be quick (a look into a table, never I/O). `undefined`, a place that is none, or an error: not
+   * known. @default nobody's place is known
    */
-  readonly clientLocation?: AskedOf<Location | undefined>
+  readonly clientLocation?: ClientLocationOptions | AskedOf<Location | undefined>
 }
 
 /**

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events'
 import { tellAttempt } from './attempt-message.ts'
-import { channels, type DiscoveryMessage } from './channels.ts'
+import { channels } from './channels.ts'
 import type { Environment, Timer } from './clock.ts'
 import type { Deadlines } from './deadlines.ts'
 import { type DiscoveryStatus, Follower } from './discovery/follow.ts'
@@ -15,6 +15,7 @@ import type { ParsedUpstream, PoolContext, PoolOptions, PoolSettings, UpstreamSp
 import { type Ticket, WaitQueue, type Waiter } from './queue.ts'
 import { RetryBudget } from './retry-budget.ts'
 import { readySet } from './tiers.ts'
+import type { PoolEvents } from './pool-events.ts'
 import { httpPool, type PoolKind } from './transport/index.ts'
 import { Upstream } from './upstream.ts'
 
@@ -24,22 +25,6 @@ export type NoLease = 'none-ready' | 'saturated'
 /** A request that waits in a pool's queue. */
 export interface PoolWaiter extends Waiter {
   readonly context: PoolContext
-}
-
-export interface PoolEvents {
-  added: [upstream: Upstream]
-  removed: [upstream: Upstream]
-  drained: [upstream: Upstream]
-  state: [upstream: Upstream, change: HealthChange]
-  panic: [active: boolean]
-  /** What became of what the pool's discovery said. */
-  discovery: [message: DiscoveryMessage]
-  /** A response head came: `lease.status`, and its fields as a flat list of names and values as received. */
-  head: [lease: Lease, headers: readonly string[]]
-  /** A response ended with trailer fields, likewise. */
-  trailers: [lease: Lease, trailers: readonly string[]]
-  /** One attempt ended: what passive health feeds on. */
-  outcome: [upstream: Upstream, outcome: Outcome, lease: Lease, reason: string]
 }
 
 // A POST may be lost in a trial, so trials wait for a repeatable request; but not for ever.
@@ -400,9 +385,10 @@ export class Pool extends EventEmitter<PoolEvents> {
     const slot = this.#freeSlots.pop() ?? this.#nextSlot++
     const { id, target } = settings
     const transport = this.kind.createTransport(app, target, this.settings.connection, this.environment.clock, (latency) => {
+      this.#selector.connected?.(upstream, this.environment.clock.now(), latency)
       if (channels.connect.hasSubscribers) channels.connect.publish({ pool: this.name, upstream: id, url: target.href, latency, source: this })
     }, settings.protocol)
-    const upstream = new Upstream(settings, slot, transport, this.environment, this.#changed)
+    const upstream: Upstream = new Upstream(settings, slot, transport, this.environment, this.#changed)
     this.#members.set(upstream.id, upstream)
     this.#byHref.set(settings.target.href, upstream)
     return upstream
@@ -453,9 +439,9 @@ export class Pool extends EventEmitter<PoolEvents> {
       if (health.tick()) return
       if (health.state === 'degraded') next = Math.min(next, now + 1000)
     }
-    const { ready, panic, left, eligible } = readySet(members, this.settings.panicThreshold)
+    const { tier, ready, panic, left, eligible } = readySet(members, this.settings.panicThreshold)
     this.#ready = ready
-    if (ready.length > 0) this.#selector.rebuild(ready)
+    if (ready.length > 0) this.#selector.rebuild(ready, tier)
     if (panic !== this.#panic) {
       this.#panic = panic
       if (channels.panic.hasSubscribers) channels.panic.publish({ pool: this.name, panic, ready: left, eligible, source: this })

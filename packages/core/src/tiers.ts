@@ -1,6 +1,8 @@
 import type { Upstream } from './upstream.ts'
 
 export interface ReadySet {
+  /** All of the tier that might be ready, were they well. */
+  readonly tier: readonly Upstream[]
   readonly ready: readonly Upstream[]
   readonly panic: boolean
   /** Members of the tier that are ready by their own verdict, and those that could be but for passive ejection. */
@@ -14,16 +16,18 @@ export interface ReadySet {
  */
 export function readySet (members: readonly Upstream[], panicThreshold: number): ReadySet {
   const priorities = [...new Set(members.map((upstream) => upstream.priority))].sort((a, b) => a - b)
-  let fallback: ReadySet = { ready: [], panic: false, left: 0, eligible: 0 }
+  let fallback: ReadySet = { tier: [], ready: [], panic: false, left: 0, eligible: 0 }
   for (const priority of priorities) {
-    const tier = members.filter((upstream) => upstream.priority === priority && upstream.configuredWeight > 0)
+    const tier = members.filter((upstream) => upstream.priority === priority && upstream.configuredWeight > 0 && !upstream.health.leaving)
     const ready = tier.filter((upstream) => upstream.ready)
     const eligible = tier.filter((upstream) => upstream.ready || upstream.health.state === 'ejected')
-    if (ready.length > 0 && ready.length >= panicThreshold * eligible.length) return { ready, panic: false, left: ready.length, eligible: eligible.length }
+    if (ready.length > 0 && ready.length >= panicThreshold * eligible.length) {
+      return { tier, ready, panic: false, left: ready.length, eligible: eligible.length }
+    }
     if (fallback.ready.length === 0 && eligible.length > 0 && panicThreshold > 0) {
-      fallback = { ready: eligible, panic: true, left: ready.length, eligible: eligible.length }
+      fallback = { tier, ready: eligible, panic: true, left: ready.length, eligible: eligible.length }
     } else if (fallback.ready.length === 0 && ready.length > 0) {
-      fallback = { ready, panic: false, left: ready.length, eligible: eligible.length }
+      fallback = { tier, ready, panic: false, left: ready.length, eligible: eligible.length }
     }
   }
   return fallback

@@ -36,6 +36,12 @@ t.test('texts become numbers only where the schema says so', async (t) => {
   })
 })
 
+t.test('durations of a discovery', async (t) => {
+  const file = join(t.testdir({}), 'config.json')
+  writeFileSync(file, JSON.stringify({ pools: { web: { discovery: { type: 'dns', name: 'web.example', minTtl: '2s', maxTtl: '1m' } } } }))
+  t.match(await readConfig(file), { pools: { web: { discovery: { minTtl: 2000, maxTtl: 60_000 } } } })
+})
+
 t.test('a configuration file', async (t) => {
   const dir = t.testdir({})
   const write = (name: string, text: string): string => {

@@ -18,6 +18,8 @@ export interface Candidate {
   readonly slot: number
   /** Effective weight, > 0: what was configured, times the slow start's share, times what its health allows. */
   readonly weight: number
+  /** Weight that it would have if all were well; 0: no new work. */
+  readonly configuredWeight: number
   readonly zone: string | undefined
   readonly location: Location | undefined
   readonly load: Load
@@ -43,9 +45,9 @@ export interface PickContext {
 export interface Selector<T extends Candidate = Candidate> {
   /**
    * The ready set or a weight changed. Cold: may allocate and take O(n log n). `ready` is never empty, is in the order of
-   * configuration, must not be changed, and may be kept until the next call.
+   * configuration, must not be changed, and may be kept until the next call. `tier` is all that could be ready: what the whole would be.
    */
-  rebuild (ready: readonly T[]): void
+  rebuild (ready: readonly T[], tier?: readonly T[]): void
   /** Hot: called once per attempt, after `rebuild`; must not allocate. */
   select (context: PickContext): T
   /**
@@ -74,6 +76,8 @@ export interface Selector<T extends Candidate = Candidate> {
   finished? (
     candidate: T, now: number, startedAt: number, latency: number, ok: boolean | undefined, answered?: boolean
   ): void
+  /** A connection to an upstream was opened, after `latency` ms. */
+  connected? (candidate: T, now: number, latency: number): void
   /** Evidence from outside (an active check) says that the upstream is as good as new: forget what was held against it. */
   recovered? (candidate: T): void
 }

@@ -8,10 +8,10 @@ export class FakeEnvironment implements Environment {
   constructor (seed = 1) { this.random = seeded(seed) }
 }
 
-export interface Fake extends Candidate { weight: number }
+export interface Fake extends Candidate { weight: number; configuredWeight: number }
 
 export function upstream (slot: number, weight = 1, extra: { id?: string; zone?: string; location?: Location } = {}): Fake {
-  return { id: extra.id ?? `upstream-${slot}`, slot, weight, zone: extra.zone, location: extra.location, load: new Load() }
+  return { id: extra.id ?? `upstream-${slot}`, slot, weight, configuredWeight: weight, zone: extra.zone, location: extra.location, load: new Load() }
 }
 
 export const upstreams = (n: number, weight?: (slot: number) => number): Fake[] =>

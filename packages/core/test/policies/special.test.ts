@@ -154,3 +154,57 @@ t.test('nearest: zone, then distance, then spills over', async (t) => {
   t.throws(() => nearest({ spillOver: 0 }), { name: 'RangeError', message: /spillOver/ })
   t.throws(() => nearest({ location: { latitude: 100, longitude: 0 } }), RangeError)
 })
+
+t.test('nearest: a site with too few ready keeps its share and passes on the rest', async (t) => {
+  const environment = new FakeEnvironment(7)
+  const selector = nearest({ zone: 'a' }).create<Fake>(environment)
+  const all = Array.from({ length: 30 }, (_, slot) => upstream(slot, 1, { zone: slot < 10 ? 'a' : slot < 20 ? 'b' : 'c', location: { latitude: 0, longitude: slot < 10 ? 0 : slot < 20 ? 10 : 60 } }))
+  const request = { ...context(), clientLocation: { latitude: 0, longitude: 0 } }
+  const shares = (down: (slot: number) => boolean, selector_ = selector): number[] => {
+    selector_.rebuild(all.filter(({ slot }) => !down(slot)), all)
+    const counts = { a: 0, b: 0, c: 0 } as Record<string, number>
+    for (let k = 0; k < 20_000; k++) counts[selector_.select(request).zone!]!++
+    return Object.values(counts).map((count) => count / 20_000)
+  }
+  const close = (actual: number[], wanted: number[], what: string): void => {
+    t.ok(actual.every((share, k) => Math.abs(share - wanted[k]!) < 0.02), `${what}: ${actual.join(' ')} for ${wanted.join(' ')}`)
+  }
+  close(shares(() => false), [1, 0, 0], 'all are well')
+  close(shares((slot) => slot < 3), [1, 0, 0], 'seven of ten are enough')
+  close(shares((slot) => slot < 5), [5 / 7, 2 / 7, 0], 'five of ten')
+  close(shares((slot) => slot < 5 || (slot >= 10 && slot < 19)), [5 / 7, 2 / 7 / 7, 2 / 7 * 6 / 7], 'and one of ten in the next')
+  close(shares((slot) => slot < 10), [0, 1, 0], 'nobody')
+  close(shares((slot) => slot < 9 || slot >= 10), [1, 0, 0], 'nobody to pass on to')
+  close(shares((slot) => slot < 9, nearest({ zone: 'a', minCapacity: 0 }).create<Fake>(environment)), [1, 0, 0], 'switched off')
+  t.throws(() => nearest({ minCapacity: 2 }), { name: 'RangeError', message: /minCapacity/ })
+})
+
+t.test('nearest by latency: measured by handshakes, followed when the path changes, with spill-over', async (t) => {
+  const environment = new FakeEnvironment(7)
+  const selector = nearest({ by: 'latency', spillOver: 4 }).create<Fake>(environment)
+  const sites = ['a', 'b', 'c'].map((zone, slot) => upstream(slot, 1, { zone }))
+  selector.rebuild(sites)
+  const latency = { a: 40, b: 10, c: 90 } as Record<string, number>
+  const request = context()
+  const counts = (picks: number): string => {
+    const seen: string[] = []
+    for (let k = 0; k < picks; k++) {
+      const chosen = selector.select(request)
+      seen.push(chosen.zone!)
+      environment.time += 10
+    }
+    return seen.join('')
+  }
+  t.equal(counts(3), 'abc', 'each is tried once')
+  for (const one of sites) selector.connected!(one, environment.time, latency[one.zone!]!)
+  t.equal(counts(5), 'bbbbb')
+  for (let k = 0; k < 4; k++) selector.started!(sites[1]!, environment.time)
+  t.equal(counts(2), 'aa', 'the nearest is full')
+  for (let k = 0; k < 4; k++) selector.finished!(sites[1]!, environment.time, environment.time, 5, true)
+  t.equal(counts(1), 'b')
+  for (let k = 0; k < 6; k++) selector.connected!(sites[1]!, environment.time, 200)
+  t.equal(counts(3), 'aaa', 'its path got worse')
+  environment.time += 60_000
+  const seen = counts(60)
+  for (const [zone, times] of [['b', 1], ['c', 1]] as const) t.equal(seen.split(zone).length - 1, times, `${zone} is measured anew by one request`)
+})
