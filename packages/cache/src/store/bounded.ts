@@ -1,6 +1,7 @@
 import type { Entry } from '../entry.ts'
-import { Place, type Eviction } from './eviction.ts'
+import type { Eviction } from './eviction.ts'
 import { Gdsf } from './gdsf.ts'
+import { Places } from './places.ts'
 import { S3Fifo } from './s3fifo.ts'
 import { Sieve } from './sieve.ts'
 
@@ -12,9 +13,9 @@ export const evictions: Readonly<Record<EvictionName, new (capacity: number) => 
 export const MAX_VARIANTS = 32
 const NOTHING: readonly Entry[] = []
 
-/** Bytes that an entry costs beside its body: fields, key, and what the engine needs for the objects. */
-function overhead (entry: Entry): number {
-  let bytes = 512 + entry.key.length * 2
+/** Bytes that an entry costs: its bodies, fields, key, and what the engine needs for the objects. */
+function cost (entry: Entry): number {
+  let bytes = 512 + entry.key.length * 2 + Math.max(0, entry.size)
   for (const text of entry.fields) bytes += text.length + 16
   for (const { body } of entry.encoded?.values() ?? []) bytes += body.length
   return bytes
@@ -25,21 +26,16 @@ export class BoundedIndex {
   readonly #byKey: Map<string, Entry[]> = new Map()
   /** Entries whose key is more than their URL. */
   readonly #byUrl: Map<string, Set<Entry>> = new Map()
-  readonly #places: Map<Entry, Place<Entry>> = new Map()
-  readonly #eviction: Eviction<Entry>
-  readonly #maxBytes: number
-  readonly #maxEntries: number
-  readonly #removed: (entry: Entry, evicted: boolean) => void
-  #bytes = 0
+  readonly #places: Places
 
   constructor (maxBytes: number, maxEntries: number, eviction: EvictionName, removed: (entry: Entry, evicted: boolean) => void) {
-    this.#maxBytes = maxBytes
-    this.#maxEntries = maxEntries
-    this.#eviction = new evictions[eviction](maxBytes)
-    this.#removed = removed
+    this.#places = new Places({ maxBytes, maxEntries, eviction: new evictions[eviction](maxBytes) }, (entry, evicted) => {
+      this.#unlink(entry)
+      removed(entry, evicted)
+    })
   }
 
-  get bytes (): number { return this.#bytes }
+  get bytes (): number { return this.#places.bytes }
   get size (): number { return this.#places.size }
 
   get (key: string): readonly Entry[] {
@@ -57,8 +53,7 @@ export class BoundedIndex {
   }
 
   touch (entry: Entry): void {
-    const place = this.#places.get(entry)
-    if (place !== undefined) this.#eviction.touch(place)
+    this.#places.touch(entry)
   }
 
   add (entry: Entry): void {
@@ -66,7 +61,7 @@ export class BoundedIndex {
     if (list === undefined) this.#byKey.set(entry.key, [entry])
     // A new list, so that one handed out by `get` does not change under its reader.
     else {
-      if (list.length >= MAX_VARIANTS) this.#drop(list[0]!, true)
+      if (list.length >= MAX_VARIANTS) this.#places.remove(list[0]!, true)
       this.#byKey.set(entry.key, [...(this.#byKey.get(entry.key) ?? []), entry])
     }
     if (entry.url !== entry.key) {
@@ -74,53 +69,23 @@ export class BoundedIndex {
       if (others === undefined) this.#byUrl.set(entry.url, new Set([entry]))
       else others.add(entry)
     }
-    const place = new Place(entry, entry.key, overhead(entry) + Math.max(0, entry.size))
-    this.#places.set(entry, place)
-    this.#eviction.insert(place)
-    this.#bytes += place.cost
-    this.#shrink()
+    this.#places.add(entry, entry.key, cost(entry))
   }
 
   /** Weighs an entry again. */
   resize (entry: Entry): void {
-    const place = this.#places.get(entry)
-    if (place === undefined) return
-    const cost = overhead(entry) + Math.max(0, entry.size)
-    this.#bytes += cost - place.cost
-    this.#eviction.resize(place, cost)
-    this.#shrink()
-  }
-
-  #shrink (): void {
-    while (this.#bytes > this.#maxBytes || this.#places.size > this.#maxEntries) {
-      const victim = this.#eviction.evict()
-      if (victim === undefined) break
-      this.#forget(victim)
-      this.#removed(victim.value, true)
-    }
+    this.#places.resize(entry, cost(entry))
   }
 
   remove (entry: Entry): boolean {
-    return this.#drop(entry, false)
+    return this.#places.remove(entry)
   }
 
   values (): Iterable<Entry> {
-    return this.#places.keys()
+    return this.#places.values()
   }
 
-  #drop (entry: Entry, evicted: boolean): boolean {
-    const place = this.#places.get(entry)
-    if (place === undefined) return false
-    this.#eviction.remove(place)
-    this.#forget(place)
-    this.#removed(entry, evicted)
-    return true
-  }
-
-  #forget (place: Place<Entry>): void {
-    const entry = place.value
-    this.#places.delete(entry)
-    this.#bytes -= place.cost
+  #unlink (entry: Entry): void {
     const others = entry.url === entry.key ? undefined : this.#byUrl.get(entry.url)
     if (others?.delete(entry) === true && others.size === 0) this.#byUrl.delete(entry.url)
     const rest = this.#byKey.get(entry.key)!.filter((other) => other !== entry)

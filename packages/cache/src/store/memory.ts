@@ -1,5 +1,6 @@
 import type { Entry } from '../entry.ts'
 import { BoundedIndex, type EvictionName } from './bounded.ts'
+import { Collector } from './collector.ts'
 import type { CacheStore, EntryWriter, StoreStats } from './contract.ts'
 
 export interface MemoryStoreOptions {
@@ -79,35 +80,25 @@ export class MemoryStore implements CacheStore {
 class MemoryWriter implements EntryWriter {
   readonly #index: BoundedIndex
   readonly #entry: Entry
-  readonly #limit: number
-  #chunks: Buffer[] | undefined = []
-  #size = 0
+  readonly #collector: Collector
   onDrain: (() => void) | undefined
 
   constructor (index: BoundedIndex, entry: Entry, limit: number) {
     this.#index = index
     this.#entry = entry
-    this.#limit = limit
+    this.#collector = new Collector(limit)
   }
 
-  get alive (): boolean { return this.#chunks !== undefined }
+  get alive (): boolean { return this.#collector.whole }
 
   write (chunk: Buffer): boolean {
-    if (this.#chunks === undefined) return true
-    this.#size += chunk.length
-    if (this.#size > this.#limit) this.#chunks = undefined
-    else this.#chunks.push(chunk)
+    this.#collector.add(chunk)
     return true
   }
 
   commit (replaces: readonly Entry[]): boolean {
-    const chunks = this.#chunks
-    this.#chunks = undefined
-    if (chunks === undefined) return false
-    // An exact buffer of its own: a chunk may be a small view that keeps a whole pool alive.
-    const body = Buffer.allocUnsafeSlow(this.#size)
-    let at = 0
-    for (const chunk of chunks) at += chunk.copy(body, at)
+    const body = this.#collector.take()
+    if (body === undefined) return false
     this.#entry.body = body
     this.#entry.size = body.length
     for (const entry of replaces) this.#index.remove(entry)
@@ -116,6 +107,6 @@ class MemoryWriter implements EntryWriter {
   }
 
   abort (): void {
-    this.#chunks = undefined
+    this.#collector.drop()
   }
 }
