@@ -1,4 +1,6 @@
 import balancer from '@headgate/balancer'
+import cache from '@headgate/cache'
+import compress from '@headgate/compress'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
 import { skipWithout } from '../../../tools/system.mjs'
@@ -145,6 +147,36 @@ t.test('dashboard', { skip: skipWithout('chromium') }, async (t) => {
     await card('web').getByText('3 upstreams advised: 2 more').waitFor()
     await card('calm').getByText('as many upstreams as are needed').waitFor()
     t.same(await violations(page), [])
+    t.same(complaints, [])
+  })
+
+  await t.test('what cache and compression save is seen, and the cache is purged', async (t) => {
+    let asked = 0
+    const origin = await upstream(t, (_, response) => {
+      asked++
+      response.setHeader('content-type', 'text/plain').setHeader('cache-control', 'max-age=600').end('text '.repeat(2000))
+    })
+    const app = Fastify({ forceCloseConnections: true }) as FastifyInstance
+    t.teardown(() => app.close())
+    await app.register(cache, {})
+    await app.register(compress, {})
+    await app.register(admin, { unsafe: true })
+    await app.register(balancer, { pools: { web: [origin.url] }, routes: [{ prefix: '/site', pool: 'web', config: {} }] })
+    const url = await app.listen({ port: 0, host: '127.0.0.1' })
+    const { page, complaints } = await open(t, browser, url)
+    for (let i = 0; i < 2; i++) t.equal((await (await fetch(`${url}/site`)).text()).length, 10_000)
+    t.equal(asked, 1)
+    const tile = (label: string) => page.locator('.tile', { hasText: label })
+    await tile('Cache hits').getByText(/^9\.8 KiB served$/).waitFor()
+    t.match(await tile('Cache hits').locator('.value').textContent(), /^[1-9]/)
+    t.match(await tile('Compression').locator('.value').textContent(), /^−\d/)
+    t.match(await tile('Compression').locator('.note').textContent(), /saved$/)
+    await page.getByRole('button', { name: 'Purge cache' }).click()
+    await page.getByRole('textbox', { name: /^Tags or absolute URLs/ }).fill('*')
+    await page.getByRole('button', { name: 'Purge', exact: true }).click()
+    await page.getByText(/^\d+ responses? purged$/).waitFor()
+    await (await fetch(`${url}/site`)).text()
+    t.equal(asked, 2)
     t.same(complaints, [])
   })
 })

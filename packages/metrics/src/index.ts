@@ -38,6 +38,9 @@ export interface Scaling {
   all (): PoolAdvice[]
 }
 
+/** For `@headgate/cache`, where it is there: a scrape is no lookup that failed. */
+const UNCACHED: object = { cache: false }
+
 const plugin: FastifyPluginAsync<MetricsOptions> = async (app, options) => {
   const settings = checkMetrics(options)
   const registry = options.registry ?? new Registry()
@@ -65,7 +68,7 @@ const plugin: FastifyPluginAsync<MetricsOptions> = async (app, options) => {
   if (route === false) return
   await app.register(async (scope) => {
     installGuard(scope, route)
-    scope.get(route.path ?? '/metrics', { logLevel: 'warn' }, async (request, reply) => {
+    scope.get(route.path ?? '/metrics', { logLevel: 'warn', config: UNCACHED }, async (request, reply) => {
       reply.header('cache-control', 'no-store').header('vary', 'accept')
       if (wantsOpenMetrics(request.headers.accept)) return reply.type(Registry.OPENMETRICS_CONTENT_TYPE).send(await openMetrics(registry))
       return reply.type(registry.contentType).send(await registry.metrics())
