@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url'
 export const packages = {
   curl: { package: 'curl', for: 'the lines that npm start prints' },
   openssl: { package: 'openssl', for: 'TLS, and the certificates of its tests' },
+  pebble: { package: 'pebble', for: 'certificates of an ACME authority' },
   promtool: { package: 'prometheus', for: 'the metrics' },
   prometheus: { package: 'prometheus', for: 'the metrics, scraped' },
   chromium: { package: 'chromium', for: 'the dashboard' },

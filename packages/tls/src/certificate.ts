@@ -57,6 +57,8 @@ export class Certificate {
     this.mustStaple = leaf!.raw.includes(TLS_FEATURE)
   }
 
+  /** DNS names in it, in lower case. */
+  get issuedFor (): string[] { return namesOf(this.leaf).map((host) => host.toLowerCase()) }
   get fingerprint (): string { return this.leaf.fingerprint256 }
 }
 

@@ -5,6 +5,7 @@ import { pluginFor } from './plugin.ts'
 import { Tls } from './tls.ts'
 
 export type { ClientCertificate } from './client-certificate.ts'
+export type { AcmeCertificateOptions, AcmeOptions, ExternalAccountOptions } from './acme/options.ts'
 export * from './errors.ts'
 export * from './options.ts'
 export type { PemOrFile } from './pem.ts'

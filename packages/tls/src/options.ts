@@ -1,6 +1,7 @@
 import type { SecureServerOptions } from 'node:http2'
 import { checkOptions, type Clock, type OptionUnit, refuse } from '@headgate/core'
 import type { SchemaObject } from 'ajv'
+import { acmeName, type AcmeOptions, acmeSchema, checkAcme } from './acme/options.ts'
 import { isHostPattern } from './host-index.ts'
 import type { PemOrFile } from './pem.ts'
 import { type Profile, profiles } from './profiles.ts'
@@ -106,6 +107,8 @@ export interface TlsOptions {
   readonly unknownHost?: 'default' | 'refuse'
   /** Finds certificates when they are asked for. */
   readonly provider?: ProviderOptions
+  /** Gets certificates from an authority, and renews them. */
+  readonly acme?: AcmeOptions
   /** Mozilla's recommendation: `intermediate` (TLS 1.2 and 1.3) or `modern` (TLS 1.3). @default 'intermediate' */
   readonly profile?: Profile
   /** HTTP/2 beside HTTP/1.1, by ALPN: or not, or with settings of `http2.createSecureServer`. @default true */
@@ -130,6 +133,8 @@ export interface TlsOptions {
   readonly handshakeTimeout?: number
   /** Where time comes from, but for handshakes. @default the system's */
   readonly clock?: Clock
+  /** Where chance comes from. @default Math.random */
+  readonly random?: () => number
 }
 
 /** Settings of `http2.createSecureServer`. */
@@ -163,6 +168,7 @@ export const tlsSchema: SchemaObject = {
     provider: object({
       find: isFunction, ttl: time(0, WEEK), negativeTtl: time(0, 3_600_000), max: integer(1, 1_000_000)
     } satisfies Record<keyof ProviderOptions, object>, ['find']),
+    acme: acmeSchema,
     profile: { type: 'string', enum: profiles },
     http2: {
       anyOf: [{ type: 'boolean' }, object({
@@ -200,15 +206,16 @@ export const tlsSchema: SchemaObject = {
       from: { type: 'array', minItems: 1, items: text }, others: { type: 'string', enum: ['close', 'plain'] }
     } satisfies Record<keyof ProxyProtocolOptions, object>, ['from']),
     handshakeTimeout: time(1, 600_000),
-    clock: { type: 'object' }
+    clock: { type: 'object' },
+    random: isFunction
   } satisfies Record<keyof TlsOptions, object>
 }
 
 /** Checks what can be checked without reading files. Throws `HG_POOL_INVALID_OPTION` with the option's path. */
 export function checkTls (options: TlsOptions, path: string): void {
   checkOptions(tlsSchema, options, path)
-  const { certificates = [], provider, hsts } = options
-  if (certificates.length === 0 && provider === undefined) refuse(path, "needs 'certificates' or a 'provider'", options)
+  const { certificates = [], provider, hsts, acme, redirect = false } = options
+  if (certificates.length === 0 && provider === undefined && acme === undefined) refuse(path, "needs 'certificates', a 'provider' or 'acme'", options)
   const names = new Set<string>()
   for (const [index, { hosts = [], ...certificate }] of certificates.entries()) {
     const name = nameOf(certificate, index)
@@ -217,6 +224,10 @@ export function checkTls (options: TlsOptions, path: string): void {
     for (const [at, host] of hosts.entries()) {
       if (!isHostPattern(host)) refuse(`${path}.certificates[${index}].hosts[${at}]`, "must be a host name, or one such as '*.example.com'", host)
     }
+  }
+  if (acme !== undefined) {
+    checkAcme(acme, `${path}.acme`, names, redirect !== false)
+    for (const certificate of acme.certificates) names.add(acmeName(certificate))
   }
   if (options.default !== undefined && !names.has(options.default)) refuse(`${path}.default`, `must be one of ${Array.from(names).join(', ') || '(no certificate is named)'}`, options.default)
   if (typeof hsts === 'object' && hsts.preload === true && !(hsts.includeSubDomains === true && (hsts.maxAge ?? Infinity) >= 31_536_000)) {

@@ -1,6 +1,6 @@
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { addClientCert, clientCertificateOf, dropClientCert } from './client-certificate.ts'
 import { RedirectListenError } from './errors.ts'
@@ -34,26 +34,32 @@ export function pluginFor (tls: Tls): FastifyPluginAsync {
     app.addHook('preClose', async () => { tls.clock.setTimeout(() => { tls.gate.close() }, HANDSHAKES) })
     app.addHook('onClose', async () => { tls.stop() })
 
-    if (redirect === false) return
-    const { listen = ':80', port, challenge }: RedirectOptions = redirect === true ? {} : redirect
-    const where = parseListen(listen, 'options.redirect.listen')
-    const server = redirectServer({
-      port: () => port ?? (app.server.address() as AddressInfo | null)?.port ?? 443,
-      challenge: (token) => challenge?.(token),
-      failed: (error) => { app.log.error({ err: error }, 'an ACME challenge could not be looked up') }
-    })
-    app.addHook('onListen', async () => {
-      await open(server, where)
-      const { address, port } = server.address() as AddressInfo
-      tls.redirectAddress = `http://${address.includes(':') ? `[${address}]` : address}:${port}`
-      app.log.info({ address: tls.redirectAddress }, 'redirecting to HTTPS')
-    })
-    app.addHook('onClose', async () => {
-      tls.redirectAddress = undefined
-      server.closeAllConnections()
-      if (server.listening) await new Promise((resolve) => { server.close(resolve) })
-    })
+    if (redirect !== false) redirectFor(app, tls, redirect === true ? {} : redirect)
+    // The authority asks where the app listens.
+    app.addHook('onListen', async () => { tls.acme?.start(app.log) })
   }, { name: '@headgate/tls', fastify: '5.x' })
+}
+
+/** Listens for plain HTTP from when the app is ready until it is closed. */
+function redirectFor (app: FastifyInstance, tls: Tls, { listen = ':80', port, challenge }: RedirectOptions): void {
+  const where = parseListen(listen, 'options.redirect.listen')
+  const server = redirectServer({
+    port: () => port ?? (app.server.address() as AddressInfo | null)?.port ?? 443,
+    challenge: async (token) => await tls.acme?.storage.token(token) ?? challenge?.(token),
+    failed: (error) => { app.log.error({ err: error }, 'an ACME challenge could not be looked up') }
+  })
+  // Not onListen: nobody waits for that, and an address that is taken has to end the start.
+  app.addHook('onReady', async () => {
+    await open(server, where)
+    const { address, port } = server.address() as AddressInfo
+    tls.redirectAddress = `http://${address.includes(':') ? `[${address}]` : address}:${port}`
+    app.log.info({ address: tls.redirectAddress }, 'redirecting to HTTPS')
+  })
+  app.addHook('onClose', async () => {
+    tls.redirectAddress = undefined
+    server.closeAllConnections()
+    if (server.listening) await new Promise((resolve) => { server.close(resolve) })
+  })
 }
 
 function open (server: Server, where: { host: string; port: number }): Promise<void> {

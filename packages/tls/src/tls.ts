@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import type { SecureContext, SecureContextOptions, TlsOptions as NodeTlsOptions, TLSSocket } from 'node:tls'
 import { channels, type Clock, Deadlines, Peers, systemClock } from '@headgate/core'
 import type { FastifyBaseLogger } from 'fastify'
+import { Acme } from './acme/acme.ts'
 import { Certificate } from './certificate.ts'
 import { CLIENT_TRUST, type ClientTrust, loadTrust, trustFiles } from './client-trust.ts'
 import { describe } from './client-certificate.ts'
@@ -53,6 +54,7 @@ export class Tls {
   readonly #store: CertificateStore
   readonly #provider: Provider | undefined
   readonly #tickets: TicketKeys | undefined
+  readonly acme: Acme | undefined
   readonly #base: SecureContextOptions
   readonly #servers = new Set<SecureServer>()
   /** Texts of the last errors by certificate: each is logged once. */
@@ -84,6 +86,17 @@ export class Tls {
         this.#log?.error({ err: error, host }, 'the provider gave no certificate that could be used')
       })
     }
+    if (options.acme !== undefined) {
+      this.acme = new Acme({
+        options: options.acme,
+        clock: this.clock,
+        random: options.random ?? Math.random,
+        load: (name, file, hosts) => this.#load({ cert: file, key: file, hosts }, name),
+        current: (name) => this.#store.get(name),
+        use: (certificate) => { this.#use(certificate) },
+        failed: (name, error) => { this.#report(name, error, 'a certificate could not be got from the ACME authority') }
+      })
+    }
     this.gate = new Gate({
       proxyProtocol: proxyProtocol === undefined
         ? undefined
@@ -102,6 +115,7 @@ export class Tls {
       tls.#store.set(await tls.#load(certificate, nameOf(certificate, index)))
     }
     if (options.clientCertificates !== undefined) tls.#trusts(await loadTrust(options.clientCertificates))
+    await tls.acme?.prepare()
     await tls.#tickets?.renew()
     return tls
   }
@@ -158,6 +172,7 @@ export class Tls {
     this.#watch?.stop()
     this.#expiry?.stop()
     this.#tickets?.stop()
+    this.acme?.stop()
     this.gate.close()
   }
 
@@ -234,16 +249,21 @@ export class Tls {
       this.#failures.delete(name)
       return { name, result: loaded ? 'loaded' : 'unchanged', reason: '' }
     } catch (error) {
-      const reason = (error as Error).message
-      if (this.#failures.get(name) !== reason) {
-        this.#failures.set(name, reason)
-        this.#log?.error({ err: error, certificate: name }, 'the one from before stays in use')
-        const before = this.#store.get(name)
-        if (before !== undefined) tell(before, 'failed', reason)
-        else if (channels.certificate.hasSubscribers) channels.certificate.publish({ name, change: 'failed', hosts: [], fingerprint: '', notAfter: NaN, reason })
-      }
+      const reason = this.#report(name, error, 'the one from before stays in use')
       return { name, result: 'failed', reason }
     }
+  }
+
+  /** Logs and tells of a failure, once for each reason. */
+  #report (name: string, error: unknown, text: string): string {
+    const reason = (error as Error).message
+    if (this.#failures.get(name) === reason) return reason
+    this.#failures.set(name, reason)
+    this.#log?.error({ err: error, certificate: name }, text)
+    const before = this.#store.get(name)
+    if (before !== undefined) tell(before, 'failed', reason)
+    else if (channels.certificate.hasSubscribers) channels.certificate.publish({ name, change: 'failed', hosts: [], fingerprint: '', notAfter: NaN, reason })
+    return reason
   }
 
   #use (certificate: Certificate): void {
@@ -302,8 +322,8 @@ export class Tls {
 
   readonly #sni = sniOf((socket, name, callback) => { this.#choose(socket, name, callback) })
 
-  readonly #inspect = (first: Buffer, socket: Socket): 'pass' | 'taken' => {
-    if (!looksLikeHttp(first)) return 'pass'
+  readonly #inspect = (first: Buffer, socket: Socket): 'pass' | 'more' | 'taken' => {
+    if (!looksLikeHttp(first)) return this.acme === undefined ? 'pass' : this.acme.inspect(first, socket)
     this.#log?.debug({ remoteAddress: socket.remoteAddress }, 'plain HTTP on the port for TLS')
     answerPlainHttp(socket, (callback, ms) => this.clock.setTimeout(callback, ms))
     return 'taken'
