@@ -25,14 +25,11 @@ export async function build ({ shop, intranet, staff, upstreams, plain = ':80' }
   await app.register(edge.plugin)
   // Upstreams of the intranet also get the certificate, as Client-Cert (RFC 9440).
   app.addHook('onRequest', async (request, reply) => {
-    if (request.hostname.startsWith('intranet.') && request.clientCertificate === null) return reply.code(403).send({ message: 'staff only' })
+    if (request.hostname === 'intranet.example' && request.clientCertificate === null) return reply.code(403).send({ message: 'staff only' })
   })
   await app.register(balancer, {
     pools: { shop: upstreams.shop, intranet: upstreams.intranet },
-    routes: [
-      { prefix: '/', pool: 'intranet', constraints: { host: /^intranet\./ } },
-      { prefix: '/', pool: 'shop' }
-    ]
+    routes: [{ prefix: '/', rules: [{ match: { host: 'intranet.example' }, pool: 'intranet' }, { pool: 'shop' }] }]
   })
   return app
 }

@@ -1,7 +1,8 @@
 import { once } from 'node:events'
-import { createServer } from 'node:http'
 import { renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { createServer, type IncomingMessage } from 'node:http'
+import { get } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
@@ -10,6 +11,7 @@ import * as basic from '../examples/basic.ts'
 import * as cache from '../examples/cache.ts'
 import * as compress from '../examples/compress.ts'
 import * as discovery from '../examples/discovery.ts'
+import * as https from '../examples/https.ts'
 import * as healthChecks from '../examples/health-checks.ts'
 import * as inProcess from '../examples/in-process.ts'
 import * as loginSessions from '../examples/login-sessions.ts'
@@ -19,6 +21,8 @@ import * as nearest from '../examples/nearest.ts'
 import * as runtimeChanges from '../examples/runtime-changes.ts'
 import * as scaling from '../examples/scaling.ts'
 import * as tracing from '../examples/tracing.ts'
+import { Authority } from '../packages/tls/test/certificates.ts'
+import { skipWithout } from '../tools/system.mjs'
 
 /** A server that answers with its name and the path that reached it. */
 async function upstream (test: Test, name: string): Promise<{ url: string; stop: () => void }> {
@@ -300,4 +304,28 @@ t.test('tracing', async (t) => {
     { 'headgate.attempt': 1, 'error.type': 'connect-refused' }, { 'headgate.attempt': 2, 'http.response.status_code': 200 }
   ])
   t.equal(new Set(spans.map(({ traceId }) => traceId)).size, 1)
+})
+
+t.test('https', { skip: skipWithout('openssl') }, async (t) => {
+  const authority = new Authority(t)
+  const [shop, intranet] = await urls(t, 'shop', 'intranet')
+  const app = await https.build({
+    shop: authority.issue(['shop.example']).files, intranet: authority.issue(['intranet.example']).files, staff: authority.ca,
+    upstreams: { shop: [shop!], intranet: [intranet!] }, plain: '127.0.0.1:0'
+  })
+  t.teardown(() => app.close())
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const { port } = app.server.address() as AddressInfo
+  const ask = async (host: string, pair: object = {}): Promise<string> => {
+    const request = get({ host: '127.0.0.1', port, agent: false, servername: host, headers: { host }, ca: authority.ca, ...pair })
+    const [response] = await once(request, 'response') as [IncomingMessage]
+    response.setEncoding('utf8')
+    return `${response.statusCode} ${response.headers['strict-transport-security']} ${(await response.toArray()).join('')}`
+  }
+  t.equal(await ask('shop.example'), '200 max-age=63072000 shop /')
+  t.match(await ask('intranet.example'), /^403/)
+  t.equal(await ask('intranet.example', authority.issue([], { subject: '/CN=alice' })), '200 max-age=63072000 intranet /')
+  const plain = await fetch(`${app.tls.redirectAddress!}/x`, { redirect: 'manual' })
+  t.equal(plain.status, 308)
+  t.equal(plain.headers.get('location'), `https://127.0.0.1:${port}/x`)
 })
