@@ -119,6 +119,8 @@ export interface TlsOptions {
   readonly forwardClientCertificate?: boolean
   /** Resumption of sessions, or none. */
   readonly tickets?: false | TicketOptions
+  /** Hand out OCSP responses for certificates that name a responder and came with their issuer. @default true */
+  readonly stapling?: boolean
   /** Read certificate files again when they change. */
   readonly reload?: false | ReloadOptions
   /** Milliseconds before the end of a certificate from which on it is warned of, 0–31,536,000,000. @default 1814400000 (21 days) */
@@ -190,6 +192,7 @@ export const tlsSchema: SchemaObject = {
         rotate: time(60_000, WEEK), lifetime: time(1000, WEEK), store: { type: 'object', required: ['claim'] }
       } satisfies Record<keyof TicketOptions, object>)]
     },
+    stapling: { type: 'boolean' },
     reload: { anyOf: [{ const: false }, object({ interval: time(1000, 86_400_000) } satisfies Record<keyof ReloadOptions, object>)] },
     warnBefore: time(0, 31_536_000_000),
     hsts: {

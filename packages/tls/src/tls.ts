@@ -9,6 +9,7 @@ import { CLIENT_TRUST, type ClientTrust, loadTrust, trustFiles } from './client-
 import { describe } from './client-certificate.ts'
 import { CertificateError } from './errors.ts'
 import { ExpiryWatch, tell } from './expiry.ts'
+import { Staples } from './ocsp/staples.ts'
 import { FileWatch } from './file-watch.ts'
 import { Gate } from './gate.ts'
 import { hostName } from './host-index.ts'
@@ -55,6 +56,7 @@ export class Tls {
   readonly #provider: Provider | undefined
   readonly #tickets: TicketKeys | undefined
   readonly acme: Acme | undefined
+  readonly #staples: Staples | undefined
   readonly #base: SecureContextOptions
   readonly #servers = new Set<SecureServer>()
   /** Texts of the last errors by certificate: each is logged once. */
@@ -95,6 +97,11 @@ export class Tls {
         current: (name) => this.#store.get(name),
         use: (certificate) => { this.#use(certificate) },
         failed: (name, error) => { this.#report(name, error, 'a certificate could not be got from the ACME authority') }
+      })
+    }
+    if (options.stapling !== false) {
+      this.#staples = new Staples(this.clock, ({ name, mustStaple }, error) => {
+        this.#log?.[mustStaple ? 'error' : 'warn']({ err: error, certificate: name }, 'no OCSP response could be got to staple')
       })
     }
     this.gate = new Gate({
@@ -148,6 +155,8 @@ export class Tls {
   /** Keeps a server's default certificate and the key of its tickets up to date. */
   adopt (server: SecureServer): void {
     this.#servers.add(server)
+    const staples = this.#staples
+    if (staples !== undefined) server.on('OCSPRequest', (certificate: Buffer, _issuer, callback) => { callback(null, staples.find(certificate)!) })
     server.on('close', () => { this.#servers.delete(server) })
     this.#giveTicketKey(server)
   }
@@ -156,7 +165,10 @@ export class Tls {
   start (log: FastifyBaseLogger): void {
     this.#log = log
     const { reload = {}, warnBefore = WARN_BEFORE } = this.options
-    for (const certificate of this.#store.all) tell(certificate, 'loaded')
+    for (const certificate of this.#store.all) {
+      tell(certificate, 'loaded')
+      this.#follow(certificate)
+    }
     this.#expiry = new ExpiryWatch(() => this.#store.all, warnBefore, this.clock, log)
     this.#expiry.start()
     this.#tickets?.start(() => { for (const server of this.#servers) this.#giveTicketKey(server) }, (error) => {
@@ -173,6 +185,7 @@ export class Tls {
     this.#expiry?.stop()
     this.#tickets?.stop()
     this.acme?.stop()
+    this.#staples?.stop()
     this.gate.close()
   }
 
@@ -197,6 +210,7 @@ export class Tls {
   /** Throws `HG_TLS_UNKNOWN_CERTIFICATE`. */
   remove (name: string): void {
     tell(this.#store.remove(name), 'removed')
+    this.#staples?.forget(name)
     this.#manual.add(name)
     this.#refresh()
   }
@@ -254,6 +268,16 @@ export class Tls {
     }
   }
 
+  /** Staples to a certificate from when the app is ready on: before, nobody is asked anything. */
+  #follow (certificate: Certificate): void {
+    if (this.#log === undefined) return
+    this.#staples?.follow(certificate)
+    const { name, mustStaple, responder, issuer } = certificate
+    if (mustStaple && (responder === '' || issuer === undefined)) {
+      this.#log.error({ certificate: name }, 'clients insist on an OCSP response for it, and there is no responder in it, or its issuer did not come along')
+    }
+  }
+
   /** Logs and tells of a failure, once for each reason. */
   #report (name: string, error: unknown, text: string): string {
     const reason = (error as Error).message
@@ -272,6 +296,7 @@ export class Tls {
     if (lost.length > 0) this.#log?.warn({ certificate: name, hosts: lost }, 'an earlier certificate is shown for these hosts')
     this.#log?.info({ certificate: name, hosts, fingerprint, notAfter: new Date(notAfter).toISOString() }, 'certificate loaded')
     tell(certificate, 'loaded')
+    this.#follow(certificate)
     this.#refresh()
   }
 
