@@ -20,6 +20,7 @@ export { streamSchema } from './options.ts'
 export type * from './options.ts'
 export type { Counters } from './counters.ts'
 export type { SendProxyOptions } from './tcp/proxy-out.ts'
+export type { TlsSource } from './tcp/termination.ts'
 export type { MatchConditions, MatchFunction, RouteMatch, StreamInfo } from './tcp/routes.ts'
 
 declare module 'fastify' {

@@ -3,6 +3,7 @@ import type { SchemaObject } from 'ajv'
 import { checkOptions, type Clock, type OptionUnit, type PoolOptions, poolSchema, type Random, type UpstreamSpec } from '@headgate/core'
 import type { SendProxyOptions } from './tcp/proxy-out.ts'
 import type { RouteMatch } from './tcp/routes.ts'
+import type { TlsSource } from './tcp/termination.ts'
 
 /** Upstreams of a pool: a list, or all options. Addresses are `tcp://host:port`, `tls://host:port`, `unix:/path`; for UDP `udp://host:port`. */
 export type StreamPool = readonly UpstreamSpec[] | PoolOptions
@@ -14,10 +15,11 @@ export interface Destination<P extends string = string> {
   /** Tell upstreams of the client by a PROXY header, before TLS where they are spoken to with it. @default none */
   readonly sendProxy?: 'v1' | 'v2' | SendProxyOptions
   /**
-   * End the clients' TLS here: what `tls.createServer` takes, `key` and `cert` or `SNICallback` at least. Upstreams named
+   * End the clients' TLS here: what `tls.createServer` takes, `key` and `cert` or `SNICallback` at least; or certificates that change
+   * while it runs: `tls` of `@headgate/tls`, of which the plugin has to be there too. Upstreams named
    * `tls://` are spoken to with TLS of their own, with the pool's `connection.tls`. @default bytes pass as they are
    */
-  readonly tls?: TlsOptions
+  readonly tls?: TlsOptions | TlsSource
 }
 
 /** One way out of a listener, chosen by the first bytes. */

@@ -1,6 +1,6 @@
-import type { RequestListener, Server } from 'node:http'
+import type { RequestListener, Server as HttpServer } from 'node:http'
 import type { Socket } from 'node:net'
-import type { SecureContext, SecureContextOptions, TlsOptions as NodeTlsOptions, TLSSocket } from 'node:tls'
+import type { SecureContext, SecureContextOptions, Server, TlsOptions as NodeTlsOptions, TLSSocket } from 'node:tls'
 import { channels, type Clock, Deadlines, Peers, systemClock } from '@headgate/core'
 import type { FastifyBaseLogger } from 'fastify'
 import { Acme } from './acme/acme.ts'
@@ -18,7 +18,7 @@ import { isPath, readPem } from './pem.ts'
 import { answerPlainHttp, looksLikeHttp } from './plain-http.ts'
 import { profileOptions } from './profiles.ts'
 import { Provider } from './provider.ts'
-import { type FactoryOptions, NO_TICKETS, type SecureServer, secureServer } from './server.ts'
+import { type FactoryOptions, NO_TICKETS, secureServer } from './server.ts'
 import { sendUnrecognizedName, type SniCallback, sniOf } from './sni.ts'
 import { CertificateStore } from './store.ts'
 import { TicketKeys } from './tickets.ts'
@@ -58,7 +58,7 @@ export class Tls {
   readonly acme: Acme | undefined
   readonly #staples: Staples | undefined
   readonly #base: SecureContextOptions
-  readonly #servers = new Set<SecureServer>()
+  readonly #servers = new Set<Server>()
   /** Texts of the last errors by certificate: each is logged once. */
   readonly #failures = new Map<string, string>()
   #trust: ClientTrust | undefined
@@ -128,20 +128,20 @@ export class Tls {
   }
 
   /** A server for Fastify's `serverFactory`. */
-  createServer (handler: RequestListener, fastify: FactoryOptions): Server {
+  createServer (handler: RequestListener, fastify: FactoryOptions): HttpServer {
     const { http2 = true } = this.options
     const server = secureServer({
       options: this.serverOptions(),
       http2: http2 === false ? undefined : http2 === true ? {} : http2,
       gate: this.gate,
       failed: this.#failed,
-      admit: this.#admit
+      admit: this.admit
     }, handler, fastify)
     this.adopt(server)
-    return server as Server
+    return server as HttpServer
   }
 
-  /** What `tls.createServer` takes, for servers made elsewhere: give them to {@link adopt} as well. */
+  /** What `tls.createServer` takes, for servers made elsewhere: give them to {@link adopt} as well, and ask {@link admit} of each handshake. */
   serverOptions (): NodeTlsOptions {
     const { clientCertificates, handshakeTimeout = 10_000 } = this.options
     return {
@@ -153,7 +153,7 @@ export class Tls {
   }
 
   /** Keeps a server's default certificate and the key of its tickets up to date. */
-  adopt (server: SecureServer): void {
+  adopt (server: Server): void {
     this.#servers.add(server)
     const staples = this.#staples
     if (staples !== undefined) server.on('OCSPRequest', (certificate: Buffer, _issuer, callback) => { callback(null, staples.find(certificate)!) })
@@ -316,7 +316,7 @@ export class Tls {
     }
   }
 
-  #giveTicketKey (server: SecureServer): void {
+  #giveTicketKey (server: Server): void {
     if (this.#tickets !== undefined) server.setTicketKeys(this.#tickets.key(this.#trust?.digest ?? ''))
   }
 
@@ -358,7 +358,8 @@ export class Tls {
     this.#log?.debug({ code: error.code, reason: error.message, remoteAddress: socket.remoteAddress, host: socket.servername }, 'a TLS handshake failed')
   }
 
-  readonly #admit = (socket: TLSSocket): boolean => {
+  /** Whether a client that has finished its handshake may come in. */
+  readonly admit = (socket: TLSSocket): boolean => {
     const { clientCertificates } = this.options
     if (clientCertificates === undefined) return true
     // The socket's own word alone will not do: of a resumed session without any certificate Node says that it is authorized.

@@ -1,9 +1,10 @@
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, createServer as createEcho } from 'node:net'
 import { writeFileSync } from 'node:fs'
 import { connect as connectHttp2 } from 'node:http2'
 import { once } from 'node:events'
 import balancer from '@headgate/balancer'
+import stream from '@headgate/stream'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { skipWithout } from '../../../tools/system.mjs'
@@ -127,4 +128,29 @@ t.test('revoked certificates are refused, from the reload of the list on, and ti
   t.match(await tls.reload(), [{ result: 'failed', reason: /no PEM revocation list/ }])
   t.equal((await come(bob!)).text, '', 'the last list stays in use')
   t.match((await come(alice!)).text, 'alice')
+})
+
+t.test('layer 4: the same certificates end TLS of a TCP listener, and the same clients come in', { skip }, async (t) => {
+  const authority = new Authority(t)
+  const echo = createEcho((socket) => { socket.pipe(socket) }).listen(0, '127.0.0.1')
+  await once(echo, 'listening')
+  t.teardown(() => { echo.close() })
+  const { tls, app } = await site(t, {
+    certificates: [{ name: 'a', ...authority.issue(['a.example'], { subject: '/CN=first' }) }], clientCertificates: { verify: 'require', ca: authority.ca }
+  }, async (app) => {
+    await app.register(stream, { listeners: [{ name: 'echo', listen: '127.0.0.1:0', tls: app.tls, pool: [`tcp://127.0.0.1:${(echo.address() as AddressInfo).port}`] }] })
+  })
+  const port = Number(app.stream.listener('echo').address!.split(':').at(-1))
+  const alice = authority.issue([], { subject: '/CN=alice' })
+  const speak = async (pair: object): Promise<string> => {
+    const socket = await handshake(port, { servername: 'a.example', ca: authority.ca, ...pair })
+    socket.end('hello')
+    socket.setEncoding('utf8')
+    const name = String(socket.getPeerCertificate().subject.CN)
+    return `${name} ${await socket.toArray().then((chunks) => chunks.join(''), () => '')}`
+  }
+  t.equal(await speak(alice), 'first hello')
+  t.equal(await speak({}), 'first ', 'nobody without a certificate')
+  await tls.set('a', authority.issue(['a.example'], { subject: '/CN=second' }))
+  t.equal(await speak(alice), 'second hello')
 })
