@@ -181,7 +181,7 @@ t.test('what cannot be used is refused at the start, by name', { skip }, async (
   await refuses({ certificates: [a], clock }, /CN=a is not valid before 20/)
   await refuses({ certificates: [a], clientCertificates: { verify: 'require', ca: 'none.pem' } }, /none\.pem/, 'ENOENT')
   const option = 'HG_POOL_INVALID_OPTION'
-  await refuses({}, /options: needs 'certificates' or a 'provider'/, option)
+  await refuses({}, /options: needs 'certificates', a 'provider' or 'acme'/, option)
   await refuses({ certificates: [a], profile: 'old' }, /options\.profile: must be one of 'intermediate', 'modern'; got 'old'/, option)
   await refuses({ certificates: [{ ...a, hosts: ['a b'] }] }, /options\.certificates\[0\]\.hosts\[0\]: must be a host name/, option)
   await refuses({ certificates: [a], default: 'x' }, /options\.default: must be one of certificates\[0\]/, option)
