@@ -65,7 +65,7 @@ export class Tls {
   #log: FastifyBaseLogger | undefined
   #watch: FileWatch | undefined
   #expiry: ExpiryWatch | undefined
-  #reloading: Promise<ReloadResult[]> | undefined
+  #reloading: Promise<ReloadResult[]> = Promise.resolve([])
   /** Certificates that were set or removed at run time: files have no more say in them. */
   readonly #manual = new Set<string>()
   /** `http://host:port` of the listener that redirects; `undefined` while there is none. */
@@ -198,7 +198,8 @@ export class Tls {
 
   /** Reads all files again, and forgets what the provider said. What cannot be used leaves the one from before. Never rejects. */
   reload (): Promise<ReloadResult[]> {
-    return this.#reloading ??= this.#reload().finally(() => { this.#reloading = undefined })
+    // After one that runs already: that may have read files before they were changed.
+    return this.#reloading = this.#reloading.then(() => this.#reload())
   }
 
   /** Adds a certificate, or replaces the one of this name, from the next handshake on. Throws `HG_TLS_CERTIFICATE`; the one from before then stays. */
