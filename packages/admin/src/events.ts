@@ -1,6 +1,7 @@
 import { type Channel, channel } from 'node:diagnostics_channel'
 import {
-  type Clock, type HealthMessage, type HealthState, type MembershipMessage, type PanicMessage, type Pool, type RetryMessage, type ShedMessage, channels
+  type Clock, type DiscoveryMessage, type HealthMessage, type HealthState, type MembershipMessage, type PanicMessage, type Pool, type RetryMessage,
+  type ShedMessage, channels
 } from '@headgate/core'
 import type { PoolAdvice } from '@headgate/metrics'
 import type { EventView, Severity } from './model.ts'
@@ -40,6 +41,7 @@ export class EventLog {
   start (): void {
     channels.health.subscribe(this.#onHealth)
     channels.membership.subscribe(this.#onMembership)
+    channels.discovery.subscribe(this.#onDiscovery)
     channels.panic.subscribe(this.#onPanic)
     channels.shed.subscribe(this.#onShed)
     channels.retry.subscribe(this.#onRetry)
@@ -49,6 +51,7 @@ export class EventLog {
   stop (): void {
     channels.health.unsubscribe(this.#onHealth)
     channels.membership.unsubscribe(this.#onMembership)
+    channels.discovery.unsubscribe(this.#onDiscovery)
     channels.panic.unsubscribe(this.#onPanic)
     channels.shed.unsubscribe(this.#onShed)
     channels.retry.unsubscribe(this.#onRetry)
@@ -94,6 +97,14 @@ export class EventLog {
     if (!this.#owns(source)) return
     const text = { added: 'joined the pool', removed: 'left the pool', drained: 'drained', weight: `weight is ${weight} now` }[change]
     this.add({ kind: 'membership', severity: 'info', pool, upstream, url, text })
+  }
+
+  /** Who came and went is told member by member. */
+  readonly #onDiscovery = (message: unknown): void => {
+    const { source, pool, kind, result, error } = message as DiscoveryMessage
+    if (!this.#owns(source) || result === 'changed') return
+    const text = result === 'failed' ? `discovery (${kind}) failed: ${error}` : `discovery (${kind}) names nobody: the members stay`
+    this.add({ kind: 'membership', severity: 'warn', pool, text })
   }
 
   readonly #onPanic = (message: unknown): void => {

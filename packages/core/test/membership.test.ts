@@ -1,5 +1,7 @@
+import { array, assert, asyncProperty, boolean, integer, nat, oneof, record, uniqueArray } from 'fast-check'
 import t from 'tap'
 import { Deadlines, Lease, Pool, type PoolContext, type PoolOptions, seeded } from '../src/index.ts'
+import { MemberList } from '../src/member-list.ts'
 import { FakeClock } from './clock.ts'
 
 const context: PoolContext = {
@@ -92,4 +94,40 @@ t.test('one that an update keeps while it is being removed stays', async (t) => 
   t.same(pool.ready.map(({ id }) => id), ['a', 'b'])
   for (const lease of leases) lease.release('ok')
   await pool.close()
+})
+
+t.test('whatever lists come, with operators in between, the members are those of the last one and of other origin', async () => {
+  const one = record({ n: nat(9), port: integer({ min: 1, max: 2 }), weight: integer({ min: 1, max: 2 }), draining: boolean(), priority: nat(1) })
+  const list = uniqueArray(one, { selector: ({ n }) => n, maxLength: 8 })
+  const step = oneof(record({ list }), record({ removed: nat(9) }), record({ weight: nat(9) }))
+  await assert(asyncProperty(array(step, { maxLength: 12 }), boolean(), async (steps, whole) => {
+    const { pool } = make({ upstreams: [{ url: 'http://fixed', id: 'fixed' }] })
+    const members = new MemberList(pool, 'list', { whole })
+    let last: { n: number; port: number; weight: number; draining: boolean; priority: number }[] = []
+    const known = new Map<string, object>()
+    for (const step of steps) {
+      if ('list' in step) {
+        last = step.list
+        // Some entries are the very objects of before, as those of a discovery are.
+        members.apply(last.map((entry) => {
+          const { n, port, weight, draining, priority } = entry
+          const key = JSON.stringify(entry)
+          const spec = known.get(key) ?? { id: `u${n}`, url: `http://u:${n * 10 + port}`, weight, draining, priority }
+          if (n % 2 === 0) known.set(key, spec)
+          return spec as { url: string }
+        }))
+        await settle()
+        const wanted = [...whole ? [] : ['fixed http://fixed'], ...last.map(({ n, port }) => `u${n} http://u:${n * 10 + port}`)].sort()
+        const found = pool.upstreams.map(({ id, url }) => `${id} ${url}`).sort()
+        if (JSON.stringify(wanted) !== JSON.stringify(found)) throw new Error(`${found.join()} for ${wanted.join()}`)
+        for (const { n, draining, priority } of last) {
+          const upstream = pool.get(`u${n}`)!
+          if (upstream.health.state !== (draining ? 'draining' : 'up') || upstream.priority !== priority) throw new Error(`${upstream.url} is ${upstream.health.state} in tier ${upstream.priority}`)
+        }
+      } else if ('removed' in step) {
+        if (pool.get(`u${step.removed}`) !== undefined) await pool.remove(`u${step.removed}`)
+      } else if (pool.get(`u${step.weight}`) !== undefined) pool.setWeight(`u${step.weight}`, 5)
+    }
+    await pool.close()
+  }), { numRuns: 150 })
 })
