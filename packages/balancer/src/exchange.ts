@@ -10,7 +10,9 @@ import { awaitsContinue } from './expect-continue.ts'
 import { describeChoice } from './choice-log.ts'
 import { remember } from './decision.ts'
 import { dueAt } from './due.ts'
+import { callTimeout, grpcTrailers, isGrpc, isGrpcStatus, passGrpcTimeout, sendGrpcError } from './grpc.ts'
 import { requestHeaders, responseHeaders } from './headers.ts'
+import { endEarly, hasContent, isAnswered } from './http2.ts'
 import { clientLocationOf, hashKeyOf } from './pool-questions.ts'
 import { forwardInterim } from './interim.ts'
 import type { RouteSettings } from './options.ts'
@@ -41,6 +43,9 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   readonly #parsedBody: Buffer | null
   readonly #emptyBody: boolean
   readonly #upgrade: string | undefined
+  readonly #grpc: boolean
+  /** Milliseconds for the whole request; 0: none. */
+  readonly #timeout: number
   /** One for each attempt so far. */
   readonly leases: Lease[] = []
   /** What each pick had to choose from, where the route wants to know. */
@@ -76,16 +81,18 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     this.#pools = pools
     this.#pool = pools[0]!
     this.startedAt = this.#activity = this.#pool.environment.clock.now()
-    const { headers, method } = request.raw
+    const { headers } = request.raw
     const length = headers['content-length']
     this.#emptyBody = length === '0'
     this.#upgrade = upgradeOf(request.raw)
     this.#parsedBody = parsedBody(request)
     const streamed = this.#parsedBody === null && this.#upgrade === undefined &&
       ((length !== undefined && length !== '0') || headers['transfer-encoding'] !== undefined ||
-        (request.raw.httpVersionMajor >= 2 && !request.raw.readableEnded && method !== 'GET' && method !== 'HEAD'))
+        hasContent(request.raw))
     this.#body = streamed ? new RequestBody(request.raw, length === undefined ? undefined : Number(length), route, this) : undefined
     this.#withheld = streamed && awaitsContinue(request.raw)
+    this.#grpc = isGrpc(request)
+    this.#timeout = this.#grpc ? callTimeout(request, route.timeout) : route.timeout
   }
 
   start (): void {
@@ -173,9 +180,14 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
       this.#drop('ok', `status-${status}`)
       return this.#again()
     }
+    // Nothing of an answer was given: the head is all there is (Trailers-Only).
+    if (this.#grpc && complete && this.replayable && isGrpcStatus(headers, this.#route.retryGrpc) && this.#mayRetry('grpc-status')) {
+      this.#drop('ok', 'grpc-status')
+      return this.#again()
+    }
     // A final answer without the body: it is not wanted any more.
     this.#withheld = false
-    const list = responseHeaders(headers, length === -1 && this.#request.raw.httpVersion === '1.1')
+    const list = responseHeaders(headers, this.#request.raw.httpVersionMajor >= 2 || (length === -1 && this.#request.raw.httpVersion === '1.1'))
     if (this.#route.rewritesResponse) rewriteResponse(list, this.#request, this.#route, this.#lastUrl())
     this.#request.affinity?.answered?.(this.#lease!.upstream, status, list)
     if (this.#route.serverTiming) list.push('Server-Timing', serverTiming(this, now))
@@ -183,7 +195,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     if (this.#route.resume && !complete && this.method === 'GET' && this.#body === undefined) this.#resumption = Resumption.of(status, headers, length)
     const raw = this.#upgrade !== undefined || !wantsOnSend(this.#request, this.#reply, status, list, complete ? 0 : length)
     this.#sink = raw
-      ? new RawSink(this.#reply, status, reason, list, length >= 0, this.#onDrained)
+      ? new RawSink(this.#reply, status, reason, list, length >= 0, complete, this.#onDrained)
       : new ReplySink(this.#reply, status, list, length, complete, this.#onDrained)
   }
 
@@ -202,6 +214,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     if (this.#sink === undefined) return
     if (trailers !== undefined) this.#lease?.trailers(trailers)
     this.#release('ok')
+    endEarly(this.#request.raw, this.#reply.raw, this.#body)
     this.#sink.end(trailers)
     this.#end()
   }
@@ -245,7 +258,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     if (this.#done) return
     if (this.#withheld && this.#attempt !== undefined && now >= this.#activity + this.#route.continueTimeout) this.#release100()
     if (now < this.#due()) return this.#schedule()
-    if (this.#route.timeout > 0 && now >= this.startedAt + this.#route.timeout) {
+    if (this.#timeout > 0 && now >= this.startedAt + this.#timeout) {
       if (this.#sink !== undefined) return this.#breakOff('timed-out', 'timeout', new UpstreamTimeoutError(), false)
       this.#request.log.warn({ upstream: this.#lastUrl(), attempts: this.attempts }, 'the whole time of the request is over')
       return this.#giveUp('timeout', new UpstreamTimeoutError(), 'timed-out')
@@ -331,6 +344,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     const requested = requestHeaders(this.#request, this.#route, upstream.target.host, upstream.url)
     const headers = this.#resuming ? this.#resumption!.request(requested) : requested
     begins(lease, this.#request, this.#target, headers, this.#parsedBody?.length ?? 0)
+    if (this.#grpc && this.#timeout > 0) passGrpcTimeout(headers, this.startedAt + this.#timeout - lease.startedAt)
     this.#request.affinity?.sending?.(upstream, headers)
     this.#attempt = upstream.transport.dispatch({
       method: raw.method!,
@@ -360,7 +374,8 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
 
   #due (): number {
     return dueAt(
-      this.#route, this.startedAt, this.#activity, this.#lease?.startedAt, this.#answered, this.#body?.starved === true, this.#withheld
+      this.#route, this.startedAt, this.#activity, this.#lease?.startedAt, this.#answered, this.#body?.starved === true, this.#withheld,
+      this.#timeout
     )
   }
 
@@ -409,7 +424,9 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
 
   #failSink (error: Error): void {
     this.#end()
-    this.#sink!.fail(error)
+    // A status that is not OK tells a gRPC client, in its own terms, that what it has is not all.
+    if (this.#grpc) this.#sink!.end(grpcTrailers(error))
+    else this.#sink!.fail(error)
   }
 
   /** Ends the attempt from our side. */
@@ -434,6 +451,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   #answer (error: Error, reason: string, cause?: string): void {
     this.#end()
     if (this.#reply.sent) return
+    if (this.#grpc) return sendGrpcError(this.#reply, error)
     describeFailure(error, this.#request, this.#route, { reason, cause, attempts: this.attempts, hop: this.leases.at(-1)?.upstream.target.host })
     void this.#reply.send(error)
   }
@@ -471,9 +489,10 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   }
 
   readonly #onClientClose = (): void => {
+    const answered = isAnswered(this.#reply.raw)
     // All was handed over before the client left: nothing to abort.
-    if (this.#done || (this.#sink !== undefined && this.#reply.raw.writableFinished)) return
-    this.#leave(this.#reply.raw.writableFinished ? 'answered' : 'client-closed')
+    if (this.#done || (this.#sink !== undefined && answered)) return
+    this.#leave(answered ? 'answered' : 'client-closed')
     this.#sink?.fail(new Error('the client closed the connection'))
   }
 }

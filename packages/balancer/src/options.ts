@@ -29,6 +29,11 @@ export interface RetryOptions {
   readonly methods?: readonly string[]
   /** Requests of any method that carry an `Idempotency-Key` may be repeated too. @default false */
   readonly idempotencyKey?: boolean
+  /**
+   * Statuses of gRPC answers without any message that are tried again elsewhere, 1–16, whatever the method, as long as the body is kept.
+   * @default [14] (UNAVAILABLE)
+   */
+  readonly grpcStatuses?: readonly number[]
   /** Bytes of a request body kept for a repetition, 0–67,108,864; longer bodies are sent once. @default 65536 */
   readonly bodyLimit?: number
 }
@@ -195,6 +200,7 @@ export interface RouteSettings {
   readonly retryStatuses: ReadonlySet<number>
   readonly retryMethods: ReadonlySet<string>
   readonly retryByKey: boolean
+  readonly retryGrpc: ReadonlySet<number>
   readonly replayLimit: number
   readonly resume: boolean
   readonly serverTiming: boolean
@@ -236,6 +242,7 @@ const forwardSchema = {
           statuses: { type: 'array', items: { type: 'integer', minimum: 400, maximum: 599 } },
           methods: { type: 'array', items: method },
           idempotencyKey: { type: 'boolean' },
+          grpcStatuses: { type: 'array', items: { type: 'integer', minimum: 1, maximum: 16 } },
           bodyLimit: { type: 'integer', minimum: 0, maximum: 67_108_864, unit: 'bytes' satisfies OptionUnit }
         } satisfies Record<keyof RetryOptions, object>
       }
@@ -346,6 +353,7 @@ export function routeSettings (prefix: string, options: ForwardOptions, viaName:
     retryStatuses: new Set(retry.statuses ?? (retry.attempts === 0 ? [] : [429, 502, 503, 504])),
     retryMethods: new Set(retry.methods ?? IDEMPOTENT),
     retryByKey: retry.idempotencyKey ?? false,
+    retryGrpc: new Set(retry.grpcStatuses ?? (retry.attempts === 0 ? [] : [14])),
     replayLimit: retry.bodyLimit ?? 65_536,
     resume: options.resume ?? true,
     serverTiming: options.serverTiming ?? false,

@@ -1,5 +1,6 @@
 import { STATUS_CODES } from 'node:http'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { isGrpc, sendGrpcError } from './grpc.ts'
 import type { RouteSettings } from './options.ts'
 import { proxyStatus } from './proxy-status.ts'
 
@@ -58,6 +59,7 @@ export function sendProblem (error: FastifyError, request: FastifyRequest, reply
  */
 export function useProblems (scope: FastifyInstance, parent: FastifyInstance): void {
   scope.setErrorHandler((error: FastifyError, request, reply) => {
+    if (isProxyError(error) && isGrpc(request)) return sendGrpcError(reply, error)
     const { errorHandler } = parent
     // Fastify gives no other way to ask whether its own is in force.
     if (errorHandler.name !== 'defaultErrorHandler') return errorHandler.call(parent, error, request, reply) as unknown

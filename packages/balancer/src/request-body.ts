@@ -44,6 +44,8 @@ export class RequestBody {
   get outgrows (): boolean { return this.length !== undefined && this.length > this.#replayLimit }
   /** Another attempt would get the whole body. */
   get replayable (): boolean { return this.#replayable }
+  /** The client has sent all of it. */
+  get complete (): boolean { return this.#ended }
   /** It is the client's turn: no more of the body is there. */
   get starved (): boolean { return this.#started && !this.#ended && !this.#paused }
 

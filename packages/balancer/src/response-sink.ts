@@ -51,6 +51,16 @@ function grouped (list: readonly string[]): Record<string, string | string[]> {
   return fields
 }
 
+/**
+ * The same for node:http2, which throws where a field that is no list comes several times: RFC 9110 5.3 allows one line instead,
+ * but for Set-Cookie.
+ */
+function fieldsOf (list: readonly string[]): Record<string, string | string[]> {
+  const fields = grouped(list)
+  for (const name in fields) if (Array.isArray(fields[name]) && name !== 'set-cookie') fields[name] = (fields[name] as string[]).join(', ')
+  return fields
+}
+
 /** Up to this size a body goes out in one string with its head: cheaper than a gathered write of two. */
 const JOIN_LIMIT = 8192
 
@@ -69,14 +79,15 @@ export class RawSink implements ResponseSink {
   /** The last piece of a body without a length. */
   #last: Buffer | undefined
 
-  constructor (reply: FastifyReply, status: number, reason: string, headers: readonly string[], sized: boolean, drained: () => void) {
+  constructor (reply: FastifyReply, status: number, reason: string, headers: readonly string[], sized: boolean, complete: boolean, drained: () => void) {
     const merged = mergeHeaders(reply.getHeaders(), headers)
     reply.hijack()
     this.#response = reply.raw
     this.#drained = drained
     this.#sized = sized
     this.#http2 = reply.request.raw.httpVersionMajor >= 2
-    if (this.#http2) this.#response.writeHead(status, grouped(merged))
+    if (this.#http2 && complete) endWithHead(this.#response, status, fieldsOf(merged))
+    else if (this.#http2) this.#response.writeHead(status, fieldsOf(merged))
     // Where fields were set on the response itself, as app.inject always does, Node 20 keeps only the last of several in a list.
     else if (this.#response.getHeaderNames().length > 0 || 'isLightMyRequest' in this.#response) this.#response.writeHead(status, reason, grouped(merged))
     else this.#response.writeHead(status, reason, merged as never)
@@ -115,9 +126,13 @@ export class RawSink implements ResponseSink {
   end (trailers: readonly string[] | undefined): void {
     if (this.#response.writableEnded) return
     if (trailers !== undefined) {
-      const pairs: [string, string][] = []
-      for (let i = 0; i < trailers.length; i += 2) pairs.push([trailers[i]!, trailers[i + 1]!])
-      this.#response.addTrailers(pairs)
+      // node:http2 knows no list of pairs.
+      if (this.#http2) this.#response.addTrailers(fieldsOf(trailers) as never)
+      else {
+        const pairs: [string, string][] = []
+        for (let i = 0; i < trailers.length; i += 2) pairs.push([trailers[i]!, trailers[i + 1]!])
+        this.#response.addTrailers(pairs)
+      }
     }
     this.#response.end(this.#last)
   }
@@ -141,6 +156,7 @@ export class RawSink implements ResponseSink {
 export class ReplySink implements ResponseSink {
   readonly #reply: FastifyReply
   readonly #drained: () => void
+  readonly #http2: boolean
   #stream: Readable | undefined
   #sent = false
   #trailers: readonly string[] | undefined
@@ -156,8 +172,25 @@ export class ReplySink implements ResponseSink {
     for (const name of Object.keys(reply.getHeaders())) reply.removeHeader(name)
     this.#reply = reply
     this.#drained = drained
-    this.#announce(fields.get('trailer'))
-    fields.delete('trailer')
+    // HTTP/2 sends trailers whether they were announced or not.
+    this.#http2 = reply.request.raw.httpVersionMajor >= 2
+    if (this.#http2) {
+      // Node ends the stream with the head when nothing was written before the end, and the trailers are lost.
+      if (!complete || fields.has('grpc-status')) reply.raw.once('pipe', flushHead)
+      // Fastify ends an empty answer after its head: what gRPC says in a head that is all, it says in the trailers then.
+      if (complete) {
+        for (const name of GRPC_END) {
+          const value = fields.get(name)
+          if (value === undefined) continue
+          fields.delete(name)
+          reply.raw.addTrailers({ [name]: value } as never)
+          complete = false
+        }
+      }
+    } else {
+      this.#announce(fields.get('trailer'))
+      fields.delete('trailer')
+    }
     for (const [name, value] of fields) reply.header(name, value)
     reply.code(status)
     // Fastify would serialise `null`, and give a Buffer without a type one of its own choice.
@@ -184,6 +217,7 @@ export class ReplySink implements ResponseSink {
 
   end (trailers: readonly string[] | undefined): void {
     this.#trailers = trailers
+    if (this.#http2 && trailers !== undefined) this.#reply.raw.addTrailers(fieldsOf(trailers) as never)
     this.begin()
     this.#stream?.push(null)
   }
@@ -211,5 +245,17 @@ export class ReplySink implements ResponseSink {
     this.#reply.send(payload)
   }
 }
+
+/** Sends a head that ends the stream; after `writeHead` an empty DATA frame would end it, which is no Trailers-Only of gRPC. */
+export function endWithHead (response: ServerResponse, status: number, fields: Readonly<Record<string, string | string[]>>): void {
+  response.statusCode = status
+  for (const name in fields) response.setHeader(name, fields[name]!)
+  response.end()
+}
+
+/** What gRPC says at the end of a call. */
+const GRPC_END = ['grpc-status', 'grpc-message', 'grpc-status-details-bin'] as const
+
+function flushHead (this: ServerResponse): void { this.flushHeaders() }
 
 const beginStream = (sink: ReplySink): void => { sink.begin() }
