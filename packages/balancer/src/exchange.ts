@@ -154,9 +154,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
 
   // What the transport tells.
 
-  onSent (): void {
-    if (this.#attempt !== undefined && !this.#withheld) this.#body?.attach(this.#attempt)
-  }
+  onSent (): void { if (this.#attempt !== undefined && !this.#withheld) this.#body?.attach(this.#attempt) }
 
   onInformational (status: number, headers: readonly string[]): void {
     if (status === 100) this.#release100()
@@ -176,13 +174,11 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
       this.#request.log.warn({ upstream: this.#lastUrl(), status }, 'the rest of a broken response does not match')
       return this.#failSink(new UpstreamFailedError())
     }
-    if (isRetryStatus(status, headers, this.#route, this.#pool, this) && this.repeatable && this.#mayRetry(`status-${status}`)) {
-      this.#drop('ok', `status-${status}`)
-      return this.#again()
-    }
-    // Nothing of an answer was given: the head is all there is (Trailers-Only).
-    if (this.#grpc && complete && this.replayable && isGrpcStatus(headers, this.#route.retryGrpc) && this.#mayRetry('grpc-status')) {
-      this.#drop('ok', 'grpc-status')
+    const unwanted = isRetryStatus(status, headers, this.#route, this.#pool, this) && this.repeatable ? `status-${status}`
+      // Nothing of an answer was given: the head is all there is (Trailers-Only).
+      : this.#grpc && complete && this.replayable && isGrpcStatus(headers, this.#route.retryGrpc) ? 'grpc-status' : ''
+    if (unwanted !== '' && this.#mayRetry(unwanted)) {
+      this.#drop('ok', unwanted)
       return this.#again()
     }
     // A final answer without the body: it is not wanted any more.
@@ -193,8 +189,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     if (this.#route.serverTiming) list.push('Server-Timing', serverTiming(this, now))
     describeChoice(this.#reply, this.#lastUrl(), this.attempts, now - this.startedAt)
     if (this.#route.resume && !complete && this.method === 'GET' && this.#body === undefined) this.#resumption = Resumption.of(status, headers, length)
-    const raw = this.#upgrade !== undefined || !wantsOnSend(this.#request, this.#reply, status, list, complete ? 0 : length)
-    this.#sink = raw
+    this.#sink = this.#upgrade !== undefined || !wantsOnSend(this.#request, this.#reply, status, list, complete ? 0 : length)
       ? new RawSink(this.#reply, status, reason, list, length >= 0, complete, this.#onDrained)
       : new ReplySink(this.#reply, status, list, length, complete, this.#onDrained)
   }
@@ -468,13 +463,9 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     this.#reply.raw.off('close', this.#onClientClose)
   }
 
-  #lastUrl (): string {
-    return this.leases.at(-1)?.upstream.url ?? ''
-  }
+  #lastUrl (): string { return this.leases.at(-1)?.upstream.url ?? '' }
 
-  #now (): number {
-    return this.#pool.environment.clock.now()
-  }
+  #now (): number { return this.#pool.environment.clock.now() }
 
   readonly #onDrained = (): void => {
     this.#activity = this.#now()
