@@ -96,8 +96,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   }
 
   start (): void {
-    const { raw } = this.#reply
-    raw.on('close', this.#onClientClose)
+    this.#reply.raw.on('close', this.#onClientClose)
     remember(this.#request, this)
     this.#pool.retryBudget.request(this.startedAt)
     this.#ask()
