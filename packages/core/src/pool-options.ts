@@ -15,6 +15,7 @@ import { type Http2Options, type Protocol, protocols } from './transport/http2/o
 import type { InjectableApp } from './transport/index.ts'
 import type { UpstreamSettings } from './upstream.ts'
 import { upstreamTls } from './upstream-tls.ts'
+import { rateShareOf, shareOf } from './share.ts'
 
 /** One member of a pool, in full. */
 export interface UpstreamOptions {
@@ -231,7 +232,7 @@ export function parseUpstream (
       zone: options.zone,
       location: options.location,
       priority: options.priority ?? (options.backup === true ? 1 : 0),
-      maxInFlight: options.maxInFlight ?? defaults.maxInFlightPerUpstream,
+      maxInFlight: shareOf(options.maxInFlight ?? defaults.maxInFlightPerUpstream, `${path}.maxInFlight`),
       protocol: checkProtocol(options.protocol ?? defaults.protocol ?? 'h1', target, `${path}.protocol`)
     }
   }
@@ -306,11 +307,11 @@ export function parsePool (options: PoolOptions, path: string): PoolSettings {
     policy: typeof policy === 'object' ? policy : options.policyOptions === undefined ? policies[policy] : configured(policy, options.policyOptions, `${path}.policyOptions`),
     hashOn,
     clientLocation: options.clientLocation,
-    maxInFlight: options.maxInFlight ?? Infinity,
+    maxInFlight: shareOf(options.maxInFlight ?? Infinity, `${path}.maxInFlight`),
     maxInFlightPerUpstream: options.maxInFlightPerUpstream ?? Infinity,
-    queueLimit: options.queue?.limit ?? 1024,
+    queueLimit: shareOf(options.queue?.limit ?? 1024, `${path}.queue.limit`),
     queueTimeout: options.queue?.timeout ?? 1000,
-    retryBudget: options.retryBudget ?? {},
+    retryBudget: { ...options.retryBudget, perSecond: rateShareOf(options.retryBudget?.perSecond ?? 10) },
     panicThreshold: options.panicThreshold ?? 0.5,
     whenAllDown: options.whenAllDown ?? 'fail',
     slowStart: options.slowStart ?? 10_000,

@@ -40,7 +40,9 @@ async function main (): Promise<void> {
     return runClientCommand(command, stop.signal)
   }
   // The proxy and all its plugins: commands that only speak to one start without them.
-  const [{ help, parseCommand }, { serve }] = await Promise.all([import('./options.ts'), import('./serve.ts')])
+  const [{ help, parseCommand }, { serve }, { asWorker, supervise }, { joinWorkers }] = await Promise.all([
+    import('./options.ts'), import('./serve.ts'), import('./workers.ts'), import('@headgate/workers')
+  ])
   const command = await parseCommand(args)
   switch (command.name) {
     case 'help':
@@ -50,8 +52,10 @@ async function main (): Promise<void> {
       process.stdout.write(`${version()}\n`)
       break
     case 'serve': {
+      const member = joinWorkers()
+      if (command.workers !== undefined && member === undefined) return supervise(command.workers)
       // A signal may also come while it starts.
-      const starting = serve(command.options).catch((error: unknown) => { throw named(error, command.source) })
+      const starting = serve(member === undefined ? command.options : asWorker(command.options, member)).catch((error: unknown) => { throw named(error, command.source) })
       let signals = 0
       for (const signal of ['SIGTERM', 'SIGINT']) {
         process.on(signal, () => {
@@ -59,7 +63,11 @@ async function main (): Promise<void> {
           void starting.then((app) => close(app, signal))
         })
       }
-      await starting
+      const app = await starting
+      // Here, as the last step of this process: its metrics are asked for even before anybody scrapes it.
+      if (app.hasDecorator('metrics')) member?.registered(app.metrics)
+      const address = app.server.address()
+      member?.ready(typeof address === 'string' ? address : `${address!.address}:${address!.port}`, () => { if (++signals === 1) void close(app, 'renewed') })
     }
   }
 }

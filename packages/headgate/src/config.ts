@@ -8,6 +8,7 @@ import { compressSchema } from '@headgate/compress'
 import { checkOptions, poolSchema } from '@headgate/core'
 import { healthSchema } from '@headgate/health'
 import { scalingSchema } from '@headgate/metrics'
+import { redisSchema } from '@headgate/redis'
 import { affinityUnits, stickyUnits } from '@headgate/sticky-session'
 import { tlsSchema } from '@headgate/tls'
 import { parse as parseYaml } from 'yaml'
@@ -25,6 +26,7 @@ const properties = {
   health: { anyOf: [{ const: false }, { type: 'object' }] },
   cache: { anyOf: [{ type: 'boolean' }, { type: 'object' }] },
   stream: { type: 'object' },
+  redis: { type: 'object' },
   tls: { type: 'object' },
   compress: { anyOf: [{ type: 'boolean' }, { type: 'object' }] },
   sticky: { anyOf: [{ const: false }, { type: 'object' }] },
@@ -50,6 +52,7 @@ const unitsSchema = {
     health: healthSchema,
     cache: cacheSchema,
     stream: streamSchema,
+    redis: redisSchema,
     tls: tlsSchema,
     compress: compressSchema,
     sticky: stickyUnits,

@@ -9,11 +9,12 @@ import { type LogLevel, logLevels, type ServeAdminOptions, type ServeOptions } f
 import { KEYS_VARIABLE, parseSticky, withKeys } from './sticky.ts'
 import { ALLOWED, parseUnit } from './units.ts'
 import { UsageError } from './usage-error.ts'
+import { parseWorkers } from './workers.ts'
 
 export type Command =
   | { readonly name: 'help' | 'version' }
   /** `source`: where the options come from, for errors. */
-  | { readonly name: 'serve'; readonly options: ServeOptions; readonly source: string }
+  | { readonly name: 'serve'; readonly options: ServeOptions; readonly source: string; readonly workers: number | 'auto' | undefined }
 
 const flags = {
   listen: { type: 'string' },
@@ -28,6 +29,8 @@ const flags = {
   'health-interval': { type: 'string' },
   'no-passive': { type: 'boolean' },
   admin: { type: 'string' },
+  workers: { type: 'string' },
+  redis: { type: 'string' },
   cache: { type: 'boolean' },
   compress: { type: 'boolean' },
   sticky: { type: 'string' },
@@ -66,6 +69,8 @@ Options of serve:
   --redirect-http ADDRESS        plain HTTP there is redirected to HTTPS
   --admin PREFIX                 dashboard, admin API and metrics under this path, for this machine alone; for others too
                                  with the token in HEADGATE_ADMIN_TOKEN
+  --workers N|auto               processes that share the work, auto: one for each core; SIGHUP renews them one after the other
+  --redis URL                    cache and session tables shared with other machines, in Redis or Valkey
   --config FILE                  .json, .yaml, .yml, .js, .mjs, or .ts where Node runs TypeScript; it holds
                                  { listen, pools, routes, health, cache, compress, sticky, stream, tls, admin, logLevel,
                                  clientHeadersTimeout }
@@ -102,7 +107,9 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
   const logLevel = values['log-level']
   if (logLevel !== undefined && !isLogLevel(logLevel)) throw new UsageError(`--log-level must be one of ${logLevels.join(', ')}; it is '${logLevel}'`)
   const clientHeadersTimeout = milliseconds('client-headers-timeout', values['client-headers-timeout'])
+  const workers = values.workers === undefined ? undefined : parseWorkers(values.workers)
   const overrides = {
+    ...values.redis !== undefined && { redis: { url: values.redis } },
     ...values.listen !== undefined && { listen: values.listen },
     ...logLevel !== undefined && { logLevel },
     ...clientHeadersTimeout !== undefined && { clientHeadersTimeout },
@@ -118,7 +125,7 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
     const config = await readConfig(values.config)
     // The flag switches it on; the file may say more about it.
     const compress = values.compress === true && (config.compress === undefined || config.compress === false) ? { compress: true } : {}
-    return { name: 'serve', options: withKeys({ ...config, ...overrides, ...compress }, process.env), source: values.config }
+    return { name: 'serve', options: withKeys({ ...config, ...overrides, ...compress }, process.env), source: values.config, workers }
   }
   parseUpstreams(upstreams, '--upstream', { maxInFlightPerUpstream: Infinity })
   if (values.policy !== undefined && !Object.hasOwn(policies, values.policy)) {
@@ -142,7 +149,7 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
     ...sticky !== undefined && { sticky },
     ...overrides
   }
-  return { name: 'serve', options: withKeys(options, process.env), source: 'the flags' }
+  return { name: 'serve', options: withKeys(options, process.env), source: 'the flags', workers }
 }
 
 function parse (args: readonly string[]) {

@@ -3,6 +3,7 @@ import type { CacheOptions } from '@headgate/cache'
 import type { StreamOptions } from '@headgate/stream'
 import type { CompressOptions } from '@headgate/compress'
 import type { HealthOptions } from '@headgate/health'
+import type { RedisOptions } from '@headgate/redis'
 import type { ScalingOptions } from '@headgate/metrics'
 import type { StickyOptions } from '@headgate/sticky-session'
 import type { TlsOptions } from '@headgate/tls'
@@ -45,6 +46,8 @@ export interface ServeOptions extends BalancerOptions {
   readonly compress?: boolean | CompressOptions
   /** Options of `@headgate/sticky-session`. @default false */
   readonly sticky?: false | StickyOptions
+  /** Options of `@headgate/redis`: the cache's responses and the tables of sessions are kept there, for all who use it. @default none */
+  readonly redis?: RedisOptions
   /** Dashboard, admin API and metrics under a prefix. @default none */
   readonly admin?: ServeAdminOptions
 }

@@ -1,6 +1,6 @@
 import admin from '@headgate/admin'
 import balancer, { clientErrors } from '@headgate/balancer'
-import cache from '@headgate/cache'
+import cache, { type CacheOptions } from '@headgate/cache'
 import compress from '@headgate/compress'
 import health from '@headgate/health'
 import metrics from '@headgate/metrics'
@@ -8,6 +8,8 @@ import stickySession from '@headgate/sticky-session'
 import stream from '@headgate/stream'
 import { createTls } from '@headgate/tls'
 import fastify, { type FastifyInstance } from 'fastify'
+import { connectRedis, type RedisState } from '@headgate/redis'
+import { joinWorkers } from '@headgate/workers'
 import { fromHere, withToken } from './admin-guard.ts'
 import { listen as listenAt, parseListen } from './listen.ts'
 import type { ServeAdminOptions, ServeOptions } from './serve-options.ts'
@@ -17,7 +19,7 @@ import { KEYS_VARIABLE } from './sticky.ts'
 export async function build (options: ServeOptions): Promise<FastifyInstance> {
   const {
     listen: _listen, logLevel = 'info', clientHeadersTimeout, health: watching = { check: false }, cache: caching = false, compress: encoding = false,
-    sticky = false, stream: layer4, admin: steering, tls, ...balancing
+    sticky = false, stream: layer4, redis: shared, admin: steering, tls, ...balancing
   } = options
   const edge = tls === undefined ? undefined : await nested('tls', () => createTls(tls))
   const app = fastify({
@@ -35,14 +37,20 @@ export async function build (options: ServeOptions): Promise<FastifyInstance> {
       }
     }
   })
+  const redis = shared === undefined ? undefined : connectRedis(shared)
   try {
+    if (redis !== undefined) {
+      redis.connection.on('away', (reason) => { app.log.warn({ reason }, 'Redis is away: each process goes by itself') })
+      redis.connection.on('back', () => { app.log.info('Redis is back') })
+      app.addHook('onClose', () => redis.close())
+    }
     if (edge !== undefined) await app.register(edge.plugin)
     if (steering !== undefined) await nested('admin', () => steer(app, steering))
-    if (caching !== false) await nested('cache', () => app.register(cache, caching === true ? {} : caching))
+    if (caching !== false) await nested('cache', () => app.register(cache, withRedis(caching === true ? {} : caching, redis)))
     if (encoding !== false) await nested('compress', () => app.register(compress, encoding === true ? {} : encoding))
     await app.register(balancer, balancing)
     if (layer4 !== undefined) await nested('stream', () => app.register(stream, layer4))
-    if (sticky !== false) await nested('sticky', () => app.register(stickySession, sticky))
+    if (sticky !== false) await nested('sticky', () => app.register(stickySession, redis === undefined || sticky.table?.store !== undefined ? sticky : { ...sticky, table: { ...sticky.table, store: redis.stickTable() } }))
     if (watching !== false) await nested('health', () => app.register(health, watching))
     return app
   } catch (error) {
@@ -73,6 +81,13 @@ export async function serve (options: ServeOptions): Promise<FastifyInstance> {
   }
 }
 
+/** What is shared, over the memory that the options give to each process. */
+function withRedis (options: CacheOptions, redis: RedisState | undefined): CacheOptions {
+  if (redis === undefined || options.store !== undefined) return options
+  const { memory, ...rest } = options
+  return { ...rest, store: redis.cache(memory === undefined ? {} : { memory }) }
+}
+
 /** Registers a plugin whose options are part of ours, under a name of their own. */
 async function nested<T> (name: string, register: () => PromiseLike<T>): Promise<T> {
   try {
@@ -87,6 +102,7 @@ async function nested<T> (name: string, register: () => PromiseLike<T>): Promise
 
 async function steer (app: FastifyInstance, { prefix = '/headgate', token, readOnly = false, scaling }: ServeAdminOptions): Promise<void> {
   const guard = token === undefined ? fromHere : withToken(token)
-  await app.register(metrics, { route: { path: `${prefix}/metrics`, guard }, scaling: scaling ?? false })
+  const member = joinWorkers()
+  await app.register(metrics, { ...member !== undefined && { collect: (registry) => member.collect(registry) }, route: { path: `${prefix}/metrics`, guard }, scaling: scaling ?? false })
   await app.register(admin, { prefix, guard, readOnly })
 }

@@ -20,6 +20,11 @@ export class AppHealth {
     this.#options = options
     this.#settings = settings
     this.#log = log
+    if (options.sharing !== undefined) {
+      options.sharing.taken = (result, past) => {
+        for (const [upstream, { check }] of this.#monitors.get(result.pool)?.members ?? []) if (upstream.id === result.upstream) check?.taken(result, past)
+      }
+    }
   }
 
   /**
@@ -31,7 +36,7 @@ export class AppHealth {
     const { clock } = pool.environment
     let deadlines = this.#deadlines.get(clock)
     if (deadlines === undefined) this.#deadlines.set(clock, deadlines = new Deadlines(clock))
-    const monitor = new PoolMonitor(pool, poolHealth(this.#options, pool), deadlines, this.#log, this.#phase)
+    const monitor = new PoolMonitor(pool, poolHealth(this.#options, pool), deadlines, this.#log, this.#phase, this.#options.sharing)
     this.#monitors.set(pool.name, monitor)
     if (this.#started) monitor.start()
   }

@@ -1,6 +1,7 @@
 import { channels, type Deadlines, type Pool, type Transport, type Upstream } from '@headgate/core'
 import type { CheckSettings } from './check-options.ts'
 import { Loop } from './loop.ts'
+import type { CheckSharing, SharedResult } from './sharing.ts'
 import type { ProbeResult, ProbeTarget } from './probes/contract.ts'
 
 /** The last result of an active check. */
@@ -25,6 +26,7 @@ export interface CheckContext {
   idle (now: number): boolean
   /** Others than this one are ready, and do not flap. */
   steady (upstream: Upstream): boolean
+  readonly sharing: CheckSharing | undefined
 }
 
 /** Checks one upstream over and over, and hands the results to its health. */
@@ -92,7 +94,20 @@ export class Check extends Loop {
     return this.#settings.probe.check(this.#target, signal)
   }
 
-  protected ended ({ ok, reason }: ProbeResult, latency: number): void {
+  protected ended (result: ProbeResult, latency: number): void {
+    this.#note(result, latency)
+    const { sharing } = this.#context
+    const { ok, reason } = result
+    sharing?.tell({ pool: this.#pool.name, upstream: this.#upstream.id, ok, reason, latency, down: this.#upstream.health.checkedDown })
+  }
+
+  /** A result of the process that checks for all of this machine. */
+  taken (result: SharedResult, past: boolean): void {
+    if (past && result.down) this.#upstream.health.startDown(result.reason)
+    else this.#note(result, result.latency)
+  }
+
+  #note ({ ok, reason }: ProbeResult, latency: number): void {
     const { clock } = this.#pool.environment
     const { kind } = this.#settings.probe
     const { health, id, url } = this.#upstream
@@ -123,6 +138,7 @@ export class Check extends Loop {
 
   /** Evidence saves probes: an upstream that just answered real requests need not be asked, for a bounded time. */
   protected override postponedUntil (now: number): number {
+    if (this.#context.sharing?.checks === false) return now + this.#settings.interval
     if (this.#hurried || this.last?.ok !== true || this.#upstream.health.checkedDown) return now
     return Math.min(this.goodAt + this.#settings.interval, this.startedAt + this.#settings.postponeMax)
   }

@@ -16,6 +16,7 @@ export type { HealthOptions, HealthRouteOptions, HealthRoutes, PoolHealthOptions
 export type { PassiveOptions } from './passive-options.ts'
 export type * from './probes/index.ts'
 export type { HealthSnapshot, PoolSnapshot, UpstreamSnapshot } from './snapshot.ts'
+export type { CheckSharing, SharedResult } from './sharing.ts'
 export type { StatusRange } from './statuses.ts'
 
 declare module 'fastify' {

@@ -6,6 +6,7 @@ import { checkLoad, type LoadOptions, loadSchema, loadSettings, type LoadSetting
 import { checkPassive, type PassiveOptions, passiveSchema, passiveSettings, type PassiveSettings } from './passive-options.ts'
 import type { CheckFunction } from './probes/index.ts'
 import { checkShape, refuse } from './refuse.ts'
+import type { CheckSharing } from './sharing.ts'
 
 export interface PoolHealthOptions {
   /** Active checks: options of one, a function that is one, or `false`. @default a TCP connection every 5 s */
@@ -45,6 +46,8 @@ export interface HealthOptions extends PoolHealthOptions {
   /** Milliseconds that `app.ready()` waits for pools with `initial: 'wait'`, 0–600,000; keep it under Fastify's `pluginTimeout`. @default 5000 */
   readonly readyTimeout?: number
   readonly routes?: HealthRoutes
+  /** Of several processes on one machine one checks for all: made by `@headgate/workers`. @default each checks */
+  readonly sharing?: CheckSharing
 }
 
 /** What holds for one pool. */
@@ -97,6 +100,7 @@ const schema = {
     pools: { type: 'object' },
     required: { type: 'array', minItems: 1, items: { type: 'string' } },
     need: { type: 'string', enum: ['any', 'all'] },
+    sharing: { type: 'object', required: ['tell'] },
     readyTimeout: { type: 'number', minimum: 0, maximum: 600_000, unit: 'ms' satisfies OptionUnit },
     routes: {
       type: 'object',

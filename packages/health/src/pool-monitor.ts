@@ -6,6 +6,7 @@ import { LoadReports } from './load-reports.ts'
 import type { PoolHealthSettings } from './options.ts'
 import { judge, mayTakeOut, Outliers } from './outliers.ts'
 import { failureStatuses } from './passive-options.ts'
+import type { CheckSharing } from './sharing.ts'
 
 /** Milliseconds over which the first checks are spread, where the interval is not shorter. */
 const START_SPREAD = 1000
@@ -47,17 +48,19 @@ export class PoolMonitor implements CheckContext {
   readonly #log: FastifyBaseLogger
   readonly #outliers: Outliers | undefined
   readonly #phase: () => number
+  readonly sharing: CheckSharing | undefined
   #started = false
   #stopped = false
   #trafficAt: number
 
   /** `phase` gives another number in [0, 1) for each check of the app. */
-  constructor (pool: Pool, settings: PoolHealthSettings, deadlines: Deadlines, log: FastifyBaseLogger, phase: () => number) {
+  constructor (pool: Pool, settings: PoolHealthSettings, deadlines: Deadlines, log: FastifyBaseLogger, phase: () => number, sharing?: CheckSharing) {
     this.pool = pool
     this.settings = settings
     this.#deadlines = deadlines
     this.#log = log
     this.#phase = phase
+    this.sharing = sharing
     this.#trafficAt = pool.environment.clock.now()
     this.#outliers = settings.passive === undefined ? undefined : new Outliers(pool, settings.passive, this.#spare)
   }

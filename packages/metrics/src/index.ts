@@ -70,6 +70,7 @@ const plugin: FastifyPluginAsync<MetricsOptions> = async (app, options) => {
     installGuard(scope, route)
     scope.get(route.path ?? '/metrics', { logLevel: 'warn', config: UNCACHED }, async (request, reply) => {
       reply.header('cache-control', 'no-store').header('vary', 'accept')
+      if (options.collect !== undefined) return reply.type(registry.contentType).send(await options.collect(registry))
       if (wantsOpenMetrics(request.headers.accept)) return reply.type(Registry.OPENMETRICS_CONTENT_TYPE).send(await openMetrics(registry))
       return reply.type(registry.contentType).send(await registry.metrics())
     })

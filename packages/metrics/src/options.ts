@@ -16,6 +16,8 @@ export interface MetricsOptions {
   readonly registry?: Registry
   /** Upper bounds of the latency histograms in seconds, ascending, above 0. @default 0.005 to 10 in 11 steps */
   readonly buckets?: readonly number[]
+  /** Gives the text that scrapers get in place of the registry's own, as for several processes. @default the registry's */
+  readonly collect?: (registry: Registry) => Promise<string>
   /** Process metrics of prom-client (CPU, memory, event loop) as well. @default false */
   readonly defaultMetrics?: boolean
   /** Upstreams of a pool with series of their own, 0–100,000; those beyond count in their pool's series. @default 1000 */
@@ -77,6 +79,7 @@ const optionsSchema = {
     },
     registry: { type: 'object', required: ['registerMetric'] },
     buckets: { type: 'array', minItems: 1, maxItems: 100, items: { type: 'number', exclusiveMinimum: 0 } },
+    collect: { isFunction: true },
     defaultMetrics: { type: 'boolean' },
     upstreamLimit: { type: 'integer', minimum: 0, maximum: 100_000 },
     routeLimit: { type: 'integer', minimum: 1, maximum: 10_000 },

@@ -1,0 +1,100 @@
+import cluster from 'node:cluster'
+import { setShare } from '@headgate/core'
+import type { Registry } from 'prom-client'
+import type { CheckResult, FromPrimary, FromWorker } from './messages.ts'
+
+/** Of several processes one checks: fits `sharing` of `@headgate/health`. */
+export interface WorkerChecks {
+  readonly checks: boolean
+  tell (result: CheckResult): void
+  taken: ((result: CheckResult, past: boolean) => void) | undefined
+}
+
+/** What a worker does with the others. */
+export class Member {
+  readonly index: number
+  readonly count: number
+  readonly checks: WorkerChecks
+  readonly #scrapes: Map<number, (text: string) => void> = new Map()
+  #known: readonly CheckResult[] = []
+  #checker = false
+  #next = 0
+  #registry: Registry | undefined
+  #stop: () => void = () => {}
+
+  constructor (index: number, count: number) {
+    this.index = index
+    this.count = count
+    setShare(index, count)
+    const isChecker = (): boolean => this.#checker
+    const known = (): readonly CheckResult[] => this.#known
+    let taken: WorkerChecks['taken']
+    this.checks = {
+      get checks () { return isChecker() },
+      get taken () { return taken },
+      set taken (listener) {
+        taken = listener
+        for (const result of known()) listener?.(result, true)
+      },
+      tell: (result) => { if (this.#checker) send({ headgate: 'check', result }) }
+    }
+    process.on('message', (message: FromPrimary) => { this.#onMessage(message) })
+    // Without its primary nobody would send it connections, nor end it.
+    process.on('disconnect', () => { this.#stop() })
+  }
+
+  /** It serves. `stop` is called once, when it is to end: it closes the app and ends the process. */
+  ready (address: string, stop: () => void): void {
+    this.#stop = stop
+    send({ headgate: 'ready', address })
+  }
+
+  /** The metrics of all workers as one text: counters, histograms and gauges are sums. For `collect` of `@headgate/metrics`. */
+  collect (registry: Registry): Promise<string> {
+    this.#registry = registry
+    const id = ++this.#next
+    return new Promise((resolve) => {
+      this.#scrapes.set(id, resolve)
+      send({ headgate: 'scrape', id })
+    })
+  }
+
+  /** Metrics that belong to {@link collect}, before it is called for the first time. */
+  registered (registry: Registry): void {
+    this.#registry = registry
+  }
+
+  #onMessage (message: FromPrimary): void {
+    switch (message.headgate) {
+      case 'stop':
+        return this.#stop()
+      case 'checker':
+        this.#checker = message.you
+        this.#known = message.known
+        for (const result of message.known) this.checks.taken?.(result, true)
+        return
+      case 'check':
+        return this.checks.taken?.(message.result, false)
+      case 'collect':
+        void (this.#registry?.getMetricsAsJSON() ?? Promise.resolve([])).then((metrics) => { send({ headgate: 'part', id: message.id, metrics }) })
+        return
+      case 'scraped':
+        this.#scrapes.get(message.id)?.(message.text)
+        this.#scrapes.delete(message.id)
+    }
+  }
+}
+
+function send (message: FromWorker): void {
+  if (process.connected) process.send!(message, undefined, undefined, () => {})
+}
+
+let member: Member | undefined
+
+/** This process as one of several workers; `undefined` when it is none. To be called before pools are made. */
+export function joinWorkers (): Member | undefined {
+  const index = Number(process.env['HEADGATE_WORKER'])
+  const count = Number(process.env['HEADGATE_WORKERS'])
+  if (!cluster.isWorker || !Number.isInteger(index) || !(count >= 1)) return undefined
+  return member ??= new Member(index, count)
+}

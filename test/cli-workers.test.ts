@@ -1,0 +1,83 @@
+import { writeFileSync, mkdtempSync, rmSync } from 'node:fs'
+import { get } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { run, serve, upstream } from './processes.ts'
+
+/** A request over a connection of its own: those go round among the workers. */
+function ask (url: string): Promise<{ status: number; body: string }> {
+  return new Promise((resolve, reject) => {
+    get(url, { agent: false }, (response) => {
+      let body = ''
+      response.setEncoding('utf8')
+      response.on('data', (chunk: string) => { body += chunk })
+      response.on('end', () => { resolve({ status: response.statusCode!, body }) })
+      response.on('error', reject)
+    }).on('error', reject)
+  })
+}
+
+async function until (holds: () => boolean | Promise<boolean>): Promise<void> {
+  while (!await holds()) await new Promise((resolve) => { setTimeout(resolve, 20) })
+}
+
+t.test('workers share the work, the checks, the metrics and the limits, and are renewed without a failure', async (t) => {
+  let well = true
+  const url = await upstream(t, 'a', (request, response) => {
+    response.statusCode = request.url === '/healthz' && !well ? 500 : 200
+    response.end('a')
+  })
+  const proxy = await serve(t, '--workers', '2', '--upstream', `${url};maxInFlight=5`, '--health-path', '/healthz', '--health-interval', '50ms', '--admin', '/headgate', '--log-level', 'info')
+  const lines = (): Record<string, unknown>[] => proxy.stdout().split('\n').filter((line) => line !== '').map((line) => JSON.parse(line) as Record<string, unknown>)
+  await until(() => lines().some(({ msg }) => msg === 'workers are ready'))
+  for (let i = 0; i < 20; i++) t.equal((await ask(proxy.url)).status, 200)
+  await until(() => lines().filter(({ msg }) => msg === 'incoming request').length >= 20)
+  const pids = new Set(lines().filter(({ msg }) => msg === 'incoming request').map(({ pid }) => pid))
+  t.equal(pids.size, 2, 'both workers')
+  const { body } = await ask(`${proxy.url}/headgate/metrics`)
+  t.match(body, /^headgate_upstream_requests_total\{.*\} 20$/m, 'as one')
+  const limits = []
+  for (let i = 0; i < 2; i++) limits.push((JSON.parse((await ask(`${proxy.url}/headgate/api/pools/default/upstreams`)).body) as { upstreams: { maxInFlight: number }[] }).upstreams[0]!.maxInFlight)
+  t.same(limits.sort(), [2, 3], 'the bound is for the machine')
+  well = false
+  await until(async () => (await ask(proxy.url)).status === 503 && (await ask(proxy.url)).status === 503)
+  well = true
+  await until(async () => (await ask(proxy.url)).status === 200 && (await ask(proxy.url)).status === 200)
+  t.pass('both know what the checks of one say')
+
+  let stop = false
+  const statuses = new Map<string, number>()
+  const load = async (): Promise<void> => {
+    while (!stop) {
+      const status = await ask(proxy.url).then(({ status }) => String(status), (error: unknown) => (error as Error).message)
+      statuses.set(status, (statuses.get(status) ?? 0) + 1)
+    }
+  }
+  const work = [load(), load()]
+  proxy.child.kill('SIGHUP')
+  await until(() => lines().some(({ msg }) => msg === 'workers are renewed'))
+  stop = true
+  await Promise.all(work)
+  t.same([...statuses.keys()], ['200'], 'no failure while all were renewed')
+  proxy.child.kill('SIGTERM')
+  t.same(await proxy.ended, { status: 0, signal: null })
+})
+
+t.test('what workers cannot do is said at the start', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'hg-workers-'))
+  t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
+  const file = join(folder, 'proxy.json')
+  const cases: [object, string[], RegExp][] = [
+    [{}, ['--workers', 'many'], /--workers must be 1–1024 or auto; it is 'many'/],
+    [{ cache: { disk: { path: join(folder, 'cache') } } }, ['--workers', '2'], /cache\.disk is for one process at a time/],
+    [{ pools: { web: { upstreams: ['http://127.0.0.1:9'], maxInFlight: 1 } } }, ['--workers', '2'], /maxInFlight must be at least 2, one for each worker/]
+  ]
+  for (const [config, args, message] of cases) {
+    writeFileSync(file, JSON.stringify({ pools: { web: ['http://127.0.0.1:9'] }, listen: '127.0.0.1:0', ...config }))
+    const failed = run(t, 'serve', '--config', file, ...args)
+    const { status } = await failed.ended
+    t.equal(status, 2)
+    t.match(failed.stderr(), message)
+  }
+})
