@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
+import { joinWorkers } from '@headgate/workers'
 import type { FastifyInstance } from 'fastify'
 import { runClientCommand } from './commands/index.ts'
 import { isClientCommand, parseClientCommand } from './commands/options.ts'
@@ -19,6 +20,7 @@ async function close (app: FastifyInstance, signal: string): Promise<void> {
     process.exit(1)
   }, CLOSE_DEADLINE)
   await app.close()
+  await joinWorkers()?.leave()
   clearTimeout(deadline)
   app.log.info('closed')
   process.exit(0)
@@ -40,8 +42,8 @@ async function main (): Promise<void> {
     return runClientCommand(command, stop.signal)
   }
   // The proxy and all its plugins: commands that only speak to one start without them.
-  const [{ help, parseCommand }, { serve }, { asWorker, supervise }, { joinWorkers }] = await Promise.all([
-    import('./options.ts'), import('./serve.ts'), import('./workers.ts'), import('@headgate/workers')
+  const [{ help, parseCommand }, { serve }, { asWorker, supervise }] = await Promise.all([
+    import('./options.ts'), import('./serve.ts'), import('./workers.ts')
   ])
   const command = await parseCommand(args)
   switch (command.name) {

@@ -21,6 +21,7 @@ export class Member {
   #next = 0
   #registry: Registry | undefined
   #stop: () => void = () => {}
+  #gone: () => void = () => {}
 
   constructor (index: number, count: number) {
     this.index = index
@@ -39,14 +40,28 @@ export class Member {
       tell: (result) => { if (this.#checker) send({ headgate: 'check', result }) }
     }
     process.on('message', (message: FromPrimary) => { this.#onMessage(message) })
-    // Without its primary nobody would send it connections, nor end it.
-    process.on('disconnect', () => { this.#stop() })
+    send({ headgate: 'hello' })
   }
 
   /** It serves. `stop` is called once, when it is to end: it closes the app and ends the process. */
   ready (address: string, stop: () => void): void {
     this.#stop = stop
     send({ headgate: 'ready', address })
+  }
+
+  /**
+   * To be awaited between the closing of the server and the end of the process: a connection that is on its way here goes back to the primary then,
+   * which gives it to another; with a process that is gone it would be lost.
+   */
+  async leave (): Promise<void> {
+    if (!process.connected) return
+    await new Promise<void>((resolve) => {
+      this.#gone = resolve
+      process.once('disconnect', resolve)
+      send({ headgate: 'bye' })
+    })
+    // Once more, so that the answers before it are written.
+    if (process.connected) await new Promise<void>((resolve) => { process.send!({ headgate: 'bye' } satisfies FromWorker, undefined, undefined, () => { resolve() }) })
   }
 
   /** The metrics of all workers as one text: counters, histograms and gauges are sums. For `collect` of `@headgate/metrics`. */
@@ -68,6 +83,8 @@ export class Member {
     switch (message.headgate) {
       case 'stop':
         return this.#stop()
+      case 'gone':
+        return this.#gone()
       case 'checker':
         this.#checker = message.you
         this.#known = message.known

@@ -1,4 +1,3 @@
-import { AggregatorRegistry } from 'prom-client'
 import type { Clock, Timer } from '@headgate/core'
 
 /** Milliseconds that a worker may take to tell its metrics before the others' are shown without them. */
@@ -47,6 +46,7 @@ export class Scrapes {
     if (scrape === undefined) return
     this.#scrapes.delete(id)
     this.#clock.clearTimeout(scrape.timer)
-    void AggregatorRegistry.aggregate(scrape.parts as object[]).metrics().then(scrape.done)
+    // Loaded where somebody scrapes: every command of the CLI would load it otherwise.
+    void import('prom-client').then(({ AggregatorRegistry }) => AggregatorRegistry.aggregate(scrape.parts as object[]).metrics()).then(scrape.done)
   }
 }

@@ -141,12 +141,6 @@ export class Supervisor {
     return new Promise((resolve, reject) => {
       const timer = this.#clock.setTimeout(() => { worker.process.kill('SIGKILL') }, this.#readyTimeout)
       let ready = false
-      worker.once('online', () => {
-        this.#living.add(worker)
-        // It may wait for results before it is ready.
-        if (this.#checker === undefined) this.#choose()
-        else this.#send(worker, { headgate: 'checker', you: false, known: [...this.#checks.values()] })
-      })
       worker.on('message', (message: FromWorker) => {
         if (message.headgate === 'ready') {
           ready = true
@@ -208,6 +202,15 @@ export class Supervisor {
 
   #onMessage (from: Worker, message: FromWorker): void {
     switch (message.headgate) {
+      case 'hello':
+        // It may wait for results before it is ready.
+        this.#living.add(from)
+        if (this.#checker === undefined) this.#choose()
+        else this.#send(from, { headgate: 'checker', you: false, known: [...this.#checks.values()] })
+        break
+      case 'bye':
+        this.#send(from, { headgate: 'gone' })
+        break
       case 'check':
         if (from !== this.#checker) return
         this.#checks.set(`${message.result.pool}\n${message.result.upstream}`, message.result)
