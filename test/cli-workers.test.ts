@@ -37,9 +37,9 @@ t.test('workers share the work, the checks, the metrics and the limits, and are 
   t.equal(pids.size, 2, 'both workers')
   const { body } = await ask(`${proxy.url}/headgate/metrics`)
   t.match(body, /^headgate_upstream_requests_total\{.*\} 20$/m, 'as one')
-  const limits = []
+  const limits: number[] = []
   for (let i = 0; i < 2; i++) limits.push((JSON.parse((await ask(`${proxy.url}/headgate/api/pools/default/upstreams`)).body) as { upstreams: { maxInFlight: number }[] }).upstreams[0]!.maxInFlight)
-  t.same(limits.sort(), [2, 3], 'the bound is for the machine')
+  t.same(limits.sort((a, b) => a - b), [2, 3], 'the bound is for the machine')
   well = false
   await until(async () => (await ask(proxy.url)).status === 503 && (await ask(proxy.url)).status === 503)
   well = true

@@ -57,7 +57,8 @@ async function main (): Promise<void> {
       const member = joinWorkers()
       if (command.workers !== undefined && member === undefined) return supervise(command.workers)
       // A signal may also come while it starts.
-      const starting = serve(member === undefined ? command.options : asWorker(command.options, member)).catch((error: unknown) => { throw named(error, command.source) })
+      const options = member === undefined ? command.options : asWorker(command.options, member)
+      const starting = serve(options).catch((error: unknown) => { throw named(error, command.source) })
       let signals = 0
       for (const signal of ['SIGTERM', 'SIGINT']) {
         process.on(signal, () => {

@@ -111,7 +111,7 @@ export class Supervisor {
   async stop (): Promise<void> {
     this.#stopping = true
     for (const slot of this.#slots) this.#clock.clearTimeout(slot.timer)
-    await Promise.all(Object.values(cluster.workers ?? {}).map((worker) => worker === undefined ? undefined : this.#end(worker)))
+    await Promise.all(Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined).map((worker) => this.#end(worker)))
   }
 
   async #renew (): Promise<void> {
