@@ -70,7 +70,7 @@ t.test('what workers cannot do is said at the start', async (t) => {
   const file = join(folder, 'proxy.json')
   const cases: [object, string[], RegExp][] = [
     [{ cache: { disk: { path: join(folder, 'cache') } } }, ['--workers', '2'], /cache\.disk is for one process at a time/],
-    [{ pools: { web: { upstreams: ['http://127.0.0.1:9'], maxInFlight: 1 } } }, ['--workers', '2'], /maxInFlight must be at least 2, one for each worker/]
+    [{ pools: { web: { upstreams: ['http://127.0.0.1:9'], maxInFlight: 1 } } }, ['--workers', '2'], /maxInFlight: must be at least 2, one for each worker/]
   ]
   for (const [config, args, message] of cases) {
     writeFileSync(file, JSON.stringify({ pools: { web: ['http://127.0.0.1:9'] }, listen: '127.0.0.1:0', ...config }))
