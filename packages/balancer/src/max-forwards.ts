@@ -15,8 +15,9 @@ export function maxForwardsOf (request: FastifyRequest): number | undefined {
 export function answerLast (request: FastifyRequest, reply: FastifyReply): void {
   const { raw } = request
   if (raw.method === 'OPTIONS') {
-    const { method } = request.routeOptions
-    void reply.code(204).header('allow', [method].flat().join(', ')).send()
+    const { server, routeOptions: { url } } = request
+    const methods = server.supportedMethods.filter((method) => server.hasRoute({ method: method as never, url: url! }))
+    void reply.code(204).header('allow', methods.join(', ')).send()
     return
   }
   let text = `${raw.method} ${raw.url} HTTP/${raw.httpVersion}\r\n`

@@ -82,7 +82,7 @@ t.test('Max-Forwards counts down on TRACE and OPTIONS, and ends here at 0', asyn
   await ask('TRACE', '1')
   await ask('GET', '3')
   t.same(seen.splice(0).map(({ headers }) => headers['max-forwards']), ['4', '0', '3'])
-  t.match(await ask('OPTIONS', '0'), /^HTTP\/1\.1 204 [^]*allow: [A-Z, -]*GET/)
+  t.match(await ask('OPTIONS', '0'), /^HTTP\/1\.1 204 [^]*allow: (?=[A-Z, -]*\bGET\b)(?=[A-Z, -]*\bPOST\b)/)
   const trace = await ask('TRACE', '0')
   t.match(trace, /^HTTP\/1\.1 200 [^]*content-type: message\/http[^]*\r\n\r\nTRACE \/x HTTP\/1\.1\r\nHost: h\r\nMax-Forwards: 0\r\n/)
   t.notMatch(trace, /secret/)

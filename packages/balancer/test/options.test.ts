@@ -29,7 +29,7 @@ const cases: [name: string, options: unknown, code: string, message: RegExp][] =
   ['hashOn', { pools: { web: { upstreams: [ok], policy: 'hash', hashOn: 'colour' } } }, 'HG_POOL_INVALID_OPTION', /hashOn: must be 'client-address', .*got 'colour'/],
   ['clientLocation', { pools: { web: { upstreams: [ok], policy: 'nearest', clientLocation: 'here' } } }, 'HG_POOL_INVALID_OPTION', /clientLocation: must be a function; got 'here'/],
   ['options for a policy without any', { pools: { web: { upstreams: [ok], policyOptions: {} } } }, 'HG_POOL_INVALID_OPTION', /policyOptions: must not be given: only hash, ip-hash, nearest take options, not adaptive/],
-  ['unknown option of a policy', { pools: { web: { upstreams: [ok], policy: 'nearest', policyOptions: { zones: 'a' } } } }, 'HG_POOL_INVALID_OPTION', /policyOptions\.zones: unknown option; known are zone, location, policy, spillOver; got 'a'/],
+  ['unknown option of a policy', { pools: { web: { upstreams: [ok], policy: 'nearest', policyOptions: { zones: 'a' } } } }, 'HG_POOL_INVALID_OPTION', /policyOptions\.zones: unknown option; known are zone, location, by, policy, spillOver, minCapacity; got 'a'/],
   ['option of a policy out of range', { pools: { web: { upstreams: [ok], policy: 'hash', policyOptions: { boundedLoad: 1 } } } }, 'HG_POOL_INVALID_OPTION', /policyOptions\.boundedLoad: must be .*>= 1\.05/],
   ['policy without create', { pools: { web: { upstreams: [ok], policy: { name: 'x' } } } }, 'HG_POOL_INVALID_OPTION', /policy: must be a policy name or an object with name and create\(\)/],
   ['pool with a path for a prefix', { pools: { web: [ok] }, routes: [{ prefix: 'api', pool: 'web' }] }, 'HG_BALANCER_INVALID_OPTION', /routes\[0\]\.prefix: must be a plain path .*got 'api'/],
