@@ -32,6 +32,15 @@ async function measure (target, options) {
   return { us, rps: result.rps, p50: result.p50, p99: result.p99, rss: rss(target.pid) }
 }
 
+/** `cookies`: as a browser, it sends what it was given. */
+async function asClient (target, options) {
+  if (options.cookies !== true) return options
+  const answer = await fetch(`${target.scheme ?? 'http'}://127.0.0.1:${target.port}${options.path}`)
+  await answer.arrayBuffer()
+  const cookies = answer.headers.getSetCookie().map((field) => field.slice(0, field.indexOf(';')))
+  return cookies.length === 0 ? options : { ...options, headers: { ...options.headers, Cookie: cookies.join('; ') } }
+}
+
 /** Until the JIT has seen enough: a second is little on a busy machine. */
 async function warm (target, options, most) {
   const limit = (options.path.startsWith('/10m') || options.bodySize > 1e6) ? 200 : options.path.startsWith('/1m') ? 1000 : 15_000
@@ -45,14 +54,18 @@ export async function alternate (started, cases, { rounds, seconds, say }) {
   for (const [name, options] of Object.entries(cases)) {
     const own = figures[name] = {}
     const names = Object.keys(started).filter((target) => options.only === undefined || options.only.includes(target))
-    for (const target of names) await warm(started[target], { ...options, ...options.of?.[target] }, rounds === 1 ? 1 : 6)
+    const asked = {}
+    for (const target of names) {
+      asked[target] = await asClient(started[target], { ...options, ...options.of?.[target] })
+      await warm(started[target], asked[target], rounds === 1 ? 1 : 6)
+    }
     for (let round = 0; round < rounds; round++) {
       // Another one begins each time.
       for (let i = 0; i < names.length; i++) {
         const target = names[(i + round) % names.length]
         let figure
         try {
-          figure = await measure(started[target], { ...options, ...options.of?.[target], seconds })
+          figure = await measure(started[target], { ...asked[target], seconds })
         } catch (error) {
           throw new Error(`${target}${name === '' ? '' : `, ${name}`}: ${error.message}`, { cause: error })
         }

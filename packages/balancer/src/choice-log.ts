@@ -1,8 +1,20 @@
 import type { FastifyBaseLogger, FastifyReply } from 'fastify'
+import { hasLoggerOfItsOwn } from './route-context.ts'
 
-/** Puts the choice into the request's log line; a child logger costs, so only where the line will be written. */
+/** What pino's loggers can do beyond what Fastify asks of one. */
+interface Capable {
+  isLevelEnabled? (level: string): boolean
+  setBindings? (bindings: object): void
+}
+
+/**
+ * Puts the choice into the request's log line, where that will be written. A child of the request's logger would cost five times as
+ * much as the line itself: engines are slow with objects that become prototypes.
+ */
 export function describeChoice (reply: FastifyReply, upstream: string, attempts: number, upstreamTime: number): void {
-  const log = reply.log as FastifyBaseLogger & { isLevelEnabled? (level: string): boolean }
+  const log = reply.log as FastifyBaseLogger & Capable
   if (log.isLevelEnabled?.('info') !== true) return
-  reply.log = log.child({ upstream, attempts, upstreamTime })
+  const bindings = { upstream, attempts, upstreamTime }
+  if (log.setBindings !== undefined && log === reply.request.log && hasLoggerOfItsOwn(reply.request)) log.setBindings(bindings)
+  else reply.log = log.child(bindings)
 }

@@ -1,10 +1,21 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
-let symbol: symbol | undefined
-
 /** See `OnHead` of `@headgate/compress`: a hook that can tell by the head alone that it leaves the body as it is. */
 const ON_HEAD: unique symbol = Symbol.for('headgate.onHead')
 type Hook = { readonly [ON_HEAD]?: (request: FastifyRequest, reply: FastifyReply, status: number, fields: string[], length: number) => boolean }
+
+/** The part of Fastify's internal context that is looked at. */
+interface Context {
+  readonly onSend?: readonly Hook[] | null
+  readonly childLoggerFactory?: { readonly name: string }
+}
+
+let symbol: symbol | undefined
+
+function contextOf (request: FastifyRequest): Context | undefined {
+  symbol ??= Object.getOwnPropertySymbols(request).find((candidate) => candidate.description === 'fastify.context')
+  return symbol === undefined ? undefined : (request as unknown as Record<symbol, Context | undefined>)[symbol]
+}
 
 /**
  * Does a response have to go through the `onSend` hooks of the request's route? Fastify tells of them only through its internal context;
@@ -12,11 +23,13 @@ type Hook = { readonly [ON_HEAD]?: (request: FastifyRequest, reply: FastifyReply
  * of the upstream) are passed by. `length`: −1 when it is not known.
  */
 export function wantsOnSend (request: FastifyRequest, reply: FastifyReply, status: number, fields: string[], length: number): boolean {
-  symbol ??= Object.getOwnPropertySymbols(request).find((candidate) => candidate.description === 'fastify.context')
-  if (symbol === undefined) return true
-  const context = (request as unknown as Record<symbol, { readonly onSend?: readonly Hook[] | null } | undefined>)[symbol]
-  const hooks = context?.onSend
+  const hooks = contextOf(request)?.onSend
   if (hooks === null) return false
   // Several would have to see each other's changes.
   return hooks?.length !== 1 || hooks[0]![ON_HEAD]?.(request, reply, status, fields, length) !== true
+}
+
+/** Was its logger made by Fastify for this request alone? A factory of the user's may give one to many. As above, no costs only speed. */
+export function hasLoggerOfItsOwn (request: FastifyRequest): boolean {
+  return contextOf(request)?.childLoggerFactory?.name === 'defaultChildLoggerFactory' && request.log !== request.server.log
 }

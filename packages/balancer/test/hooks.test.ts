@@ -208,6 +208,21 @@ t.test("the request's log line has upstream, attempts and time", async (t) => {
   t.match(last(), { upstream: to, attempts: 2, upstreamTime: Number, responseTime: Number, reqId: String })
 })
 
+t.test('a logger that requests share does not gather what is said of each', async (t) => {
+  const { url: to } = await upstream(t, (_request, response) => { response.end('ok') })
+  const lines: string[] = []
+  const { url } = await proxy(t, { pools: { web: [to] }, routes: [{ prefix: '/', pool: 'web' }] }, (app) => {
+    const shared = app.log.child({ shared: true })
+    app.setChildLoggerFactory(function defaultName () { return shared })
+  }, { logger: { level: 'info', stream: { write: (line: string) => { lines.push(line) } } } })
+  for (let i = 1; i <= 3; i++) {
+    await (await fetch(url)).text()
+    await settled(() => lines.filter((line) => line.includes('request completed')).length === i)
+  }
+  for (const line of lines) t.ok(line.split('"upstream"').length <= 2, line)
+  t.match(lines.filter((line) => line.includes('incoming request')).at(-1), /^(?!.*"upstream")/)
+})
+
 t.test('a handler may look first, and decide where to', async (t) => {
   const [a, b] = await Promise.all(['a', 'b'].map((name) => upstream(t, (_request, response) => { response.end(name) })))
   const { url } = await proxy(t, { pools: { a: [a!.url], b: [b!.url] } }, (app) => {

@@ -40,6 +40,8 @@ interface CookieSession extends Session {
 
 /** Handle, time of binding, time of setting (seconds in base 36), a name where clients are told apart, signature. */
 const SHAPE = /^([\w-]{12})\.([\da-z]{1,8})\.([\da-z]{1,8})(?:\.([\w-]{11}))?\.[A-Za-z\d+/]{43}$/
+/** Cookies that are known to be sound: clients send the same one again and again, and a signature costs more than all else here. */
+const VERIFIED = 4096
 /** The cookie is set anew when this share of `idleTimeout` has passed: the end of an idle time is as exact as that. */
 const RENEWAL = 0.1
 
@@ -48,6 +50,8 @@ export class CookieBinding implements Binding<CookieSession> {
   readonly #context: KindContext
   readonly #handles: Handles
   readonly #signer: Signer
+  /** By value: was it signed with an older secret? */
+  readonly #verified = new Map<string, boolean>()
   readonly #names = new Map<string, string>()
 
   constructor (options: CookieOptions, context: KindContext) {
@@ -65,8 +69,8 @@ export class CookieBinding implements Binding<CookieSession> {
     if (value === undefined) return undefined
     const parts = SHAPE.exec(value)
     if (parts === null) return report.tell('malformed')
-    const { valid, renew } = this.#signer.unsign(value)
-    if (!valid) return report.tell('forged')
+    const outdated = this.#verify(value)
+    if (outdated === undefined) return report.tell('forged')
     const boundAt = Number.parseInt(parts[2]!, 36)
     const setAt = Number.parseInt(parts[3]!, 36)
     const { idleTimeout = Infinity, lifetime = Infinity } = this.#options
@@ -74,7 +78,7 @@ export class CookieBinding implements Binding<CookieSession> {
     const upstreamId = this.#handles.find(parts[1]!)
     if (now > setAt * 1000 + idleTimeout || now > boundAt * 1000 + lifetime) return report.tell('expired', upstreamId)
     if (upstreamId === undefined) return report.tell('unknown')
-    return { upstreamId, key: parts[4] ?? '', boundAt, setAt, outdated: renew }
+    return { upstreamId, key: parts[4] ?? '', boundAt, setAt, outdated }
   }
 
   bind (session: CookieSession | undefined, answer: Answer): boolean {
@@ -112,6 +116,17 @@ export class CookieBinding implements Binding<CookieSession> {
       ...domain !== undefined && { domain },
       ...idleTimeout !== undefined && { maxAge: Math.max(1, Math.ceil(Math.min(idleTimeout / 1000, boundAt + lifetime / 1000 - now))) }
     }))
+  }
+
+  /** Whether it was signed with an older secret; `undefined`: with none. */
+  #verify (value: string): boolean | undefined {
+    const known = this.#verified.get(value)
+    if (known !== undefined) return known
+    const { valid, renew } = this.#signer.unsign(value)
+    if (!valid) return undefined
+    if (this.#verified.size >= VERIFIED) this.#verified.delete(this.#verified.keys().next().value!)
+    this.#verified.set(value, renew)
+    return renew
   }
 
   #now (): number {
