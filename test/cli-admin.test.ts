@@ -116,7 +116,7 @@ t.test('check-config', async (t) => {
   }
   t.match(await check('good.json', { pools: { web: ['http://127.0.0.1:1'] }, admin: { prefix: '/x', scaling: { window: '1m' } } }), { status: 0, out: /is good/ })
   const advice = await check('advice.json', { pools: { web: ['http://127.0.0.1:1'] }, admin: { scaling: { min: 9, max: 3 } } })
-  t.match(advice, { status: 2, err: /options\.admin\.scaling\.min: must not be above max \(3\)/ })
+  t.match(advice, { status: 2, err: /advice\.json:1:\d+: admin\.scaling\.min: must not be above max \(3\)/ })
   t.match(await check('bad.json', { pools: { web: ['http://127.0.0.1:1'] }, routes: [{ prefix: '/', pool: 'wbe' }] }), { status: 2, err: /routes\[0\].*wbe/ })
 })
 

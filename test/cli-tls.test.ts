@@ -57,5 +57,5 @@ tls:
   writeFileSync(config, `pools: { web: ['${to}'] }\ntls: { certificates: [], profile: old }\n`)
   const wrong = run(t, 'serve', '--config', config)
   t.equal((await wrong.ended).status, 2)
-  t.match(wrong.stderr(), /config\.yaml\.tls\.profile: must be one of 'intermediate', 'modern'; got 'old'/)
+  t.match(wrong.stderr(), /config\.yaml:2:\d+: tls\.profile: must be one of 'intermediate', 'modern'; got 'old'/)
 })

@@ -51,7 +51,7 @@ t.test('a mistake is explained on stderr, without a stack, and ends with status 
   const cases: [args: string[], message: RegExp][] = [
     [['serve', '--colour'], /^headgate: .*'--colour'.*\nTry 'headgate --help'\.\n$/],
     [['serve', '--upstream', 'ftp://x'], /^headgate: --upstream\[0\]: must be an origin .*; got 'ftp:\/\/x'\n$/],
-    [['serve', '--config', join(dir, 'lost.json')], /lost\.json\.routes\[0\]\.pool: must be one of the pools a; got 'b'\n$/]
+    [['serve', '--config', join(dir, 'lost.json')], /lost\.json:1:\d+: routes\[0\]\.pool: must be one of the pools a; got 'b'\n$/]
   ]
   for (const [args, message] of cases) {
     const { ended, stderr, stdout } = run(t, ...args)
@@ -177,7 +177,7 @@ t.test('health in a configuration file, its mistakes named', async (t) => {
   writeFileSync(file, 'pools:\n  web: [http://127.0.0.1:1]\nhealth:\n  check: { interval: 50ms, rise: 0 }\n')
   const { ended, stderr } = run(t, 'serve', '--config', file)
   t.same(await ended, { status: 2, signal: null })
-  t.match(stderr(), /health\.yaml\.health\.check\.rise: must be >= 1; got 0/)
+  t.match(stderr(), /health\.yaml:4:35: health\.check\.rise: must be >= 1; got 0/)
 })
 
 t.test('--compress encodes, and the file may say how', async (t) => {

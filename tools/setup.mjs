@@ -30,6 +30,8 @@ export function install () {
 
 export function build () {
   run(tool('tsc'), ['-b'])
+  // Made from the schemas of all packages' options, so that no change of an option can leave it behind.
+  run(process.execPath, ['packages/headgate/dist/config/write-schema.js'])
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -1,9 +1,10 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
 import { joinWorkers } from '@headgate/workers'
-import type { FastifyInstance } from 'fastify'
 import { runClientCommand } from './commands/index.ts'
 import { isClientCommand, parseClientCommand } from './commands/options.ts'
+import type { Proxy } from './proxy.ts'
+import type { ServeOptions } from './serve-options.ts'
 import { UsageError } from './usage-error.ts'
 
 /** Milliseconds that running requests may go on after the first signal. */
@@ -13,23 +14,18 @@ function version (): string {
   return (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version
 }
 
-async function close (app: FastifyInstance, signal: string): Promise<void> {
-  app.log.info({ signal }, 'closing')
+async function close (proxy: Proxy, signal: string): Promise<void> {
+  const { log } = proxy.app
+  log.info({ signal }, 'closing')
   const deadline = setTimeout(() => {
-    app.log.warn(`requests still run after ${CLOSE_DEADLINE} ms: they are cut off`)
+    log.warn(`requests still run after ${CLOSE_DEADLINE} ms: they are cut off`)
     process.exit(1)
   }, CLOSE_DEADLINE)
-  await app.close()
+  await proxy.close()
   await joinWorkers()?.leave()
   clearTimeout(deadline)
-  app.log.info('closed')
+  log.info('closed')
   process.exit(0)
-}
-
-/** Plugins name their options from `options` on: users gave them in a file, or by flags. */
-function named (error: unknown, source: string): unknown {
-  if (error instanceof Error && error.message.startsWith('options.')) error.message = source + error.message.slice('options'.length)
-  return error
 }
 
 async function main (): Promise<void> {
@@ -42,8 +38,8 @@ async function main (): Promise<void> {
     return runClientCommand(command, stop.signal)
   }
   // The proxy and all its plugins: commands that only speak to one start without them.
-  const [{ help, parseCommand }, { serve }, { asWorker, supervise }] = await Promise.all([
-    import('./options.ts'), import('./serve.ts'), import('./workers.ts')
+  const [{ help, parseCommand }, { serve }, { placed }, { reload, watchFile }, { asWorker, supervise }] = await Promise.all([
+    import('./options.ts'), import('./proxy.ts'), import('./config/placed.ts'), import('./reload.ts'), import('./workers.ts')
   ])
   const command = await parseCommand(args)
   switch (command.name) {
@@ -56,21 +52,29 @@ async function main (): Promise<void> {
     case 'serve': {
       const member = joinWorkers()
       if (command.workers !== undefined && member === undefined) return supervise(command.workers)
+      const { source, file, again } = command
+      const mine = (options: ServeOptions): ServeOptions => member === undefined ? options : asWorker(options, member)
+      const load = again && (async () => {
+        const loaded = await again()
+        return { ...loaded, options: mine(loaded.options) }
+      })
       // A signal may also come while it starts.
-      const options = member === undefined ? command.options : asWorker(command.options, member)
-      const starting = serve(options).catch((error: unknown) => { throw named(error, command.source) })
+      const starting = serve(mine(command.options)).catch((error: unknown) => { throw placed(error, source) })
       let signals = 0
       for (const signal of ['SIGTERM', 'SIGINT']) {
         process.on(signal, () => {
           if (++signals > 1) process.exit(1)
-          void starting.then((app) => close(app, signal))
+          void starting.then((proxy) => close(proxy, signal))
         })
       }
-      const app = await starting
+      // Watched before it tells that it is ready: nothing that is written from then on is missed.
+      if (load !== undefined && command.watch) watchFile(file!, () => { void starting.then((proxy) => reload(proxy, load, 'the file has changed')) })
+      // Workers are renewed instead, by the process that runs them.
+      if (load !== undefined && member === undefined) process.on('SIGHUP', () => { void starting.then((proxy) => reload(proxy, load, 'SIGHUP')) })
+      const proxy = await starting
       // Here, as the last step of this process: its metrics are asked for even before anybody scrapes it.
-      if (app.hasDecorator('metrics')) member?.registered(app.metrics)
-      const address = app.server.address()
-      member?.ready(typeof address === 'string' ? address : `${address!.address}:${address!.port}`, () => { if (++signals === 1) void close(app, 'renewed') })
+      if (proxy.app.hasDecorator('metrics')) member?.registered(proxy.app.metrics)
+      member?.ready((proxy.addresses[0] ?? '').replace(/^https?:\/\//, ''), () => { if (++signals === 1) void close(proxy, 'renewed') })
     }
   }
 }

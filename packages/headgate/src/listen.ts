@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { lstat, unlink } from 'node:fs/promises'
-import { connect, isIPv6 } from 'node:net'
-import type { FastifyInstance } from 'fastify'
+import { type ListenOptions, type Server, connect, isIPv6 } from 'node:net'
+import { Server as TlsServer } from 'node:tls'
 import { UsageError } from './usage-error.ts'
 
 /** What `listen` takes; `host` is missing for all interfaces. */
@@ -27,21 +27,28 @@ export function parseListen (text: string, source = 'listen'): Address {
 }
 
 /** Listens; gives the address. */
-export async function listen (app: FastifyInstance, address: Address): Promise<string> {
+export async function listen (server: Server, address: Address): Promise<string> {
   try {
-    if ('path' in address || address.host !== undefined) return await app.listen(address as { host: string; port: number } | { path: string })
     // All interfaces: those of IPv6 include IPv4's, but not every machine has them.
-    return await app.listen({ host: '::', port: address.port })
+    return await open(server, 'path' in address ? address : { host: address.host ?? '::', port: address.port })
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if ('path' in address) {
       if (code !== 'EADDRINUSE' || !await isDead(address.path)) throw error
       await unlink(address.path)
-      return app.listen(address)
+      return open(server, address)
     }
     if (address.host !== undefined || (code !== 'EAFNOSUPPORT' && code !== 'EADDRNOTAVAIL')) throw error
-    return app.listen({ host: '0.0.0.0', port: address.port })
+    return open(server, { host: '0.0.0.0', port: address.port })
   }
+}
+
+async function open (server: Server, options: ListenOptions): Promise<string> {
+  server.listen(options)
+  await once(server, 'listening')
+  const bound = server.address()
+  if (typeof bound === 'string' || bound === null) return bound ?? ''
+  return `${server instanceof TlsServer ? 'https' : 'http'}://${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`
 }
 
 /** Is it a socket that a process left behind when it was killed? */

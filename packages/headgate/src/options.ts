@@ -3,24 +3,38 @@ import type { BalancerPoolOptions } from '@headgate/balancer'
 import { parseUpstreams, policies } from '@headgate/core'
 import type { HealthOptions } from '@headgate/health'
 import { COMMANDS } from './commands/options.ts'
-import { readConfig } from './config.ts'
+import type { Source } from './config/document.ts'
+import { type LoadedConfig, findConfig, loadConfig } from './config/read.ts'
 import { parseListen } from './listen.ts'
 import { type LogLevel, logLevels, type ServeAdminOptions, type ServeOptions } from './serve-options.ts'
 import { KEYS_VARIABLE, parseSticky, withKeys } from './sticky.ts'
-import { ALLOWED, parseUnit } from './units.ts'
+import { ALLOWED, parseUnit } from './config/units.ts'
 import { UsageError } from './usage-error.ts'
 import { parseWorkers } from './workers.ts'
 
 export type Command =
   | { readonly name: 'help' | 'version' }
-  /** `source`: where the options come from, for errors. */
-  | { readonly name: 'serve'; readonly options: ServeOptions; readonly source: string; readonly workers: number | 'auto' | undefined }
+  | ServeCommand
+
+export interface ServeCommand {
+  readonly name: 'serve'
+  readonly options: ServeOptions
+  /** Where the options come from, for errors. */
+  readonly source: Source | string
+  /** The file that they come from, and how to read it again. */
+  readonly file?: string
+  readonly again?: () => Promise<LoadedConfig>
+  /** Take over changes of the file when they are written. */
+  readonly watch: boolean
+  readonly workers: number | 'auto' | undefined
+}
 
 const flags = {
   listen: { type: 'string' },
   upstream: { type: 'string', multiple: true },
   policy: { type: 'string' },
-  config: { type: 'string' },
+  config: { type: 'string', short: 'c' },
+  watch: { type: 'boolean' },
   'log-level': { type: 'string' },
   'connect-timeout': { type: 'string' },
   timeout: { type: 'string' },
@@ -43,7 +57,7 @@ const flags = {
 
 export const help: string = `Usage: headgate serve --upstream URL [--upstream 'URL;weight=3'] [options]
        headgate serve --config FILE [options]
-       headgate check-config FILE
+       headgate check-config [FILE]
        headgate top | drain | maintenance | up | auto | weight | add | remove | purge | explain …
 
 A load-balancing reverse proxy. It is ready when it logs a line with "msg":"listening" and its address.
@@ -73,7 +87,9 @@ Options of serve:
   --redis URL                    cache and session tables shared with other machines, in Redis or Valkey
   --config FILE                  .json, .yaml, .yml, .js, .mjs, or .ts where Node runs TypeScript; it holds
                                  { listen, pools, routes, health, cache, compress, sticky, stream, tls, admin, logLevel,
-                                 clientHeadersTimeout }
+                                 closeTimeout, clientHeadersTimeout }. Without --upstream and --config it is
+                                 headgate.config.{ts,js,json,yaml} of this folder. SIGHUP reads it again
+  --watch                        read the file again when it changes, too
   --log-level LEVEL              ${logLevels.join(', ')}  (default info)
   --client-headers-timeout TIME  for a client to send its request's head (default 60s)
 
@@ -103,7 +119,9 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
   if (rest.length > 0) throw new UsageError(`'${rest[0]!}' is not expected after 'serve': upstreams are given with --upstream`)
 
   const upstreams = values.upstream ?? []
-  if (values.config === undefined && upstreams.length === 0) throw new UsageError('nobody to forward to: give --upstream URL (repeat it for more) or --config FILE')
+  const file = values.config ?? (upstreams.length === 0 ? findConfig(process.cwd()) : undefined)
+  if (values.watch === true && file === undefined) throw new UsageError('--watch needs --config: flags do not change')
+  if (file === undefined && upstreams.length === 0) throw new UsageError('nobody to forward to: give --upstream URL (repeat it for more) or --config FILE, or write a headgate.config.yaml (headgate init does)')
   const logLevel = values['log-level']
   if (logLevel !== undefined && !isLogLevel(logLevel)) throw new UsageError(`--log-level must be one of ${logLevels.join(', ')}; it is '${logLevel}'`)
   const clientHeadersTimeout = milliseconds('client-headers-timeout', values['client-headers-timeout'])
@@ -118,14 +136,18 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
   }
   if (overrides.listen !== undefined) parseListen(overrides.listen, '--listen')
 
-  if (values.config !== undefined) {
+  if (file !== undefined) {
     for (const flag of ['upstream', 'policy', 'connect-timeout', 'timeout', 'health-path', 'health-interval', 'no-passive', 'cache', 'sticky'] as const) {
       if (values[flag] !== undefined) throw new UsageError(`--${flag} and --config do not go together: put it into the file's pools, routes, health, cache and sticky`)
     }
-    const config = await readConfig(values.config)
-    // The flag switches it on; the file may say more about it.
-    const compress = values.compress === true && (config.compress === undefined || config.compress === false) ? { compress: true } : {}
-    return { name: 'serve', options: withKeys({ ...config, ...overrides, ...compress }, process.env), source: values.config, workers }
+    const again = async (): Promise<LoadedConfig> => {
+      const { options, source } = await loadConfig(file)
+      // The flag switches it on; the file may say more about it.
+      const compress = values.compress === true && (options.compress === undefined || options.compress === false) ? { compress: true } : {}
+      return { options: withKeys({ ...options, ...overrides, ...compress }, process.env), source }
+    }
+    const { options, source } = await again()
+    return { name: 'serve', options, source, file, again, watch: values.watch ?? false, workers }
   }
   parseUpstreams(upstreams, '--upstream', { maxInFlightPerUpstream: Infinity })
   if (values.policy !== undefined && !Object.hasOwn(policies, values.policy)) {
@@ -149,7 +171,7 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
     ...sticky !== undefined && { sticky },
     ...overrides
   }
-  return { name: 'serve', options: withKeys(options, process.env), source: 'the flags', workers }
+  return { name: 'serve', options: withKeys(options, process.env), source: 'the flags', watch: false, workers }
 }
 
 function parse (args: readonly string[]) {

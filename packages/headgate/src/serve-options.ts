@@ -27,9 +27,14 @@ export interface ServeAdminOptions {
 }
 
 /** What `serve` takes; a configuration file holds the same object, where times and sizes may be texts ('2s', '64KiB'). */
-export interface ServeOptions extends BalancerOptions {
-  /** `host:port`, `[::1]:port`, `:port` (all interfaces) or `unix:/path`; port 0: any free one. @default '127.0.0.1:8080' */
-  readonly listen?: string
+export interface ServeOptions extends Omit<BalancerOptions, 'pools'> {
+  /** Pools for HTTP, as in `BalancerOptions`; there may be none beside `stream`. @default none */
+  readonly pools?: BalancerOptions['pools']
+  /**
+   * `host:port`, `[::1]:port`, `:port` (all interfaces) or `unix:/path`, or several of them; port 0: any free one.
+   * @default '127.0.0.1:8080'; nothing where there is only `stream`
+   */
+  readonly listen?: string | readonly string[]
   /** Least level of the log on stdout. @default 'info' */
   readonly logLevel?: LogLevel
   /** Milliseconds in which a client has to send a request's head, 1–600,000. @default 60000 */

@@ -1,10 +1,12 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { assert, constantFrom, double, integer, property, tuple } from 'fast-check'
+import { Ajv } from 'ajv'
 import t from 'tap'
-import { readConfig } from '../src/config.ts'
+import { publishedSchema } from '../src/config/published.ts'
+import { readConfig } from '../src/config/read.ts'
 import { parseListen } from '../src/listen.ts'
-import { parseUnit, withUnits } from '../src/units.ts'
+import { parseUnit, withUnits } from '../src/config/units.ts'
 
 t.test('durations and sizes', async (t) => {
   for (const [text, ms] of [['250', 250], ['250ms', 250], ['2s', 2000], ['1.5m', 90_000], ['1h', 3_600_000], ['0s', 0], ['1d', 86_400_000]] as const) t.equal(parseUnit(text, 'ms'), ms, text)
@@ -70,15 +72,15 @@ export default { pools }
   if ((process.features as { typescript?: unknown }).typescript) t.match(await readConfig(ts), { pools: { web: ['http://a:1'] }, routes: [{ prefix: '/', pool: 'web' }] })
   else await t.rejects(readConfig(ts), { name: 'UsageError', message: /TypeScript needs Node 22\.18 or newer, and this is v/ })
   const bad: [name: string, text: string, message: RegExp][] = [
-    ['time.json', '{"pools":{"web":{"upstreams":["http://a:1"],"slowStart":"soon"}}}', /time\.json\.pools\.web\.slowStart: must be milliseconds, or a duration .*; got 'soon'$/],
-    ['size.json', '{"pools":{"web":["http://a:1"]},"routes":[{"prefix":"/","pool":"web","retry":{"bodyLimit":"1 MB"}}]}', /size\.json\.routes\[0\]\.retry\.bodyLimit: must be bytes, or a size .*; got '1 MB'$/],
-    ['range.yaml', "clientHeadersTimeout: 1h\npools: { web: ['http://a:1'] }", /range\.yaml\.clientHeadersTimeout: must be <= 600000; got 3600000/],
+    ['time.json', '{"pools":{"web":{"upstreams":["http://a:1"],"slowStart":"soon"}}}', /time\.json:1:57: pools\.web\.slowStart: must be milliseconds, or a duration .*; got 'soon'$/],
+    ['size.json', '{"pools":{"web":["http://a:1"]},"routes":[{"prefix":"/","pool":"web","retry":{"bodyLimit":"1 MB"}}]}', /size\.json:1:91: routes\[0\]\.retry\.bodyLimit: must be bytes, or a size .*; got '1 MB'$/],
+    ['range.yaml', "clientHeadersTimeout: 1h\npools: { web: ['http://a:1'] }", /range\.yaml:1:23: clientHeadersTimeout: must be <= 600000; got 3600000/],
     ['none.mjs', 'export const pools = {}', /none\.mjs must have a default export/],
-    ['listen.yaml', "listen: 8080\npools: { web: ['http://a:1'] }", /listen\.yaml\.listen: must be string; got 8080/],
-    ['list.json', '[]', /list\.json: must be object; got an array of 0/],
-    ['empty.yaml', '', /empty\.yaml: must be object; got null/],
-    ['level.yaml', "logLevel: loud\npools: { web: ['http://a:1'] }", /level\.yaml\.logLevel: must be one of 'fatal', .*; got 'loud'/],
-    ['nobody.yaml', 'listen: :1', /nobody\.yaml\.pools: is required; got undefined/]
+    ['listen.yaml', "listen: 8080\npools: { web: ['http://a:1'] }", /listen\.yaml:1:9: listen: must be string or must be array; got 8080/],
+    ['list.json', '[]', /list\.json:1:1: must be object; got an array of 0/],
+    ['empty.yaml', '', /empty\.yaml.*: must be object; got null/],
+    ['level.yaml', "logLevel: loud\npools: { web: ['http://a:1'] }", /level\.yaml:1:11: logLevel: must be one of 'fatal', .*; got 'loud'/],
+    ['nobody.yaml', 'listen: :1', /nobody\.yaml:1:1: pools: is required/]
   ]
   for (const [name, text, message] of bad) await t.rejects(readConfig(write(name, text)), { message }, name)
 })
@@ -97,4 +99,65 @@ t.test('addresses to listen at', async (t) => {
   for (const text of ['', '8080', 'host', 'host:', 'host:65536', 'host:-1', 'host:8x', '::1:80', '[::1]', '[1:2]:80', '[]:80', 'http://a:1', 'a b:1', 'a/b:1', 'unix:', `unix:/${'x'.repeat(107)}`]) {
     t.throws(() => parseListen(text, '--listen'), { name: 'UsageError', message: /^--listen must .*; it is '/ }, text)
   }
+})
+
+t.test('the environment in a file', async (t) => {
+  const dir = t.testdir({
+    'env.yaml': `# \${NOT_READ}
+listen: \${HOST:-127.0.0.1}:\${PORT}
+pools:
+  web:
+    upstreams: ['\${UPSTREAM}', "http://b:\${B:-2}"]
+    maxInFlight: \${MAX}
+    slowStart: \${SLOW:-5s}
+routes:
+  - { prefix: /, pool: web, resume: '\${RESUME}', rewritePath: { pattern: '^/$\${x}(\\d+)$', to: '/$1' }, headers: { request: { set: { x-raw: '\${RAW}' } } } }
+`,
+    'env.json': '{\n  "pools": { "web": { "upstreams": ["http://a:1"], "queue": { "limit": "${LIMIT}" } } }\n}'
+  })
+  const file = join(dir, 'env.yaml')
+  const environment = { PORT: '81', UPSTREAM: 'http://a:1', MAX: '7', RESUME: 'false', RAW: '1", evil: {', B: '' }
+  t.match(await readConfig(file, environment), {
+    listen: '127.0.0.1:81',
+    pools: { web: { upstreams: ['http://a:1', 'http://b:2'], maxInFlight: 7, slowStart: 5000 } },
+    routes: [{ resume: false, rewritePath: { pattern: '^/${x}(\\d+)$' }, headers: { request: { set: { 'x-raw': '1", evil: {' } } } }]
+  })
+  await t.rejects(readConfig(file, { ...environment, UPSTREAM: undefined }), {
+    name: 'UsageError', message: `${file}:5:17: pools.web.upstreams[0]: the environment variable UPSTREAM is not set; \${UPSTREAM:-default} does without`
+  })
+  t.match(await readConfig(join(dir, 'env.json'), { LIMIT: '5' }), { pools: { web: { queue: { limit: 5 } } } })
+})
+
+t.test('mistakes are told with line and column', async (t) => {
+  const dir = t.testdir({})
+  const cases: [name: string, text: string, message: RegExp][] = [
+    ['comma.json', '{\n  "pools": {},\n}', /^[^\n]*comma\.json:3:1: it is not JSON: /],
+    ['cut.json', '{ "pools": {', /cut\.json:1:1[23]: it is not JSON: /],
+    ['tab.yaml', 'pools:\n  web: [http://a:1]\n web: 1\n', /tab\.yaml:3:\d+: /],
+    ['twice.yaml', 'pools:\n  web: [http://a:1]\npools: {}\n', /twice\.yaml:3:1: Map keys must be unique/],
+    ['key.yaml', 'pools:\n  web: [http://a:1]\ncolour: red\n', /key\.yaml:3:1: colour: unknown option; known are .*got 'red'/],
+    ['value.yaml', 'pools:\n  web.v2: { upstreams: [http://a:1], slowStart: x }\n', /value\.yaml:2:49: pools\.web\.v2\.slowStart: must be milliseconds/],
+    ['alias.yaml', 'pools:\n  a: &a\n    upstreams: [http://a:1]\n    slowStart: x\n  b: *a\nroutes: []\n', /alias\.yaml:4:16: pools\.a\.slowStart/],
+    ['listen.yaml', 'pools: { web: [http://a:1] }\nlisten:\n  - :1\n  - nowhere\n', /listen\.yaml:4:5: listen\[1\] must be host:port/],
+    ['layer7.yaml', 'stream: { listeners: [] }\nroutes: []\n', /layer7\.yaml:2:9: routes is for HTTP, and there are no/]
+  ]
+  for (const [name, text, message] of cases) {
+    writeFileSync(join(dir, name), text)
+    await t.rejects(readConfig(join(dir, name)), { message }, name)
+  }
+})
+
+t.test('the published schema', async (t) => {
+  const schema = publishedSchema()
+  const validate = new Ajv({ strict: false }).compile(schema)
+  const good = [
+    { $schema: './config.schema.json', pools: { web: ['http://a:1'] } },
+    {
+      listen: [':80', ':81'], closeTimeout: '10s', pools: { web: { upstreams: [{ url: 'http://a:1' }], slowStart: '30s', maxInFlight: '${MAX:-5}' } },
+      routes: [{ prefix: '/', rules: [{ match: { path: '/a/*', header: { 'x-a': { pattern: 'b' } } }, pool: { web: 1 }, bodyLimit: '1MiB' }], retry: false }], cache: true, sticky: { idleTimeout: '1h' }
+    },
+    { stream: { listeners: [{ listen: ':1', pool: { upstreams: ['tcp://a:1'] } }] } }
+  ]
+  for (const value of good) t.ok(validate(value), JSON.stringify(validate.errors))
+  for (const value of [{ colour: 1 }, { pools: { web: { upstreams: [], slowStart: 'soon' } } }, { routes: [{ prefix: '/', timeOut: 1 }] }, { listen: 8080 }]) t.notOk(validate(value), JSON.stringify(value))
 })

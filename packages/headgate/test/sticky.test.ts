@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { readConfig } from '../src/config.ts'
+import { readConfig } from '../src/config/read.ts'
 import { serve } from '../src/index.ts'
 
 type Test = { teardown (action: () => unknown): void }
@@ -22,10 +22,10 @@ t.test('sticky in a configuration file, its mistakes named', async (t) => {
   const file = join(t.testdir({}), 'sticky.yaml')
   const pools = `listen: 127.0.0.1:0\nlogLevel: silent\npools:\n  web: { upstreams: [${await upstream(t, 'a')}, ${await upstream(t, 'b')}], policy: round-robin }\n`
   writeFileSync(file, `${pools}sticky: { by: query, name: user, pools: { web: { by: header, name: x-user, idleTimeout: 1h } } }\n`)
-  const app = await serve(await readConfig(file))
-  t.teardown(() => app.close())
-  const { port } = app.server.address() as AddressInfo
-  const ask = async (user: string): Promise<string> => (await fetch(`http://127.0.0.1:${port}`, { headers: { 'x-user': user } })).text()
+  const proxy = await serve(await readConfig(file))
+  t.teardown(() => proxy.close())
+  const [url = ''] = proxy.addresses
+  const ask = async (user: string): Promise<string> => (await fetch(url, { headers: { 'x-user': user } })).text()
   const homes = [await ask('ada'), await ask('bob')]
   t.not(homes[0], homes[1])
   for (let i = 0; i < 3; i++) t.same([await ask('ada'), await ask('bob')], homes)
@@ -45,7 +45,7 @@ t.test('without a secret: refused in production, with a word about the environme
     code: 'HG_STICKY_NO_KEY', message: /^options\.sticky\.keys, or HEADGATE_STICKY_KEYS in the environment, is required in production: .*32 bytes/
   })
   delete process.env['NODE_ENV']
-  const app = await serve(options)
-  t.teardown(() => app.close())
-  t.equal((await fetch(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`)).headers.getSetCookie().length, 1)
+  const proxy = await serve(options)
+  t.teardown(() => proxy.close())
+  t.equal((await fetch(proxy.addresses[0]!)).headers.getSetCookie().length, 1)
 })

@@ -1,7 +1,7 @@
 import type { FastifyPluginAsync, FastifyServerFactory, FastifyServerOptions } from 'fastify'
 import type { ClientCertificate } from './client-certificate.ts'
 import type { TlsOptions } from './options.ts'
-import { pluginFor } from './plugin.ts'
+import { fieldsFor, pluginFor } from './plugin.ts'
 import { Tls } from './tls.ts'
 
 export type { ClientCertificate } from './client-certificate.ts'
@@ -29,6 +29,8 @@ export interface Edge {
   /** Options for `fastify()`: the server. With HTTP/2 too it is typed as HTTP/1.1's, so that plugins fit. */
   readonly server: Pick<FastifyServerOptions, 'serverFactory'>
   readonly plugin: FastifyPluginAsync
+  /** The plugin's fields and headers alone, for further apps behind the same server: start and end are those of one app with `plugin`. */
+  readonly fields: FastifyPluginAsync
   /** Certificates at run time: `app.tls` of the app. */
   readonly tls: Tls
 }
@@ -42,5 +44,5 @@ export async function createTls (options: TlsOptions): Promise<Edge> {
   const serverFactory: FastifyServerFactory = (handler, fastify) => tls.createServer(handler as never, fastify as never)
   // By `https` Fastify knows which scheme its log lines are to show.
   const server = { https: {}, http2: tls.options.http2 !== false, serverFactory }
-  return { server, plugin: pluginFor(tls), tls }
+  return { server, plugin: pluginFor(tls), fields: fieldsFor(tls), tls }
 }

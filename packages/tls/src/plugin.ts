@@ -13,9 +13,9 @@ import type { Tls } from './tls.ts'
 /** Milliseconds that handshakes may go on when the app closes. */
 const HANDSHAKES = 1000
 
-/** The part that lives in the app: request fields, headers, redirect, and the start and end of everything else. */
-export function pluginFor (tls: Tls): FastifyPluginAsync {
-  const { hsts = false, redirect = false, forwardClientCertificate = true } = tls.options
+/** What an app's requests get: fields and headers. Start and end are elsewhere. */
+export function fieldsFor (tls: Tls): FastifyPluginAsync {
+  const { hsts = false, forwardClientCertificate = true } = tls.options
   return fp(async (app) => {
     app.decorate('tls', tls)
     app.decorateRequest('clientCertificate', { getter (this: FastifyRequest) { return clientCertificateOf(this.raw) } })
@@ -30,6 +30,15 @@ export function pluginFor (tls: Tls): FastifyPluginAsync {
       if (header !== undefined && request.protocol === 'https') reply.header('strict-transport-security', header)
       done()
     })
+  }, { name: '@headgate/tls', fastify: '5.x' })
+}
+
+/** The part that lives in the app: request fields, headers, redirect, and the start and end of everything else. */
+export function pluginFor (tls: Tls): FastifyPluginAsync {
+  const { redirect = false } = tls.options
+  const fields = fieldsFor(tls)
+  return fp(async (app) => {
+    await app.register(fields)
     app.addHook('onReady', async () => { tls.start(app.log) })
     app.addHook('preClose', async () => { tls.clock.setTimeout(() => { tls.gate.close() }, HANDSHAKES) })
     app.addHook('onClose', async () => { tls.stop() })
@@ -37,7 +46,7 @@ export function pluginFor (tls: Tls): FastifyPluginAsync {
     if (redirect !== false) redirectFor(app, tls, redirect === true ? {} : redirect)
     // The authority asks where the app listens.
     app.addHook('onListen', async () => { tls.acme?.start(app.log) })
-  }, { name: '@headgate/tls', fastify: '5.x' })
+  }, { name: '@headgate/tls/edge', fastify: '5.x' })
 }
 
 /** Listens for plain HTTP from when the app is ready until it is closed. */

@@ -46,14 +46,14 @@ export async function runClientCommand (command: ClientCommand, signal: AbortSig
       return explain(await client.call<ExplainView>(`/explain?${query.toString()}`), command.json)
     }
     case 'check-config': {
-      const [{ readConfig }, { build }] = await Promise.all([import('../config.ts'), import('../serve.ts')])
-      const app = await build(await readConfig(first))
-      try {
-        await app.ready()
-      } finally {
-        await app.close()
-      }
-      return say(`${first} is good`)
+      const [{ findConfig, loadConfig }, { placed }, { build }] = await Promise.all([import('../config/read.ts'), import('../config/placed.ts'), import('../serve.ts')])
+      const file = first || findConfig(process.cwd())
+      if (file === undefined) throw new UsageError('there is no headgate.config.{ts,js,json,yaml} here: name a file')
+      const { options, source } = await loadConfig(file)
+      // It is put together and never started: nothing listens, and nobody is asked how he is.
+      const app = await build({ ...options, logLevel: 'silent' }).catch((error: unknown) => { throw placed(error, source) })
+      await app.close()
+      return say(`${file} is good`)
     }
   }
 }

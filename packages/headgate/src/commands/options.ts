@@ -42,7 +42,7 @@ const SHAPES: Readonly<Record<CommandName, Shape>> = {
   remove: { usage: 'remove UPSTREAM', least: 1, most: 1, flags: ['pool'] },
   purge: { usage: 'purge URL…, --tag TAG or --all', least: 0, most: 1000, flags: ['tag', 'all'] },
   explain: { usage: 'explain [METHOD] PATH', least: 1, most: 2, flags: ['header', 'json'] },
-  'check-config': { usage: 'check-config FILE', least: 1, most: 1, flags: [] }
+  'check-config': { usage: 'check-config [FILE]', least: 0, most: 1, flags: [] }
 }
 
 export const isClientCommand = (name: string | undefined): name is CommandName => (COMMANDS as readonly (string | undefined)[]).includes(name)

@@ -20,6 +20,7 @@ export function parseUnit (text: string, unit: OptionUnit): number | undefined {
 }
 
 interface Schema {
+  readonly type?: string | readonly string[]
   readonly unit?: OptionUnit
   readonly properties?: Readonly<Record<string, Schema>>
   readonly additionalProperties?: boolean | Schema
@@ -27,21 +28,37 @@ interface Schema {
   readonly anyOf?: readonly Schema[]
 }
 
+const NOTHING: ReadonlySet<string> = new Set()
+
+/** A number or a switch that is written as a text; others stay what they are. */
+function typedValue (text: string, type: Schema['type']): unknown {
+  if (type === 'boolean' && (text === 'true' || text === 'false')) return text === 'true'
+  if ((type === 'number' || type === 'integer') && /^-?\d{1,15}(?:\.\d{1,9})?$/.test(text)) return Number(text)
+  return text
+}
+
 /**
- * A copy of `value` in which texts stand as numbers wherever `schema` says `unit: 'ms'` or `unit: 'bytes'`; nothing else is
- * touched, nor checked. Throws `HG_POOL_INVALID_OPTION` for a text that is no such quantity, with the option's path.
+ * A copy of `value` in which texts stand as numbers wherever `schema` says `unit: 'ms'` or `unit: 'bytes'`, and where one is in
+ * `typed` (paths without `path` itself) also wherever it wants a number or a switch; nothing else is touched, nor checked. Throws
+ * `HG_POOL_INVALID_OPTION` for a text that is no such quantity, with the option's path.
  */
-export function withUnits (schema: object, value: unknown, path: string): unknown {
-  const { unit, properties = {}, additionalProperties, items, anyOf = [] } = schema as Schema
+export function withUnits (schema: object, value: unknown, path: string, typed: ReadonlySet<string> = NOTHING): unknown {
+  return convert(schema as Schema, value, path, path.length, typed)
+}
+
+function convert (schema: Schema, value: unknown, path: string, start: number, typed: ReadonlySet<string>): unknown {
+  const { unit, type, properties = {}, additionalProperties, items, anyOf = [] } = schema
   if (unit !== undefined && typeof value === 'string') return parseUnit(value, unit) ?? refuse(path, `must be ${ALLOWED[unit]}`, value)
   let result = value
-  if (Array.isArray(value)) {
-    if (items !== undefined) result = value.map((item, index) => withUnits(items, item, `${path}[${index}]`))
+  if (typeof value === 'string') {
+    if (typed.has(path.slice(start))) result = typedValue(value, type)
+  } else if (Array.isArray(value)) {
+    if (items !== undefined) result = value.map((item, index) => convert(items, item, `${path}[${index}]`, start, typed))
   } else if (typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype) {
     const rest = typeof additionalProperties === 'object' ? additionalProperties : {}
     result = Object.fromEntries(Object.entries(value).map(([name, inner]) =>
-      [name, withUnits(Object.hasOwn(properties, name) ? properties[name]! : rest, inner, `${path}.${name}`)]))
+      [name, convert(Object.hasOwn(properties, name) ? properties[name]! : rest, inner, `${path}.${name}`, start, typed)]))
   }
-  for (const branch of anyOf) result = withUnits(branch, result, path)
+  for (const branch of anyOf) result = convert(branch, result, path, start, typed)
   return result
 }

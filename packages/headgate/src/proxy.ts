@@ -1,0 +1,236 @@
+import { createServer } from 'node:http'
+import { isDeepStrictEqual } from 'node:util'
+import fastify, { type FastifyInstance } from 'fastify'
+import type { Pool, UpstreamSpec } from '@headgate/core'
+import stream from '@headgate/stream'
+import { type Edge, createTls } from '@headgate/tls'
+import { type ConfigChange, diffConfig } from './diff.ts'
+import { Front } from './front.ts'
+import { type Generation, InnerServer, type Outer } from './generation.ts'
+import { parseListen } from './listen.ts'
+import { type Shared, build, nested } from './serve.ts'
+import type { ServeOptions } from './serve-options.ts'
+
+const DEFAULT_LISTEN = '127.0.0.1:8080'
+
+/** The addresses of HTTP; with layer 4 alone there are none unless one is named, or the dashboard needs one. */
+function addressesOf ({ listen, pools = {}, admin }: ServeOptions): readonly string[] {
+  if (listen !== undefined) return typeof listen === 'string' ? [listen] : listen
+  return Object.keys(pools).length > 0 || admin !== undefined ? [DEFAULT_LISTEN] : []
+}
+
+const upstreamsOf = (pool: unknown): readonly UpstreamSpec[] | undefined =>
+  Array.isArray(pool) ? pool as UpstreamSpec[] : (pool as { readonly upstreams?: readonly UpstreamSpec[] }).upstreams
+
+/** A proxy that runs: its listeners stay while configurations come and go. */
+export class Proxy {
+  readonly #front: Front
+  readonly #layer4: FastifyInstance | undefined
+  readonly #edge: { readonly edge: Edge; readonly app: FastifyInstance } | undefined
+  readonly #retiring = new Set<Generation>()
+  #options: ServeOptions
+  #reloading: Promise<unknown> = Promise.resolve()
+  #closed: Promise<void> | undefined
+
+  private constructor (options: ServeOptions, front: Front, layer4: FastifyInstance | undefined, edge: { readonly edge: Edge; readonly app: FastifyInstance } | undefined) {
+    this.#options = options
+    this.#front = front
+    this.#layer4 = layer4
+    this.#edge = edge
+  }
+
+  /** Resolves when it listens, after one log line with `msg: 'listening'` and its `address`, whatever the log's level is. */
+  static async start (options: ServeOptions): Promise<Proxy> {
+    const { logLevel = 'info', clientHeadersTimeout } = options
+    const addresses = addressesOf(options).map((text) => [text, parseListen(text)] as const)
+    const edge = options.tls === undefined ? undefined : await nested('tls', () => createTls(options.tls!))
+    const layer4 = options.stream === undefined ? undefined : await startLayer4(options)
+    let front: Front | undefined
+    let edgeApp: FastifyInstance | undefined
+    const outer: Outer = { address: () => front?.address(), closeIdleConnections: () => { front?.closeIdleConnections() }, closeAllConnections: () => { front?.closeAllConnections() } }
+    const proxy: { current?: Proxy } = {}
+    try {
+      const generation = await start(options, outer, { stream: layer4?.stream, edge })
+      const limits = clientHeadersTimeout === undefined ? {} : {
+        headersTimeout: clientHeadersTimeout,
+        // Node looks for late clients every 30 s unless told otherwise.
+        connectionsCheckingInterval: Math.max(50, Math.min(5000, Math.floor(clientHeadersTimeout / 4))),
+        requestTimeout: 0
+      }
+      front = new Front(generation, () => edge === undefined ? createServer(limits) : edge.tls.createServer(() => {}, { http: limits } as never), () => dashboardOf(proxy.current?.options ?? options))
+      for (const [text, address] of addresses) await front.open(text, address)
+      if (edge !== undefined) edgeApp = await startEdge(edge, options, outer)
+      const started = new Proxy(options, front, layer4, edge && { edge, app: edgeApp! })
+      proxy.current = started
+      const { urls } = front
+      const { log } = generation.app
+      // Whoever waits for the line must not wait in vain because the log is quiet.
+      log.level = 'info'
+      log.info({ address: urls[0] ?? layer4?.stream.listeners.values().next().value?.address, ...urls.length > 1 && { addresses: urls } }, 'listening')
+      log.level = logLevel
+      return started
+    } catch (error) {
+      await front?.close()
+      await front?.generation.app.close()
+      await edgeApp?.close()
+      await layer4?.close()
+      throw error
+    }
+  }
+
+  /** The app of the present configuration. */
+  get app (): FastifyInstance { return this.#front.generation.app }
+  get options (): ServeOptions { return this.#options }
+  /** Where it listens for HTTP: `http://host:port`, or the path of a socket. */
+  get addresses (): readonly string[] { return this.#front.urls }
+
+  /**
+   * Takes over another configuration without dropping a connection, and says what has changed. When that throws, the running one
+   * goes on as if nothing had been. Several calls are done one after the other.
+   */
+  reload (options: ServeOptions): Promise<ConfigChange[]> {
+    const done = this.#reloading.then(() => this.#reload(options))
+    this.#reloading = done.catch(() => {})
+    return done
+  }
+
+  /** Takes no new connections, and resolves when what runs has ended, at the latest after `closeTimeout`. */
+  close (): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close (): Promise<void> {
+    await this.#reloading
+    const gone = this.#front.close()
+    await Promise.all([this.#front.generation, ...this.#retiring].map(({ app }) => app.close()))
+    await Promise.all([gone, this.#layer4?.close(), this.#edge?.app.close()])
+  }
+
+  async #reload (options: ServeOptions): Promise<ConfigChange[]> {
+    const changes = diffConfig(this.#options, options)
+    if (changes.length === 0) return changes
+    const addresses = addressesOf(options)
+    const parsed = addresses.map((text) => [text, parseListen(text)] as const)
+    const rebuild = changes.some(({ effect }) => effect === 'rebuild')
+    // Everything that may fail comes before anything that shows. What is changed in place is checked by building it once, too.
+    const next = await start(options, this.#front, { stream: this.#layer4?.stream, edge: this.#edge?.edge })
+    const opened: string[] = []
+    try {
+      for (const [text, address] of parsed) {
+        if (this.#front.has(text)) continue
+        await this.#front.open(text, address)
+        opened.push(text)
+      }
+    } catch (error) {
+      await Promise.all(opened.map((text) => this.#front.shut(text)))
+      await next.app.close()
+      throw error
+    }
+    const before = this.#options
+    this.#options = options
+    if (rebuild) {
+      const old = this.#front.generation
+      this.#front.serve(next)
+      this.#retire(old)
+    } else {
+      await next.app.close()
+      this.#changePools(this.app.balancer?.pools, before.pools, options.pools)
+      this.#changeSplits(options)
+      this.app.log.level = options.logLevel ?? 'info'
+    }
+    this.#changePools(this.#layer4?.stream.pools, before.stream?.pools, options.stream?.pools)
+    this.#front.headersTimeout = options.clientHeadersTimeout ?? 60_000
+    for (const key of this.#front.keys) if (!addresses.includes(key)) void this.#front.shut(key)
+    return changes
+  }
+
+  /** Members and weights change while those that stay keep what is known of them. */
+  #changePools (pools: ReadonlyMap<string, Pool> | undefined, before: object = {}, after: object = {}): void {
+    for (const [name, given] of Object.entries(after)) {
+      const was = (before as Record<string, unknown>)[name]
+      const pool = pools?.get(name)
+      const wanted = upstreamsOf(given)
+      if (was === undefined || pool === undefined || wanted === undefined || isDeepStrictEqual(upstreamsOf(was), wanted)) continue
+      // It ends when the removed ones have finished their work.
+      pool.update(wanted).catch((error: unknown) => { this.app.log.error({ err: error, pool: name }, 'upstreams could not be changed') })
+    }
+  }
+
+  #changeSplits ({ routes = [] }: ServeOptions): void {
+    for (const { prefix, rules = [] } of routes) {
+      for (const [index, { pool, name }] of rules.entries()) {
+        if (typeof pool === 'object') this.app.balancer.split(name ?? `${prefix}#${index}`).setWeights(pool as Record<string, number>)
+      }
+    }
+  }
+
+  /** Lets a generation finish what it has begun, however long that takes, and closes it then. */
+  #retire (generation: Generation): void {
+    this.#retiring.add(generation)
+    // The dashboard comes again, and sees the new one.
+    for (const response of generation.streams) response.destroy()
+    void generation.server.settled().then(() => generation.app.close()).catch((error: unknown) => {
+      this.app.log.error({ err: error }, 'what ran before could not be closed')
+    }).finally(() => { this.#retiring.delete(generation) })
+  }
+}
+
+/** Starts a proxy of its own. */
+export function serve (options: ServeOptions): Promise<Proxy> {
+  return Proxy.start(options)
+}
+
+const dashboardOf = ({ admin }: ServeOptions): string | undefined => admin && (admin.prefix ?? '/headgate')
+
+/** Builds an app whose requests come from elsewhere. */
+async function start (options: ServeOptions, outer: Outer, shared: Pick<Shared, 'stream' | 'edge'>): Promise<Generation> {
+  let server: InnerServer | undefined
+  const app = await build(options, {
+    ...shared, serverFactory: (handler) => server = new InnerServer(handler, outer)
+  })
+  try {
+    await app.ready()
+    const { level } = app.log
+    // Its server only seems to listen: nothing to tell.
+    app.log.level = 'silent'
+    await app.listen({ path: 'headgate' })
+    app.log.level = level
+    return { app, server: server!, streams: new Set() }
+  } catch (error) {
+    await app.close()
+    throw error
+  }
+}
+
+/** What belongs to TLS and to no configuration alone has an app of its own: files that are watched, keys of tickets, the redirect. */
+async function startEdge (edge: Edge, { logLevel = 'info' }: ServeOptions, outer: Outer): Promise<FastifyInstance> {
+  const app = fastify({ logger: { level: logLevel }, serverFactory: (handler) => new InnerServer(handler as never, outer) as never })
+  try {
+    await app.register(edge.plugin)
+    await app.ready()
+    await app.listen({ path: 'headgate', listenTextResolver: () => 'certificates are watched' })
+    return app
+  } catch (error) {
+    await app.close()
+    throw error
+  }
+}
+
+/** Layer 4 has an app of its own: its listeners stay when the one for HTTP is replaced. */
+async function startLayer4 ({ stream: options, logLevel = 'info' }: ServeOptions): Promise<FastifyInstance> {
+  const app = fastify({ logger: { level: logLevel } })
+  try {
+    try {
+      await app.register(stream, options!)
+    } catch (error) {
+      if (error instanceof Error) error.message = error.message.replace(/^options\b/, 'options.stream')
+      throw error
+    }
+    await app.ready()
+    return app
+  } catch (error) {
+    await app.close()
+    throw error
+  }
+}

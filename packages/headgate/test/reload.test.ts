@@ -1,0 +1,192 @@
+import { once } from 'node:events'
+import { type IncomingMessage, createServer } from 'node:http'
+import { type AddressInfo, type Socket, connect, createServer as createTcpServer } from 'node:net'
+import t from 'tap'
+import { Agent, request } from 'undici'
+import { diffConfig } from '../src/diff.ts'
+import { type ServeOptions, serve } from '../src/index.ts'
+
+type Test = { teardown (action: () => unknown): void }
+
+interface Held { release (): void; readonly arrived: Promise<unknown> }
+
+/** An upstream that says its name; `/slow` ends when it is released, and upgrades are echoed. */
+async function upstream (t: Test, name: string): Promise<{ url: string; held: Held }> {
+  let release: () => void = () => {}
+  let arrived: (value: unknown) => void = () => {}
+  const held = { arrived: new Promise((resolve) => { arrived = resolve }), release: () => { release() } }
+  const server = createServer((message, response) => {
+    if (message.url !== '/slow') return void response.end(name)
+    response.write(`${name} begins, `)
+    release = () => { response.end(`${name} ends`) }
+    arrived(undefined)
+  })
+  server.on('upgrade', (_: IncomingMessage, socket: Socket) => {
+    socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n')
+    socket.pipe(socket)
+    socket.on('error', () => {})
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, held }
+}
+
+const base = { listen: '127.0.0.1:0', logLevel: 'silent', health: false } as const
+const one = (url: string, more: object = {}): ServeOptions => ({ ...base, pools: { web: [url] }, routes: [{ prefix: '/', pool: 'web' }], ...more })
+
+t.test('a configuration takes over while requests, bodies and tunnels go on', async (t) => {
+  const [a, b] = await Promise.all([upstream(t, 'a'), upstream(t, 'b')])
+  const proxy = await serve(one(a.url))
+  t.teardown(() => proxy.close())
+  const [url = ''] = proxy.addresses
+  const agent = new Agent({ connections: 4 })
+  t.teardown(() => agent.close())
+  const get = async (): Promise<string> => (await request(url, { dispatcher: agent })).body.text()
+  const body = (await request(`${url}/slow`, { dispatcher: agent })).body.text()
+  await a.held.arrived
+  const tunnel = connect(Number(new URL(url).port), '127.0.0.1')
+  t.teardown(() => tunnel.destroy())
+  tunnel.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n')
+  await once(tunnel, 'data')
+
+  let going = true
+  let failures = 0
+  let answered = 0
+  const load = Array.from({ length: 3 }, async () => {
+    while (going) {
+      const text = await get().catch(() => 'failed')
+      if (text === 'failed') failures++
+      else answered++
+    }
+  })
+  const before = proxy.app
+  for (const next of [b, a, b]) await proxy.reload(one(next.url, { closeTimeout: next === b ? 1000 : 2000 }))
+  const changes = await proxy.reload(one(b.url, { viaName: 'other', closeTimeout: 1000 }))
+  t.match(changes, [{ path: 'viaName', kind: 'added', after: 'other', effect: 'rebuild' }])
+  t.equal(await get(), 'b', 'new requests see the new one at once')
+  while (answered < 100) await new Promise((resolve) => { setTimeout(resolve, 5) })
+  going = false
+  await Promise.all(load)
+  t.equal(failures, 0)
+  t.not(proxy.app, before)
+  tunnel.write('still there')
+  const [echoed] = await once(tunnel, 'data') as [Buffer]
+  t.equal(echoed.toString(), 'still there')
+  a.held.release()
+  t.equal(await body, 'a begins, a ends')
+  t.same(proxy.addresses, [url], 'it never stopped to listen')
+})
+
+t.test('members and shares change in place, and those that stay keep what is known of them', async (t) => {
+  const [a, b, c] = await Promise.all(['a', 'b', 'c'].map((name) => upstream(t, name)))
+  const options = (upstreams: string[], pool: object): ServeOptions => ({
+    ...base, pools: { web: { upstreams }, other: [c!.url] }, routes: [{ prefix: '/', rules: [{ name: 'share', pool: pool as never, splitOn: 'random' }] }]
+  })
+  const proxy = await serve(options([a!.url, b!.url], { web: 1, other: 1 }))
+  t.teardown(() => proxy.close())
+  const { app } = proxy
+  const [, kept] = app.balancer.pool('web').upstreams
+  kept!.health.force('maintenance', 'new disk')
+  t.match(await proxy.reload(options([b!.url, `${c!.url};weight=2`], { web: 1, other: 0 })), [
+    { path: 'pools.web.upstreams[0]', effect: 'in-place', before: a!.url }, { path: 'pools.web.upstreams[1]', effect: 'in-place' },
+    { path: 'routes[0].rules[0].pool.other', kind: 'changed', before: 1, after: 0, effect: 'in-place' }
+  ])
+  t.equal(proxy.app, app)
+  t.equal(app.balancer.pool('web').get(kept!.id), kept)
+  t.equal(kept!.health.forced, 'maintenance')
+  t.same(app.balancer.split('share').weights, { web: 1, other: 0 })
+  t.same(await proxy.reload(options([b!.url, `${c!.url};weight=2`], { web: 1, other: 0 })), [], 'the same again changes nothing')
+})
+
+t.test('a bad configuration never replaces a running one', async (t) => {
+  const { url: a } = await upstream(t, 'a')
+  const proxy = await serve(one(a))
+  t.teardown(() => proxy.close())
+  const { app } = proxy
+  const taken = createTcpServer().listen(0, '127.0.0.1')
+  await once(taken, 'listening')
+  t.teardown(() => taken.close())
+  const address = `127.0.0.1:${(taken.address() as AddressInfo).port}`
+  const bad: [ServeOptions, RegExp][] = [
+    [one(a, { routes: [{ prefix: '/', pool: 'none' }] }), /^options\.routes\[0\]\.pool: must be one of the pools web/],
+    [one(a, { compress: { threshold: -1 } }), /^options\.compress\.threshold/],
+    [one(a, { pools: { web: [a, a] } }), /is already in the pool/],
+    [one(a, { listen: ['127.0.0.1:0', 'nowhere'] }), /must be host:port/],
+    [one(a, { viaName: 'x', listen: ['127.0.0.1:0', 'localhost:0', address] }), /EADDRINUSE/]
+  ]
+  for (const [options, error] of bad) {
+    await t.rejects(proxy.reload(options), { message: error })
+    t.equal(proxy.app, app)
+    t.equal(proxy.addresses.length, 1)
+    t.equal(await (await request(proxy.addresses[0]!)).body.text(), 'a')
+  }
+})
+
+t.test('several listeners, which come and go', async (t) => {
+  const { url: a } = await upstream(t, 'a')
+  const proxy = await serve(one(a, { listen: ['127.0.0.1:0', 'localhost:0'] }))
+  t.teardown(() => proxy.close())
+  const [first = '', second = ''] = proxy.addresses
+  for (const url of [first, second]) t.equal(await (await request(url)).body.text(), 'a', url)
+  await proxy.reload(one(a, { listen: ['localhost:0'] }))
+  t.same(proxy.addresses, [second])
+  const agent = new Agent()
+  t.teardown(() => agent.close())
+  await t.rejects(request(first, { dispatcher: agent }), { code: 'ECONNREFUSED' })
+  t.equal(await (await request(second, { dispatcher: agent })).body.text(), 'a')
+})
+
+t.test('layer 4 alone, and beside HTTP', async (t) => {
+  const servers = await Promise.all(['a', 'b'].map(async (name) => {
+    const server = createTcpServer((socket) => {
+      // Checks of a connection end it as soon as it stands.
+      socket.on('error', () => {})
+      socket.end(name)
+    }).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    t.teardown(() => server.close())
+    return `tcp://127.0.0.1:${(server.address() as AddressInfo).port}`
+  }))
+  const options = (upstreams: string[]): ServeOptions => ({
+    logLevel: 'silent', stream: { pools: { db: { upstreams } }, listeners: [{ name: 'db', listen: '127.0.0.1:0', pool: 'db' }] }, health: { check: { interval: 60_000 } }
+  })
+  const proxy = await serve(options([servers[0]!]))
+  t.teardown(() => proxy.close())
+  t.same(proxy.addresses, [], 'nothing listens for HTTP')
+  const port = Number(/\d+$/.exec(proxy.app.stream.listener('db').address!)![0])
+  const ask = async (): Promise<string> => {
+    let text = ''
+    for await (const chunk of connect(port, '127.0.0.1')) text += String(chunk)
+    return text
+  }
+  t.equal(await ask(), 'a')
+  t.match(await proxy.reload(options([servers[1]!])), [{ path: 'stream.pools.db.upstreams[0]', effect: 'in-place' }])
+  t.equal(await ask(), 'b')
+  const { url } = await upstream(t, 'http')
+  const changes = await proxy.reload({ ...options([servers[1]!]), ...one(url) })
+  t.same(changes.map(({ path }) => path).toSorted(), ['health', 'listen', 'pools', 'routes'])
+  t.equal(await (await request(proxy.addresses[0]!)).body.text(), 'http')
+  t.equal(await ask(), 'b', 'the listener stayed')
+  t.ok(proxy.app.balancer.pools.has('db'), 'the admin API sees its pool')
+})
+
+t.test('differences', async (t) => {
+  const before: ServeOptions = { pools: { a: ['http://a'], b: { upstreams: ['http://b'] } }, admin: { token: 'secret-1' }, routes: [{ prefix: '/', pool: 'a', timeout: 1 }] }
+  const after: ServeOptions = {
+    pools: { a: { upstreams: ['http://a'] }, c: ['http://c'] }, admin: { token: 'secret-2' }, routes: [{ prefix: '/', pool: 'a', timeout: 2 }], logLevel: 'warn',
+    stream: { listeners: [] }
+  }
+  t.same(diffConfig(before, after), [
+    { path: 'pools.b', kind: 'removed', before: { upstreams: ['http://b'] }, effect: 'rebuild' },
+    { path: 'pools.c', kind: 'added', after: { upstreams: ['http://c'] }, effect: 'rebuild' },
+    { path: 'admin.token', kind: 'changed', before: '(hidden)', after: '(hidden)', effect: 'rebuild' },
+    { path: 'routes[0].timeout', kind: 'changed', before: 1, after: 2, effect: 'rebuild' },
+    { path: 'logLevel', kind: 'added', after: 'warn', effect: 'in-place' },
+    { path: 'stream', kind: 'added', after: { listeners: [] }, effect: 'restart' }
+  ])
+  t.same(diffConfig(before, before), [])
+})
