@@ -58,6 +58,7 @@ const flags = {
 export const help: string = `Usage: headgate serve --upstream URL [--upstream 'URL;weight=3'] [options]
        headgate serve --config FILE [options]
        headgate check-config [FILE]
+       headgate import nginx | haproxy FILE
        headgate top | drain | maintenance | up | auto | weight | add | remove | purge | explain …
 
 A load-balancing reverse proxy. It is ready when it logs a line with "msg":"listening" and its address.

@@ -1,4 +1,4 @@
-import { createServer } from 'node:http'
+import { type Server, createServer } from 'node:http'
 import { isDeepStrictEqual } from 'node:util'
 import fastify, { type FastifyInstance } from 'fastify'
 import type { Pool, UpstreamSpec } from '@headgate/core'
@@ -22,17 +22,23 @@ function addressesOf ({ listen, pools = {}, admin }: ServeOptions): readonly str
 const upstreamsOf = (pool: unknown): readonly UpstreamSpec[] | undefined =>
   Array.isArray(pool) ? pool as UpstreamSpec[] : (pool as { readonly upstreams?: readonly UpstreamSpec[] }).upstreams
 
+/** What serves by TLS, and the app that keeps it. */
+interface Secured {
+  readonly edge: Edge
+  readonly app: FastifyInstance
+}
+
 /** A proxy that runs: its listeners stay while configurations come and go. */
 export class Proxy {
   readonly #front: Front
   readonly #layer4: FastifyInstance | undefined
-  readonly #edge: { readonly edge: Edge; readonly app: FastifyInstance } | undefined
+  readonly #edge: Secured | undefined
   readonly #retiring = new Set<Generation>()
   #options: ServeOptions
   #reloading: Promise<unknown> = Promise.resolve()
   #closed: Promise<void> | undefined
 
-  private constructor (options: ServeOptions, front: Front, layer4: FastifyInstance | undefined, edge: { readonly edge: Edge; readonly app: FastifyInstance } | undefined) {
+  private constructor (options: ServeOptions, front: Front, layer4: FastifyInstance | undefined, edge: Secured | undefined) {
     this.#options = options
     this.#front = front
     this.#layer4 = layer4
@@ -47,7 +53,11 @@ export class Proxy {
     const layer4 = options.stream === undefined ? undefined : await startLayer4(options)
     let front: Front | undefined
     let edgeApp: FastifyInstance | undefined
-    const outer: Outer = { address: () => front?.address(), closeIdleConnections: () => { front?.closeIdleConnections() }, closeAllConnections: () => { front?.closeAllConnections() } }
+    const outer: Outer = {
+      address: () => front?.address(),
+      closeIdleConnections: () => { front?.closeIdleConnections() },
+      closeAllConnections: () => { front?.closeAllConnections() }
+    }
     const proxy: { current?: Proxy } = {}
     try {
       const generation = await start(options, outer, { stream: layer4?.stream, edge })
@@ -57,7 +67,8 @@ export class Proxy {
         connectionsCheckingInterval: Math.max(50, Math.min(5000, Math.floor(clientHeadersTimeout / 4))),
         requestTimeout: 0
       }
-      front = new Front(generation, () => edge === undefined ? createServer(limits) : edge.tls.createServer(() => {}, { http: limits } as never), () => dashboardOf(proxy.current?.options ?? options))
+      const make = (): Server => edge === undefined ? createServer(limits) : edge.tls.createServer(() => {}, { http: limits })
+      front = new Front(generation, make, () => dashboardOf(proxy.current?.options ?? options))
       for (const [text, address] of addresses) await front.open(text, address)
       if (edge !== undefined) edgeApp = await startEdge(edge, options, outer)
       const started = new Proxy(options, front, layer4, edge && { edge, app: edgeApp! })

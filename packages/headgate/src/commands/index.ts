@@ -45,6 +45,13 @@ export async function runClientCommand (command: ClientCommand, signal: AbortSig
       const query = new URLSearchParams([['method', method], ['url', url], ...command.headers.map((header): [string, string] => ['header', header])])
       return explain(await client.call<ExplainView>(`/explain?${query.toString()}`), command.json)
     }
+    case 'import': {
+      const { importFile } = await import('../import/index.ts')
+      const draft = await importFile(first, second)
+      process.stdout.write(draft.text(second))
+      if (draft.notes.length > 0) process.stderr.write(`${draft.notes.length} not translated, or not the same: see the head of the result\n`)
+      return
+    }
     case 'check-config': {
       const [{ findConfig, loadConfig }, { placed }, { build }] = await Promise.all([import('../config/read.ts'), import('../config/placed.ts'), import('../serve.ts')])
       const file = first || findConfig(process.cwd())

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util'
 import { UsageError } from '../usage-error.ts'
 
-export const COMMANDS = ['top', 'drain', 'maintenance', 'up', 'auto', 'weight', 'add', 'remove', 'purge', 'explain', 'check-config'] as const
+export const COMMANDS = ['top', 'drain', 'maintenance', 'up', 'auto', 'weight', 'add', 'remove', 'purge', 'explain', 'check-config', 'import'] as const
 export type CommandName = (typeof COMMANDS)[number]
 
 export interface ClientCommand {
@@ -42,7 +42,8 @@ const SHAPES: Readonly<Record<CommandName, Shape>> = {
   remove: { usage: 'remove UPSTREAM', least: 1, most: 1, flags: ['pool'] },
   purge: { usage: 'purge URL…, --tag TAG or --all', least: 0, most: 1000, flags: ['tag', 'all'] },
   explain: { usage: 'explain [METHOD] PATH', least: 1, most: 2, flags: ['header', 'json'] },
-  'check-config': { usage: 'check-config [FILE]', least: 0, most: 1, flags: [] }
+  'check-config': { usage: 'check-config [FILE]', least: 0, most: 1, flags: [] },
+  import: { usage: 'import nginx FILE, or import haproxy FILE', least: 2, most: 2, flags: [] }
 }
 
 export const isClientCommand = (name: string | undefined): name is CommandName => (COMMANDS as readonly (string | undefined)[]).includes(name)
