@@ -177,7 +177,7 @@ t.test('health in a configuration file, its mistakes named', async (t) => {
   writeFileSync(file, 'pools:\n  web: [http://127.0.0.1:1]\nhealth:\n  check: { interval: 50ms, rise: 0 }\n')
   const { ended, stderr } = run(t, 'serve', '--config', file)
   t.same(await ended, { status: 2, signal: null })
-  t.match(stderr(), /health\.yaml:4:35: health\.check\.rise: must be >= 1; got 0/)
+  t.match(stderr(), /health\.yaml:4:34: health\.check\.rise: must be >= 1; got 0/)
 })
 
 t.test('--compress encodes, and the file may say how', async (t) => {

@@ -27,3 +27,9 @@ export const NoRuleError: Code<404> = createError('HG_BALANCER_NO_RULE', 'Nothin
 /** A wrong change of a split's weights: names the split. */
 export const InvalidSplitError: Code<500> = createError('HG_BALANCER_INVALID_SPLIT', "split '%s' %s", 500, TypeError)
 export const UnknownSplitError: Code<500> = createError('HG_BALANCER_UNKNOWN_SPLIT', "there is no split '%s'; splits are: %s", 500)
+/** The client's address may not come. */
+export const ForbiddenClientError: Code<403> = createError('HG_BALANCER_FORBIDDEN', 'Not from this address', 403)
+export const UrlTooLongError: Code<414> = createError('HG_BALANCER_URL_TOO_LONG', 'The request target is too long', 414)
+/** As what Node's own parser refuses. */
+export const HeadTooLargeError: Code<431> = createError('HG_BALANCER_HEAD_TOO_LARGE', 'The request head is too large', 431)
+export const TooManyOfClientError: Code<429> = createError('HG_BALANCER_TOO_MANY', 'Too many requests of this client are running', 429)

@@ -15,6 +15,7 @@ import { UnknownSplitError } from './errors.ts'
 import { refuseRoute } from './refuse.ts'
 import { addRoute } from './routes.ts'
 import { compileChooser } from './routing/choose.ts'
+import { compileLimits } from './routing/limits.ts'
 import type { Split } from './routing/split.ts'
 import { listenForUpgrades } from './upgrade.ts'
 
@@ -167,11 +168,12 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
         balancer.splits.set(split.name, split as Split)
       }
     })
+    const limit = route.limits && compileLimits(route.limits, `${path}.limits`)
     balancer.routes.push(route)
     balancer.explains({ prefix, settings, choose })
     await app.register(async (scope) => {
       useProblems(scope, app)
-      addRoute(scope, route.prefix, route.config ?? {}, path, (request, reply) => { sendTo(request, reply, choose(request), settings, deadlines) })
+      addRoute(scope, route.prefix, route.config ?? {}, path, (request, reply) => { sendTo(request, reply, choose(request), settings, deadlines) }, limit)
     })
   }
 }

@@ -8,12 +8,14 @@ import { isPlainPath } from './path.ts'
 import { refuseRoute } from './refuse.ts'
 import { type FixedResponse, type Redirect, redirectSchema, respondSchema } from './routing/answers.ts'
 import { type FieldEditor, type HeaderRules, compileFields, headersSchema } from './routing/fields.ts'
+import { type RequestLimits, limitsSchema } from './routing/limits.ts'
 import { type RuleMatch, matchSchema, method } from './routing/match-options.ts'
 import type { CompiledPaths } from './routing/path-match.ts'
 import { type PathRewrite, type PathRewriter, compilePathRewrite, rewritePathSchema } from './routing/rewrite-path.ts'
 
 export type { FixedResponse, Redirect } from './routing/answers.ts'
 export type { FieldRules, HeaderRules } from './routing/fields.ts'
+export type { RequestLimits } from './routing/limits.ts'
 export type { PatternText, RuleMatch, Wanted } from './routing/match-options.ts'
 export type { PathRewrite } from './routing/rewrite-path.ts'
 
@@ -142,6 +144,8 @@ export interface RouteOptions<P extends string = PoolName> extends ForwardOption
   readonly pool?: P
   /** Fastify's `config` of the routes: what other plugins read of them (`rateLimit`, `sticky` …). @default {} */
   readonly config?: FastifyContextConfig
+  /** What is refused before anything else of the route happens. @default nothing */
+  readonly limits?: RequestLimits
   /** Several pools by rules; the first that matches is taken. */
   readonly rules?: readonly Rule<P>[]
 }
@@ -276,6 +280,7 @@ const routeSchema = {
     prefix: { type: 'string' },
     pool: { type: 'string' },
     config: { type: 'object' },
+    limits: limitsSchema,
     rules: { type: 'array', minItems: 1, items: ruleSchema }
   } satisfies Record<keyof RouteOptions, object>
 }

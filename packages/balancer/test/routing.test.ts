@@ -277,6 +277,8 @@ const wrong: [name: string, options: unknown, message: RegExp][] = [
   ['field with a line break', rule({ pool: 'web', headers: { response: { set: { a: 'b\r\nc: d' } } } }), /headers\.response\.set\.a: must hold no control characters/],
   ['host and preserveHost', rule({ pool: 'web', host: 'a', preserveHost: true }), /rules\[0\]\.host: must not be given beside 'preserveHost'/],
   ['host that is none', rule({ pool: 'web', host: 'a/b' }), /rules\[0\]\.host: .*got 'a\/b'/],
+  ['network of a limit', { pools: { web: ['http://127.0.0.1:1'] }, routes: [{ prefix: '/', pool: 'web', limits: { deny: ['x'] } }] }, /routes\[0\]\.limits\.deny\[0\]: must be an IP/],
+  ['limit of nothing', { pools: { web: ['http://127.0.0.1:1'] }, routes: [{ prefix: '/', pool: 'web', limits: { maxPerClient: 0 } }] }, /routes\[0\]\.limits\.maxPerClient: must be >= 1/],
   ['rewriting the query', rule({ pool: 'web', rewritePath: { pattern: 'a', to: '/b?c' } }), /rules\[0\]\.rewritePath\.to: must be a path alone/],
   ['broken pattern of a path', rule({ pool: 'web', rewritePath: { pattern: '(', to: '/' } }), /rules\[0\]\.rewritePath\.pattern: Invalid regular expression/]
 ]
@@ -286,4 +288,43 @@ t.test('mistakes in rules are named', async (t) => {
     await t.rejects(async () => { await app.register(balancer, options as BalancerOptions) }, { message }, name)
     await app.close()
   }
+})
+
+t.test('limits of a route', async (t) => {
+  let release: () => void = () => {}
+  const held = new Promise<void>((resolve) => { release = resolve })
+  let arrived = 0
+  const { url: to } = await upstream(t, (message, response) => {
+    arrived++
+    if (message.url === '/busy/slow') void held.then(() => { response.end('slow') })
+    else response.end('ok')
+  })
+  const limited = (prefix: string, limits: object): NonNullable<BalancerOptions['routes']>[number] => ({ prefix, pool: 'web', limits })
+  const { url } = await proxy(t, {
+    pools: { web: [to] },
+    routes: [
+      limited('/url', { maxUrlLength: 20 }), limited('/head', { maxHeaderSize: 200 }), limited('/busy', { maxPerClient: 1 }),
+      limited('/allowed', { allow: ['127.0.0.0/8'] }), limited('/others', { allow: ['10.0.0.0/8'] }), limited('/denied', { allow: ['127.0.0.1'], deny: ['127.0.0.0/8'] })
+    ]
+  })
+  const get = async (path: string, headers: Record<string, string> = {}): Promise<[number, string]> => {
+    const { statusCode, body } = await request(url + path, { headers })
+    const text = await body.text()
+    return [statusCode, text.startsWith('{') ? (JSON.parse(text) as { code: string }).code : text]
+  }
+  t.same(await get('/url/'.padEnd(20, 'x')), [200, 'ok'])
+  t.same(await get('/url/'.padEnd(21, 'x')), [414, 'HG_BALANCER_URL_TOO_LONG'])
+  t.same(await get('/head', { 'x-a': 'x'.repeat(50) }), [200, 'ok'])
+  t.same(await get('/head', { 'x-a': 'x'.repeat(200) }), [431, 'HG_BALANCER_HEAD_TOO_LARGE'])
+  t.same(await get('/allowed'), [200, 'ok'])
+  t.same(await get('/others'), [403, 'HG_BALANCER_FORBIDDEN'])
+  t.same(await get('/denied'), [403, 'HG_BALANCER_FORBIDDEN'])
+  const before = arrived
+  const slow = get('/busy/slow')
+  while (arrived === before) await new Promise((resolve) => { setTimeout(resolve, 2) })
+  t.same(await get('/busy'), [429, 'HG_BALANCER_TOO_MANY'])
+  t.equal(arrived, before + 1, 'what is refused reaches nobody')
+  release()
+  t.same(await slow, [200, 'slow'])
+  t.same(await get('/busy'), [200, 'ok'])
 })

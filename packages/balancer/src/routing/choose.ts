@@ -62,7 +62,7 @@ function compileRule (route: RouteOptions, rule: Rule, index: number, path: stri
   if (targets.length !== 1) refuseRoute(path, "needs one of 'pool', 'respond' and 'redirect'", rule)
   if (rule.pool === undefined && rule.fallback !== undefined) refuseRoute(`${path}.fallback`, "has no place without 'pool'", rule.fallback)
   // What a rule says of its own goes before what its route says.
-  const { rules: _rules, pool: _pool, ...inherited } = route
+  const { rules: _rules, pool: _pool, limits: _limits, ...inherited } = route
   const { match: _match, pool: _own, respond: _respond, redirect: _redirect, fallback: _fallback, splitOn: _splitOn, name: _name, ...own } = rule
   const options: ForwardOptions = { ...inherited, ...own }
   const replaced = own.rewritePrefix !== undefined && paths?.prefix !== undefined ? paths.prefix : around.prefix
