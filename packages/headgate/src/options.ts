@@ -122,7 +122,7 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
   const upstreams = values.upstream ?? []
   const file = values.config ?? (upstreams.length === 0 ? findConfig(process.cwd()) : undefined)
   if (values.watch === true && file === undefined) throw new UsageError('--watch needs --config: flags do not change')
-  if (file === undefined && upstreams.length === 0) throw new UsageError('nobody to forward to: give --upstream URL (repeat it for more) or --config FILE, or write a headgate.config.yaml (headgate init does)')
+  if (file === undefined && upstreams.length === 0) throw new UsageError('nobody to forward to: give --upstream URL (repeat it for more) or --config FILE, or write a headgate.config.yaml')
   const logLevel = values['log-level']
   if (logLevel !== undefined && !isLogLevel(logLevel)) throw new UsageError(`--log-level must be one of ${logLevels.join(', ')}; it is '${logLevel}'`)
   const clientHeadersTimeout = milliseconds('client-headers-timeout', values['client-headers-timeout'])
