@@ -14,17 +14,18 @@ import { skipWithout } from '../tools/system.mjs'
 t.test('the example: reads from three Redis replicas, a PostgreSQL pair that fails over', { skip: skipWithout('redis-server', 'redis-cli', 'psql', 'pg_ctlcluster') }, async (t) => {
   const master = await redis(t)
   const replicas = await Promise.all([1, 2, 3].map(() => redis(t, '--replicaof', '127.0.0.1', String(master.port))))
+  const cli = (...args: string[]): Promise<string> => run('redis-cli', args)
+  await cli('-p', String(master.port), 'set', 'key', 'value')
+  // Before they are checked: a replica that has not found its master yet is out for a while.
+  for (const { port } of replicas) while (await cli('-p', String(port), 'get', 'key') !== 'value\n');
   const [primary, standby] = [await postgres(t), await postgres(t)]
   const url = ({ port }: { port: number }): string => `tcp://127.0.0.1:${port}`
   const app = await layer4.build({ redis: replicas.map(url), postgres: [url(primary), url(standby)], listen: { redis: '127.0.0.1:0', postgres: '127.0.0.1:0' }, interval: 200, timeout: 5000 })
   await app.ready()
   t.teardown(() => app.close())
   const port = (name: string): string => /\d+$/.exec(app.stream.listener(name).address!)![0]
-  const cli = (...args: string[]): Promise<string> => run('redis-cli', args)
-  await cli('-p', String(master.port), 'set', 'key', 'value')
   const [reads, database] = [app.stream.pools.get('reads')!, app.stream.pools.get('database')!]
   await until(() => reads.ready.length === 3)
-  for (const { port } of replicas) while (await cli('-p', String(port), 'get', 'key') !== 'value\n');
   const seen = new Set<string>()
   for (let i = 0; i < 6; i++) {
     t.equal(await cli('-p', port('redis'), 'get', 'key'), 'value\n')
