@@ -97,6 +97,14 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   })
 }
 
+t.test('whoever read the log has gone: a signal ends it all the same', async (t) => {
+  const { url, child, ended } = await serve(t, '--upstream', await upstream(t, 'a'))
+  child.stdout!.destroy()
+  t.equal(await (await fetch(url)).text(), 'a')
+  child.kill('SIGTERM')
+  t.same(await ended, { status: 0, signal: null })
+})
+
 t.test('502 when no upstream listens', async (t) => {
   const { url } = await serve(t, '--upstream', 'http://127.0.0.1:1')
   const response = await fetch(url)

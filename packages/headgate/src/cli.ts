@@ -9,6 +9,8 @@ import { UsageError } from './usage-error.ts'
 
 /** Milliseconds that running requests may go on after the first signal. */
 const CLOSE_DEADLINE = 30_000
+/** Milliseconds in which the process ends by itself once all is closed. */
+const LINGER = 1000
 
 function version (): string {
   return (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version
@@ -25,7 +27,17 @@ async function close (proxy: Proxy, signal: string): Promise<void> {
   await joinWorkers()?.leave()
   clearTimeout(deadline)
   log.info('closed')
-  process.exit(0)
+  end()
+}
+
+/**
+ * Ends when nothing is left to do, the log's last lines included. `process.exit()` would try for ever to write them when whoever read
+ * the log has gone: only what comes back from the event loop tells the logger that nobody does.
+ */
+function end (): void {
+  process.exitCode = 0
+  process.channel?.unref()
+  setTimeout(() => { process.exit() }, LINGER).unref()
 }
 
 async function main (): Promise<void> {
