@@ -8,15 +8,13 @@ import { type Address, listen } from './listen.ts'
 export class Front implements Outer {
   readonly #servers = new Map<string, { readonly server: Server; readonly url: string }>()
   readonly #make: () => Server
-  readonly #dashboard: () => string | undefined
   #generation: Generation
   #closing = false
 
-  /** `make`: a server that does not listen, and has no listeners for requests. `dashboard`: path of the admin API. */
-  constructor (generation: Generation, make: () => Server, dashboard: () => string | undefined) {
+  /** `make`: a server that does not listen, and has no listeners for requests. */
+  constructor (generation: Generation, make: () => Server) {
     this.#generation = generation
     this.#make = make
-    this.#dashboard = dashboard
   }
 
   get generation (): Generation { return this.#generation }
@@ -32,9 +30,8 @@ export class Front implements Outer {
   async open (key: string, address: Address): Promise<void> {
     const server = this.#make()
     const over = (event: 'request' | 'checkContinue') => (request: IncomingMessage, response: ServerResponse): void => {
-      const { server: inner, streams } = this.#generation
-      const dashboard = this.#dashboard()
-      if (dashboard !== undefined && request.url?.startsWith(`${dashboard}/api/stream`) === true) {
+      const { server: inner, streamPath, streams } = this.#generation
+      if (streamPath !== undefined && request.url?.startsWith(streamPath) === true) {
         streams.add(response)
         response.once('close', () => { streams.delete(response) })
       }
@@ -63,14 +60,7 @@ export class Front implements Outer {
     this.#servers.delete(key)
     // What is busy now becomes idle later, and would hold the address up until its keep-alive ends.
     const idle = setInterval(() => { server.closeIdleConnections?.() }, 100).unref()
-    return new Promise((resolve) => {
-      server.close(() => {
-        clearInterval(idle)
-        resolve()
-      })
-      server.closeIdleConnections?.()
-      endSessions(server)
-    })
+    return closed(server).finally(() => { clearInterval(idle) })
   }
 
   /** Milliseconds in which a client has to send its request's head. */
@@ -81,12 +71,7 @@ export class Front implements Outer {
   /** Takes no new connections anywhere. Resolves when none is left. */
   close (): Promise<unknown> {
     this.#closing = true
-    const servers = [...this.#servers.values()].map(({ server }) => server)
-    return Promise.all(servers.map((server) => new Promise<void>((resolve) => {
-      server.close(() => { resolve() })
-      server.closeIdleConnections?.()
-      endSessions(server)
-    })))
+    return Promise.all([...this.#servers.values()].map(({ server }) => closed(server)))
   }
 
   closeIdleConnections (): void {
@@ -98,7 +83,12 @@ export class Front implements Outer {
   }
 }
 
-/** Connections of HTTP/2 end when their streams have; Node 24 sees to that by itself. */
-function endSessions (server: Server): void {
-  (server as Server & { closeHttp2Sessions?: () => void }).closeHttp2Sessions?.()
+/** Takes no new connections and ends the idle ones. Resolves when none is left. */
+function closed (server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => { resolve() })
+    server.closeIdleConnections?.()
+    // Connections of HTTP/2 end when their streams have; Node 24 sees to that by itself.
+    ;(server as Server & { closeHttp2Sessions?: () => void }).closeHttp2Sessions?.()
+  })
 }

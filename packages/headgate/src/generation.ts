@@ -76,6 +76,8 @@ export interface Outer {
 export interface Generation {
   readonly app: FastifyInstance
   readonly server: InnerServer
+  /** What paths of its dashboard's streams begin with; `undefined` without a dashboard. */
+  readonly streamPath: string | undefined
   /** Streams of its own dashboard: they would show for ever what is over. */
   readonly streams: Set<ServerResponse>
 }

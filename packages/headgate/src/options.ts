@@ -4,7 +4,7 @@ import { parseUpstreams, policies } from '@headgate/core'
 import type { HealthOptions } from '@headgate/health'
 import { COMMANDS } from './commands/options.ts'
 import type { Source } from './config/document.ts'
-import { type LoadedConfig, findConfig, loadConfig } from './config/read.ts'
+import type { LoadedConfig } from './config/read.ts'
 import { parseListen } from './listen.ts'
 import { type LogLevel, logLevels, type ServeAdminOptions, type ServeOptions } from './serve-options.ts'
 import { KEYS_VARIABLE, parseSticky, withKeys } from './sticky.ts'
@@ -120,7 +120,9 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
   if (rest.length > 0) throw new UsageError(`'${rest[0]!}' is not expected after 'serve': upstreams are given with --upstream`)
 
   const upstreams = values.upstream ?? []
-  const file = values.config ?? (upstreams.length === 0 ? findConfig(process.cwd()) : undefined)
+  // It brings the schemas of all plugins along.
+  const reader = values.config !== undefined || upstreams.length === 0 ? await import('./config/read.ts') : undefined
+  const file = values.config ?? reader?.findConfig(process.cwd())
   if (values.watch === true && file === undefined) throw new UsageError('--watch needs --config: flags do not change')
   if (file === undefined && upstreams.length === 0) throw new UsageError('nobody to forward to: give --upstream URL (repeat it for more) or --config FILE, or write a headgate.config.yaml')
   const logLevel = values['log-level']
@@ -137,12 +139,12 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
   }
   if (overrides.listen !== undefined) parseListen(overrides.listen, '--listen')
 
-  if (file !== undefined) {
+  if (reader !== undefined && file !== undefined) {
     for (const flag of ['upstream', 'policy', 'connect-timeout', 'timeout', 'health-path', 'health-interval', 'no-passive', 'cache', 'sticky'] as const) {
       if (values[flag] !== undefined) throw new UsageError(`--${flag} and --config do not go together: put it into the file's pools, routes, health, cache and sticky`)
     }
     const again = async (): Promise<LoadedConfig> => {
-      const { options, source } = await loadConfig(file)
+      const { options, source } = await reader.loadConfig(file)
       // The flag switches it on; the file may say more about it.
       const compress = values.compress === true && (options.compress === undefined || options.compress === false) ? { compress: true } : {}
       return { options: withKeys({ ...options, ...overrides, ...compress }, process.env), source }

@@ -2,13 +2,12 @@ import { type Server, createServer } from 'node:http'
 import { isDeepStrictEqual } from 'node:util'
 import fastify, { type FastifyInstance } from 'fastify'
 import type { Pool, UpstreamSpec } from '@headgate/core'
-import stream from '@headgate/stream'
-import { type Edge, createTls } from '@headgate/tls'
+import type { Edge } from '@headgate/tls'
 import { type ConfigChange, diffConfig } from './diff.ts'
 import { Front } from './front.ts'
 import { type Generation, InnerServer, type Outer } from './generation.ts'
 import { parseListen } from './listen.ts'
-import { type Shared, build, nested } from './serve.ts'
+import { DEFAULT_ADMIN, type Shared, build, nested } from './serve.ts'
 import type { ServeOptions } from './serve-options.ts'
 
 const DEFAULT_LISTEN = '127.0.0.1:8080'
@@ -49,7 +48,7 @@ export class Proxy {
   static async start (options: ServeOptions): Promise<Proxy> {
     const { logLevel = 'info', clientHeadersTimeout } = options
     const addresses = addressesOf(options).map((text) => [text, parseListen(text)] as const)
-    const edge = options.tls === undefined ? undefined : await nested('tls', () => createTls(options.tls!))
+    const edge = options.tls === undefined ? undefined : await nested('tls', async () => (await import('@headgate/tls')).createTls(options.tls!))
     const layer4 = options.stream === undefined ? undefined : await startLayer4(options)
     let front: Front | undefined
     let edgeApp: FastifyInstance | undefined
@@ -58,7 +57,6 @@ export class Proxy {
       closeIdleConnections: () => { front?.closeIdleConnections() },
       closeAllConnections: () => { front?.closeAllConnections() }
     }
-    const proxy: { current?: Proxy } = {}
     try {
       const generation = await start(options, outer, { stream: layer4?.stream, edge })
       const limits = clientHeadersTimeout === undefined ? {} : {
@@ -68,11 +66,10 @@ export class Proxy {
         requestTimeout: 0
       }
       const make = (): Server => edge === undefined ? createServer(limits) : edge.tls.createServer(() => {}, { http: limits })
-      front = new Front(generation, make, () => dashboardOf(proxy.current?.options ?? options))
+      front = new Front(generation, make)
       for (const [text, address] of addresses) await front.open(text, address)
       if (edge !== undefined) edgeApp = await startEdge(edge, options, outer)
       const started = new Proxy(options, front, layer4, edge && { edge, app: edgeApp! })
-      proxy.current = started
       const { urls } = front
       const { log } = generation.app
       // Whoever waits for the line must not wait in vain because the log is quiet.
@@ -192,8 +189,6 @@ export function serve (options: ServeOptions): Promise<Proxy> {
   return Proxy.start(options)
 }
 
-const dashboardOf = ({ admin }: ServeOptions): string | undefined => admin && (admin.prefix ?? '/headgate')
-
 /** Builds an app whose requests come from elsewhere. */
 async function start (options: ServeOptions, outer: Outer, shared: Pick<Shared, 'stream' | 'edge'>): Promise<Generation> {
   let server: InnerServer | undefined
@@ -207,7 +202,8 @@ async function start (options: ServeOptions, outer: Outer, shared: Pick<Shared, 
     app.log.level = 'silent'
     await app.listen({ path: 'headgate' })
     app.log.level = level
-    return { app, server: server!, streams: new Set() }
+    const { admin } = options
+    return { app, server: server!, streamPath: admin && `${admin.prefix ?? DEFAULT_ADMIN}/api/stream`, streams: new Set() }
   } catch (error) {
     await app.close()
     throw error
@@ -232,12 +228,7 @@ async function startEdge (edge: Edge, { logLevel = 'info' }: ServeOptions, outer
 async function startLayer4 ({ stream: options, logLevel = 'info' }: ServeOptions): Promise<FastifyInstance> {
   const app = fastify({ logger: { level: logLevel } })
   try {
-    try {
-      await app.register(stream, options!)
-    } catch (error) {
-      if (error instanceof Error) error.message = error.message.replace(/^options\b/, 'options.stream')
-      throw error
-    }
+    await nested('stream', async () => app.register((await import('@headgate/stream')).default, options!))
     await app.ready()
     return app
   } catch (error) {

@@ -6,14 +6,17 @@ import compress from '@headgate/compress'
 import health from '@headgate/health'
 import metrics from '@headgate/metrics'
 import stickySession from '@headgate/sticky-session'
-import stream, { type Stream } from '@headgate/stream'
+import type { Stream } from '@headgate/stream'
 import type { Edge } from '@headgate/tls'
 import fastify, { type FastifyInstance } from 'fastify'
-import { connectRedis, type RedisState } from '@headgate/redis'
+import type { RedisState } from '@headgate/redis'
 import { joinWorkers } from '@headgate/workers'
 import { fromHere, withToken } from './admin-guard.ts'
 import type { ServeAdminOptions, ServeOptions } from './serve-options.ts'
 import { KEYS_VARIABLE } from './sticky.ts'
+
+/** Path of the dashboard, the admin API and the metrics unless the options say otherwise. */
+export const DEFAULT_ADMIN = '/headgate'
 
 /** What a generation of a proxy shares with those before and after it. */
 export interface Shared {
@@ -39,7 +42,8 @@ export async function build (options: ServeOptions, shared: Shared = {}): Promis
     return503OnClosing: false,
     ...shared.serverFactory !== undefined && { serverFactory: shared.serverFactory as never }
   })
-  const redis = store === undefined ? undefined : connectRedis(store)
+  // Loaded where they are wanted only: Redis' client alone takes as long as all the rest.
+  const redis = store === undefined ? undefined : (await import('@headgate/redis')).connectRedis(store)
   try {
     if (redis !== undefined) {
       redis.connection.on('away', (reason) => { app.log.warn({ reason }, 'Redis is away: each process goes by itself') })
@@ -53,7 +57,7 @@ export async function build (options: ServeOptions, shared: Shared = {}): Promis
     // Without pools for HTTP there is layer 4 alone, whose pools need no balancer.
     if (Object.keys(pools).length > 0) await app.register(balancer, { ...balancing, pools })
     if (shared.stream !== undefined) borrow(app, shared.stream)
-    else if (layer4 !== undefined) await nested('stream', () => app.register(stream, layer4))
+    else if (layer4 !== undefined) await nested('stream', async () => app.register((await import('@headgate/stream')).default, layer4))
     if (sticky !== false) await nested('sticky', () => app.register(stickySession, redis === undefined || sticky.table?.store !== undefined ? sticky : { ...sticky, table: { ...sticky.table, store: redis.stickTable() } }))
     if (watching !== false) await nested('health', () => app.register(health, watching))
     return app
@@ -89,7 +93,7 @@ export async function nested<T> (name: string, register: () => PromiseLike<T>): 
   }
 }
 
-async function steer (app: FastifyInstance, { prefix = '/headgate', token, readOnly = false, scaling }: ServeAdminOptions): Promise<void> {
+async function steer (app: FastifyInstance, { prefix = DEFAULT_ADMIN, token, readOnly = false, scaling }: ServeAdminOptions): Promise<void> {
   const guard = token === undefined ? fromHere : withToken(token)
   const member = joinWorkers()
   await app.register(metrics, { ...member !== undefined && { collect: (registry) => member.collect(registry) }, route: { path: `${prefix}/metrics`, guard }, scaling: scaling ?? false })

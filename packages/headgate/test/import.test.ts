@@ -35,7 +35,7 @@ t.test('what is no configuration is refused', async (t) => {
 
 t.test('no text makes it fail otherwise', async () => {
   assert(property(string({ maxLength: 200, unit: 'binary-ascii' }), (text) => {
-    importHaproxy(`frontend a\n${text}\nbackend b\n${text}`, 'x')
+    importHaproxy(`frontend a\n${text}\nbackend b\n${text}`)
     try {
       importNginx(`http { ${text} }`, 'x')
     } catch (error) {

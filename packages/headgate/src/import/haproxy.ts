@@ -79,7 +79,7 @@ function template (text: string): string | undefined {
 }
 
 /** Translates the common subset of an HAProxy configuration. */
-export function importHaproxy (text: string, _file: string): Draft {
+export function importHaproxy (text: string): Draft {
   const draft = new Draft()
   const sections = parse(text, draft)
   const defaults: Line[] = []

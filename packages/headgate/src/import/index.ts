@@ -15,7 +15,7 @@ export async function importFile (kind: string, file: string): Promise<Draft> {
   }
   // Blocks in braces: whoever wrote it has another proxy in mind.
   if (kind === 'haproxy' && /[{;]\s*$/m.test(text)) throw new UsageError(`nothing in ${file} could be translated: it looks like nginx's language`)
-  const draft = kind === 'nginx' ? importNginx(text, file) : importHaproxy(text, file)
+  const draft = kind === 'nginx' ? importNginx(text, file) : importHaproxy(text)
   if (draft.empty) throw new UsageError(`nothing in ${file} could be translated: is it a configuration of ${kind}?`)
   return draft
 }
