@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
 import { ForbiddenClientError, HeadTooLargeError, TooManyOfClientError, UrlTooLongError } from '../errors.ts'
 import { headOf } from '../upgrade.ts'
-import { Networks } from './networks.ts'
+import { networksOf } from './networks.ts'
 
 /** What a route takes from clients at all. Its body has `bodyLimit`. */
 export interface RequestLimits {
@@ -31,8 +31,8 @@ export const limitsSchema: object = {
 /** Compiles limits to a hook of the route. Throws `HG_BALANCER_INVALID_OPTION` for `path`. */
 export function compileLimits (limits: RequestLimits, path: string): onRequestHookHandler {
   const { maxUrlLength = Infinity, maxHeaderSize = Infinity, maxPerClient } = limits
-  const allow = limits.allow && new Networks(limits.allow, `${path}.allow`)
-  const deny = limits.deny && new Networks(limits.deny, `${path}.deny`)
+  const allow = limits.allow && networksOf(limits.allow, `${path}.allow`)
+  const deny = limits.deny && networksOf(limits.deny, `${path}.deny`)
   const running = maxPerClient === undefined ? undefined : new PerClient(maxPerClient)
   return function limit (request, reply, done) {
     const ip = request.ip ?? ''

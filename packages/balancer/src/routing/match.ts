@@ -2,7 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import { cookieValue } from '../pool-questions.ts'
 import { refuseRoute } from '../refuse.ts'
 import type { PatternText, RuleMatch, Wanted } from './match-options.ts'
-import { Networks } from './networks.ts'
+import { networksOf } from './networks.ts'
 import { type CompiledPaths, compilePaths } from './path-match.ts'
 
 /** Does a request meet a rule's conditions? */
@@ -95,7 +95,7 @@ export function compileMatch (match: RuleMatch | ((request: FastifyRequest) => b
   for (const [name, test] of compileFields(query ?? {}, `${path}.query`)) tests.push((request) => test(firstQuery(request.url, name)))
   if (contentType !== undefined) tests.push(compileTypes(listOf(contentType)))
   if (client !== undefined) {
-    const networks = new Networks(listOf(client), `${path}.client`)
+    const networks = networksOf(listOf(client), `${path}.client`)
     tests.push((request) => networks.has(request.ip ?? ''))
   }
   if (when !== undefined) tests.push(when)
