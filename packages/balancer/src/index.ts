@@ -162,7 +162,7 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
     balancer.prefixes.set(prefix, first ? path : `an earlier registration's ${path}`)
     const settings = routeSettings(prefix, route, viaName, path)
     const choose = compileChooser(route, path, {
-      prefix, viaName, pools: balancer.pools, random: environment.random,
+      settings, pools: balancer.pools, random: environment.random,
       splits: (split, at) => {
         if (balancer.splits.has(split.name)) refuseRoute(`${at}.name`, 'is already there; names of splits are unique in an app', split.name)
         balancer.splits.set(split.name, split as Split)

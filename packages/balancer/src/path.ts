@@ -15,8 +15,8 @@ export function isSendable (path: string): boolean {
   return path.startsWith('/') && !path.startsWith('//') && VISIBLE.test(path) && !/[?#\\]/.test(path) && !DOTS.test(path)
 }
 
-/** Splits off the query without decoding anything. */
-function splitQuery (target: string): [path: string, query: string] {
+/** Splits off the query, its question mark included, without decoding anything. */
+export function splitQuery (target: string): [path: string, query: string] {
   const at = target.indexOf('?')
   return at === -1 ? [target, ''] : [target.slice(0, at), target.slice(at)]
 }

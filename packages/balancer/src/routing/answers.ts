@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { refuseRoute } from '../refuse.ts'
 import type { CompiledPaths } from './path-match.ts'
-import { type Template, compileTemplate, forField, forUrl } from './template.ts'
+import { type Template, compileFieldValue, compileTemplate, forUrl } from './template.ts'
 
 /** An answer of the proxy's own. */
 export interface FixedResponse {
@@ -50,9 +50,7 @@ export function compileResponse ({ status = 200, body = '', contentType = 'text/
   const fields = Object.entries(headers).map(([name, text]): [string, Template] => {
     const at = `${path}.headers.${name}`
     if (!/^[!#$%&'*+.^_`|~\w-]+$/.test(name) || /^(?:content-length|transfer-encoding|connection)$/i.test(name)) refuseRoute(at, 'must be the name of a header field that does not frame messages', name)
-    // eslint-disable-next-line no-control-regex
-    if (/[\x00-\x1f\x7f]|[^\x00-\xff]/.test(text)) refuseRoute(at, 'must hold no control characters and nothing beyond latin1', text)
-    return [name, compileTemplate(text, at, forField)]
+    return [name, compileFieldValue(text, at)]
   })
   const payload = Buffer.from(body)
   const bodiless = status === 204 || status === 304

@@ -21,8 +21,8 @@ export type Chooser = (request: FastifyRequest) => Destination | undefined
 
 /** What a route's rules are compiled with. */
 export interface Surroundings {
-  readonly prefix: string
-  readonly viaName: string
+  /** The route's own. */
+  readonly settings: RouteSettings
   readonly pools: ReadonlyMap<string, Pool>
   readonly random: () => number
   /** Takes note of a split, so that its weights can be changed. Throws when the name is taken. */
@@ -38,9 +38,7 @@ interface CompiledRule {
 export function compileChooser (route: RouteOptions, path: string, around: Surroundings): Chooser {
   if ((route.pool === undefined) === (route.rules === undefined)) refuseRoute(path, "needs either 'pool' or 'rules'", route)
   if (route.pool !== undefined) {
-    const fixed: Destination = {
-      pools: [poolOf(around, route.pool, `${path}.pool`)], settings: routeSettings(around.prefix, route, around.viaName, path), answer: undefined
-    }
+    const fixed: Destination = { pools: [poolOf(around, route.pool, `${path}.pool`)], settings: around.settings, answer: undefined }
     return () => fixed
   }
   const rules = route.rules!.map((rule, index) => compileRule(route, rule, index, `${path}.rules[${index}]`, around))
@@ -57,6 +55,7 @@ function poolOf ({ pools }: Surroundings, name: string, path: string): Pool {
 }
 
 function compileRule (route: RouteOptions, rule: Rule, index: number, path: string, around: Surroundings): CompiledRule {
+  const { prefix, viaName } = around.settings
   const { matches, paths } = compileMatch(rule.match, `${path}.match`)
   const targets = [rule.pool, rule.respond, rule.redirect].filter((target) => target !== undefined)
   if (targets.length !== 1) refuseRoute(path, "needs one of 'pool', 'respond' and 'redirect'", rule)
@@ -65,8 +64,8 @@ function compileRule (route: RouteOptions, rule: Rule, index: number, path: stri
   const { rules: _rules, pool: _pool, limits: _limits, ...inherited } = route
   const { match: _match, pool: _own, respond: _respond, redirect: _redirect, fallback: _fallback, splitOn: _splitOn, name: _name, ...own } = rule
   const options: ForwardOptions = { ...inherited, ...own }
-  const replaced = own.rewritePrefix !== undefined && paths?.prefix !== undefined ? paths.prefix : around.prefix
-  const settings = routeSettings(replaced, options, around.viaName, path, paths)
+  const replaced = own.rewritePrefix !== undefined && paths?.prefix !== undefined ? paths.prefix : prefix
+  const settings = routeSettings(replaced, options, viaName, path, paths)
   if (rule.respond !== undefined) return { matches, to: { pools: [], settings, answer: compileResponse(rule.respond, `${path}.respond`) } }
   if (rule.redirect !== undefined) return { matches, to: { pools: [], settings, answer: compileRedirect(rule.redirect, `${path}.redirect`, paths) } }
   const fallback = (rule.fallback ?? []).map((name, i) => poolOf(around, name, `${path}.fallback[${i}]`))
@@ -75,7 +74,7 @@ function compileRule (route: RouteOptions, rule: Rule, index: number, path: stri
     return { matches, to: { pools: [poolOf(around, rule.pool, `${path}.pool`), ...fallback], settings, answer: undefined } }
   }
   const shares = Object.entries(rule.pool as Record<string, number>)
-  const name = rule.name ?? `${around.prefix}#${index}`
+  const name = rule.name ?? `${prefix}#${index}`
   if (!shares.some(([, share]) => share > 0)) refuseRoute(`${path}.pool`, 'needs a share above 0', rule.pool)
   const branches = shares.map(([pool, share]): [string, number, Destination] => {
     const first = poolOf(around, pool, `${path}.pool`)

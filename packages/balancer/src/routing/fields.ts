@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { refuseRoute } from '../refuse.ts'
 import type { CompiledPaths } from './path-match.ts'
-import { type Template, compileTemplate, forField } from './template.ts'
+import { type Template, compileFieldValue } from './template.ts'
 
 /** Changes of header fields, made in this order. Values are templates: see `compileTemplate`. */
 export interface FieldRules {
@@ -51,11 +51,10 @@ export function compileFields (rules: FieldRules, path: string, host: boolean, p
   const remove = (rules.remove ?? []).map((name, index) => nameOf(name, `${path}.remove[${index}]`, host))
   const compile = (kind: 'set' | 'append'): [name: string, value: Template][] => Object.entries(rules[kind] ?? {}).map(([name, text]) => {
     const at = `${path}.${kind}.${name}`
-    // eslint-disable-next-line no-control-regex
-    if (/[\x00-\x1f\x7f]|[^\x00-\xff]/.test(text)) refuseRoute(at, 'must hold no control characters and nothing beyond latin1', text)
+    const value = compileFieldValue(text, at, paths)
     nameOf(name, at, host)
     if (name.includes('*')) refuseRoute(at, 'must be the name of a header field', name)
-    return [name, compileTemplate(text, at, forField, paths)]
+    return [name, value]
   })
   const set = compile('set')
   const append = compile('append')

@@ -1,4 +1,4 @@
-import { isSendable } from '../path.ts'
+import { isSendable, splitQuery } from '../path.ts'
 import { refuseRoute } from '../refuse.ts'
 import { compilePattern } from './match.ts'
 import type { PatternText } from './match-options.ts'
@@ -28,11 +28,10 @@ export function compilePathRewrite ({ pattern, to }: PathRewrite, path: string):
   if (/[?#]/.test(to)) refuseRoute(`${path}.to`, 'must be a path alone: the query stays as it is', to)
   const compiled = compilePattern(typeof pattern === 'string' ? { pattern } satisfies PatternText : pattern, `${path}.pattern`)
   return (target) => {
-    const at = target.indexOf('?')
-    const before = at === -1 ? target : target.slice(0, at)
+    const [before, query] = splitQuery(target)
     if (before === '*') return target
     const after = before.replace(compiled, to)
     // What comes out of a client's text is checked like a client's text.
-    return after === before ? target : isSendable(after) ? after + (at === -1 ? '' : target.slice(at)) : undefined
+    return after === before ? target : isSendable(after) ? after + query : undefined
   }
 }

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { cookieValue } from '../pool-questions.ts'
-import { originForm } from '../path.ts'
+import { originForm, splitQuery } from '../path.ts'
 import { refuseRoute } from '../refuse.ts'
 import type { CompiledPaths } from './path-match.ts'
 
@@ -35,11 +35,9 @@ export const forField: Escape = (value) => /^[\x20-\x7e\x80-\xff]*$/.test(value)
 /** For a path of several parts: its slashes stay. */
 const forPath: Escape = (value) => forUrl(value).replaceAll('%2F', '/')
 
-const split = (request: FastifyRequest): [path: string, query: string] => {
-  const target = originForm(request.url)
-  const at = target.indexOf('?')
-  return at === -1 ? [target, ''] : [target.slice(0, at), target.slice(at + 1)]
-}
+const pathOf = (request: FastifyRequest): string => splitQuery(originForm(request.url))[0]
+/** Without its question mark. */
+const queryOf = (request: FastifyRequest): string => splitQuery(originForm(request.url))[1].slice(1)
 
 /** Parts of a URL as the client sent them are encoded already. */
 const AS_IT_IS = new Set(['url', 'path', 'query', 'host', 'hostname', 'scheme'])
@@ -51,8 +49,8 @@ const NAMED: Readonly<Record<string, Value>> = {
   hostname: ({ request }) => request.hostname ?? '',
   method: ({ request }) => request.method,
   url: ({ request }) => originForm(request.url),
-  path: ({ request }) => split(request)[0],
-  query: ({ request }) => split(request)[1],
+  path: ({ request }) => pathOf(request),
+  query: ({ request }) => queryOf(request),
   'request.id': ({ request }) => request.id,
   upstream: ({ upstream }) => upstream
 }
@@ -67,12 +65,19 @@ function valueOf (name: string, paths: CompiledPaths | undefined): Value | undef
       return ({ request }) => String(request.headers[lower] ?? '')
     }
     case 'cookie': return ({ request }) => cookieValue(request.headers.cookie, rest)
-    case 'query': return ({ request }) => new URLSearchParams(split(request)[1]).get(rest) ?? ''
+    case 'query': return ({ request }) => new URLSearchParams(queryOf(request)).get(rest) ?? ''
     case 'param':
       if (paths === undefined || !paths.names.includes(rest)) return undefined
       return ({ request }) => paths.match(request)?.[rest] ?? ''
   }
   return undefined
+}
+
+/** A template for a header field: its text must be able to stand in one. Throws `HG_BALANCER_INVALID_OPTION` for `path`. */
+export function compileFieldValue (text: string, path: string, paths?: CompiledPaths): Template {
+  // eslint-disable-next-line no-control-regex
+  if (/[\x00-\x1f\x7f]|[^\x00-\xff]/.test(text)) refuseRoute(path, 'must hold no control characters and nothing beyond latin1', text)
+  return compileTemplate(text, path, forField, paths)
 }
 
 /**
