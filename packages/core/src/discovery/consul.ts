@@ -1,7 +1,7 @@
 import type { ConnectionOptions } from 'node:tls'
 import type { DiscoveredUpstream, Discovery, DiscoveryKind, DiscoverySite } from './contract.ts'
-import { bracketed, protocolSchema, timeSchema } from './dns.ts'
 import { SameEntries } from './entries.ts'
+import { bracketed, type MemberProtocol, protocolSchema, timeSchema } from './options.ts'
 import { again } from './pace.ts'
 import { apiSchema, jsonOf, Source } from './source.ts'
 
@@ -23,7 +23,7 @@ export interface ConsulDiscoveryOptions {
   /** Key of the service's or node's metadata that names the zone. @default 'zone' */
   readonly zoneMeta?: string
   /** How members are spoken to. @default the pool's: `http`, or `tcp` at layer 4 */
-  readonly protocol?: 'http' | 'https' | 'tcp' | 'tls' | 'udp'
+  readonly protocol?: MemberProtocol
   /** Milliseconds that the agent holds a question while nothing changes, 1,000–600,000. @default 300000 */
   readonly wait?: number
   /** What `tls.connect` takes. @default the system's certificate authorities */

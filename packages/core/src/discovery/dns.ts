@@ -1,9 +1,10 @@
 import { isIP } from 'node:net'
 import type { SrvData } from 'dns-packet'
-import type { OptionUnit } from '../options.ts'
 import { refuse } from '../options.ts'
 import { addressOf, type DnsAnswer, DnsClient, plain } from './dns-client.ts'
 import type { DiscoveredUpstream, Discovery, DiscoveryKind, DiscoverySite } from './contract.ts'
+import { SameEntries } from './entries.ts'
+import { bracketed, type MemberProtocol, protocolSchema, timeSchema } from './options.ts'
 import { again, spread } from './pace.ts'
 
 export interface DnsDiscoveryOptions {
@@ -17,7 +18,7 @@ export interface DnsDiscoveryOptions {
   /** Port of the members, 1–65,535, where records are addresses. @default 80 or 443 for HTTP; elsewhere it is required */
   readonly port?: number
   /** How members are spoken to. @default the pool's: `http`, or `tcp` at layer 4 */
-  readonly protocol?: Protocol
+  readonly protocol?: MemberProtocol
   /** Address family: 4, 6, or 0 for both. @default 0 */
   readonly family?: 0 | 4 | 6
   /** Whom to ask: `address` or `address:port`, `[v6]:port`. @default what the system has configured */
@@ -34,15 +35,7 @@ export interface DnsDiscoveryOptions {
   readonly zone?: string
 }
 
-type Protocol = 'http' | 'https' | 'tcp' | 'tls' | 'udp'
-
-const PORTS: Readonly<Partial<Record<Protocol, number>>> = { http: 80, https: 443 }
-
-export const protocolSchema: object = { type: 'string', enum: ['http', 'https', 'tcp', 'tls', 'udp'] satisfies Protocol[] }
-export const timeSchema = (minimum: number, maximum: number): object => ({ type: 'number', minimum, maximum, unit: 'ms' satisfies OptionUnit })
-
-/** A host as it stands in a URL. */
-export const bracketed = (host: string): string => host.includes(':') ? `[${host}]` : host
+const PORTS: Readonly<Partial<Record<MemberProtocol, number>>> = { http: 80, https: 443 }
 
 class DnsDiscovery implements Discovery {
   readonly name = 'dns'
@@ -50,8 +43,7 @@ class DnsDiscovery implements Discovery {
   readonly #path: string
   /** The last good answer for each name and type: a question that fails later is answered with it. */
   #known = new Map<string, readonly (string | SrvData)[]>()
-  /** Members are the same objects as long as their records are. */
-  #members = new Map<string, DiscoveredUpstream>()
+  readonly #same = new SameEntries()
   #complaint = ''
 
   constructor (options: DnsDiscoveryOptions, path: string) {
@@ -71,8 +63,7 @@ class DnsDiscovery implements Discovery {
       if (round.answers === 0) throw new Error(round.error)
       // A name of which nothing is known any more is forgotten.
       this.#known = round.known
-      this.#members = members
-      site.update([...members.values()])
+      site.update(members)
       // A server that cannot answer for one family will never do so: that is no reason to ask less often for the other.
       if (round.error !== '' && round.error !== this.#complaint) site.failed(new Error(round.error))
       this.#complaint = round.error
@@ -80,7 +71,7 @@ class DnsDiscovery implements Discovery {
     })
   }
 
-  async #addresses (round: Round, protocol: Protocol, port: number): Promise<Map<string, DiscoveredUpstream>> {
+  async #addresses (round: Round, protocol: MemberProtocol, port: number): Promise<readonly DiscoveredUpstream[]> {
     const { name, weight, zone } = this.#options
     const host = port === PORTS[protocol] ? plain(name) : `${plain(name)}:${port}`
     return this.#named((await this.#lookup(round, name)).map((address) => ({
@@ -92,7 +83,7 @@ class DnsDiscovery implements Discovery {
   }
 
   /** RFC 2782. A server has one record, and all its addresses: they are raced at each connection. */
-  async #services (round: Round, protocol: Protocol): Promise<Map<string, DiscoveredUpstream>> {
+  async #services (round: Round, protocol: MemberProtocol): Promise<readonly DiscoveredUpstream[]> {
     const { zone } = this.#options
     // A lone '.' says that the service is not there.
     const services = (await round.ask(this.#options.name, 'SRV') as readonly SrvData[]).filter(({ target }) => plain(target) !== '')
@@ -123,16 +114,10 @@ class DnsDiscovery implements Discovery {
     return [...new Set(found.flat().filter((address) => isIP(address) !== 0))]
   }
 
-  #named (members: readonly Exclude<DiscoveredUpstream, string>[]): Map<string, DiscoveredUpstream> {
-    const named = new Map<string, DiscoveredUpstream>()
+  /** The first of each address. */
+  #named (members: readonly Exclude<DiscoveredUpstream, string>[]): readonly DiscoveredUpstream[] {
     const seen = new Set<string>()
-    for (const member of members) {
-      if (seen.has(member.url!)) continue
-      seen.add(member.url!)
-      const key = JSON.stringify(member)
-      named.set(key, this.#members.get(key) ?? member)
-    }
-    return named
+    return this.#same.of(members.filter(({ url }) => !seen.has(url!) && seen.add(url!)))
   }
 }
 

@@ -1,6 +1,7 @@
 import { isIP } from 'node:net'
 import type { DiscoveredUpstream } from './contract.ts'
-import { bracketed } from './dns.ts'
+import { SameEntries } from './entries.ts'
+import { bracketed } from './options.ts'
 
 /** What is read of an EndpointSlice of `discovery.k8s.io/v1`. */
 export interface EndpointSlice {
@@ -24,8 +25,8 @@ export class EndpointSlices {
   readonly #protocol: string
   readonly #port: string | number | undefined
   readonly #slices = new Map<string, readonly Member[]>()
-  /** Endpoints as they were, by what they say: those that did not change stay the same objects. */
-  readonly #same = new Map<string, Map<string, Member>>()
+  /** By slice: endpoints that did not change stay the same objects. */
+  readonly #same = new Map<string, SameEntries<Member>>()
 
   constructor (protocol: string, port: string | number | undefined) {
     this.#protocol = protocol
@@ -34,16 +35,9 @@ export class EndpointSlices {
 
   set (slice: EndpointSlice): void {
     const { name } = slice.metadata
-    const before = this.#same.get(name)
-    const now = new Map<string, Member>()
-    const members = this.#membersOf(slice).map((member) => {
-      const key = JSON.stringify(member)
-      const kept = before?.get(key) ?? member
-      now.set(key, kept)
-      return kept
-    })
-    this.#same.set(name, now)
-    this.#slices.set(name, members)
+    let same = this.#same.get(name)
+    if (same === undefined) this.#same.set(name, same = new SameEntries())
+    this.#slices.set(name, same.of(this.#membersOf(slice)))
   }
 
   delete (name: string): void {

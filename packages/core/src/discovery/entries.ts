@@ -13,11 +13,11 @@ export function entriesOf (value: unknown): readonly DiscoveredUpstream[] {
  * Keeps entries that have not changed as the very objects that they were, so that a long list of which one entry changed costs little
  * behind it.
  */
-export class SameEntries {
-  #before = new Map<string, DiscoveredUpstream>()
+export class SameEntries<T extends DiscoveredUpstream = DiscoveredUpstream> {
+  #before = new Map<string, T>()
 
-  of (list: readonly DiscoveredUpstream[]): readonly DiscoveredUpstream[] {
-    const now = new Map<string, DiscoveredUpstream>()
+  of (list: readonly T[]): readonly T[] {
+    const now = new Map<string, T>()
     const same = list.map((entry) => {
       if (typeof entry === 'string') return entry
       const key = JSON.stringify(entry)

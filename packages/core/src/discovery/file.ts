@@ -2,8 +2,8 @@ import { type FSWatcher, watch } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { dirname, extname } from 'node:path'
 import type { Discovery, DiscoveryKind, DiscoverySite } from './contract.ts'
-import { timeSchema } from './dns.ts'
 import { entriesOf, SameEntries } from './entries.ts'
+import { timeSchema } from './options.ts'
 import { pause } from './pace.ts'
 
 export interface FileDiscoveryOptions {

@@ -1,7 +1,7 @@
 import type { ConnectionOptions } from 'node:tls'
 import type { Discovery, DiscoveryKind, DiscoverySite } from './contract.ts'
-import { timeSchema } from './dns.ts'
 import { entriesOf, SameEntries } from './entries.ts'
+import { timeSchema } from './options.ts'
 import { again, spread } from './pace.ts'
 import { type Answer, apiSchema, jsonOf, Source } from './source.ts'
 

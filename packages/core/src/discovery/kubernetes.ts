@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { refuse } from '../options.ts'
 import type { Discovery, DiscoveryKind, DiscoverySite } from './contract.ts'
-import { protocolSchema, timeSchema } from './dns.ts'
 import { type EndpointSlice, EndpointSlices } from './endpoint-slices.ts'
+import { bracketed, type MemberProtocol, protocolSchema, timeSchema } from './options.ts'
 import { again } from './pace.ts'
 import { apiSchema, jsonOf, linesOf, Source, StatusError } from './source.ts'
 
@@ -14,7 +14,7 @@ export interface KubernetesDiscoveryOptions {
   /** Name of the port in the service, or the number that pods listen at. @default the first */
   readonly port?: string | number
   /** How members are spoken to. @default the pool's: `http`, or `tcp` at layer 4 */
-  readonly protocol?: 'http' | 'https' | 'tcp' | 'tls' | 'udp'
+  readonly protocol?: MemberProtocol
   /** Address of the API server. @default that of the cluster that this pod runs in */
   readonly url?: string
   /** File with a service account's token, read for each request since it changes. @default the pod's */
@@ -148,7 +148,7 @@ class KubernetesDiscovery implements Discovery {
 
 function clusterUrl (): string | undefined {
   const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port = '443' } = process.env
-  return host === undefined || host === '' ? undefined : `https://${host.includes(':') ? `[${host}]` : host}:${port}`
+  return host === undefined || host === '' ? undefined : `https://${bracketed(host)}:${port}`
 }
 
 const NAME = '^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$'
