@@ -62,8 +62,8 @@ export class ListenerRecord {
   }
 }
 
-/** Listeners are configured, so they are few; what a stranger publishes is bounded all the same. */
-const LISTENERS = 1000
+/** Listeners and certificates are configured, so they are few; what a stranger publishes is bounded all the same. */
+const NAMES = 1000
 
 /**
  * What the plugins beside the balancer tell. Their channels are named here and not imported, as a user may have any of them, or
@@ -127,7 +127,7 @@ export class PluginRecords {
     const name = text(message['listener'])
     let record = this.streams.get(name)
     if (record === undefined) {
-      if (this.streams.size >= LISTENERS) return
+      if (this.streams.size >= NAMES) return
       this.streams.set(name, record = new ListenerRecord(text(message['protocol']), bounds))
     }
     record.ends.add(text(message['reason']))
@@ -142,7 +142,7 @@ export class PluginRecords {
     if (change === 'removed') return void this.certificates.delete(name)
     let record = this.certificates.get(name)
     if (record === undefined) {
-      if (this.certificates.size >= 1000) return
+      if (this.certificates.size >= NAMES) return
       this.certificates.set(name, record = { notAfter, loads: 0, failures: 0 })
     }
     if (change === 'loaded') {

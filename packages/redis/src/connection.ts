@@ -7,6 +7,15 @@ import { checkRedis, type RedisOptions } from './options.ts'
 
 export type Client = Redis | Cluster
 
+type Arguments = (string | number | Buffer)[]
+/** The client has it, its types do not. */
+interface Scripting<T> { evalBuffer (script: string, keys: number, ...rest: Arguments): Promise<T> }
+
+/** Runs a script that answers with bytes. */
+export function evalBuffer<T> (client: Client, script: string, keys: number, ...rest: Arguments): Promise<T> {
+  return (client as unknown as Scripting<T>).evalBuffer(script, keys, ...rest)
+}
+
 /** A reply that says no, rather than that nobody is there: it came in time, so it is no reason not to ask again. */
 function isRefusal (error: unknown): boolean {
   return (error as Error).name === 'ReplyError' && !/^(LOADING|CLUSTERDOWN|MASTERDOWN|READONLY|TRYAGAIN)/.test((error as Error).message)

@@ -1,11 +1,9 @@
-import type { Connection } from './connection.ts'
+import { type Connection, evalBuffer } from './connection.ts'
 
 /** KEYS: the value. ARGV: value, milliseconds to live. Gives what is there then. */
 const CLAIM = `
 redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
 return redis.call('GET', KEYS[1])`
-
-interface BufferEval { evalBuffer (script: string, keys: number, ...rest: (string | number | Buffer)[]): Promise<Buffer> }
 
 /**
  * Small values that processes share: keys of TLS tickets, certificates. There is nothing to fall back to here, so everything rejects with
@@ -23,7 +21,7 @@ export class RedisKeyValue {
 
   /** Keeps `value` for `ttl` milliseconds unless a value is kept there already; gives the one that is kept then: all get the same. */
   claim (name: string, value: Buffer, ttl: number): Promise<Buffer> {
-    return this.#connection.ask((client) => (client as unknown as BufferEval).evalBuffer(CLAIM, 1, this.#prefix + name, value, Math.ceil(ttl)), this.#patience)
+    return this.#connection.ask((client) => evalBuffer<Buffer>(client, CLAIM, 1, this.#prefix + name, value, Math.ceil(ttl)), this.#patience)
   }
 
   async get (name: string): Promise<Buffer | undefined> {

@@ -1,4 +1,4 @@
-import { type Clock, checkOptions, type OptionUnit } from '@headgate/core'
+import { type Clock, checkOptions, type OptionUnit, refuse } from '@headgate/core'
 
 export interface RedisOptions {
   /** `redis://user:password@host:6379/0`, `rediss://…` for TLS, or `redis+unix:///path`. @default 'redis://127.0.0.1:6379' */
@@ -62,8 +62,8 @@ export function checkRedis (options: RedisOptions): void {
   checkOptions(redisSchema, options, 'redis')
   const { url, cluster, sentinel, username, password } = options
   const given = Object.entries({ url, cluster, sentinel }).filter(([, value]) => value !== undefined).map(([name]) => name)
-  if (given.length > 1) checkOptions({ const: undefined, not: {} }, given.join(' and '), `redis.${given[1]!} beside redis.${given[0]!}`)
+  if (given.length > 1) refuse(`redis.${given[1]!} beside redis.${given[0]!}`, 'must not be given: they are different ways to one place', given.join(' and '))
   if (cluster === undefined && sentinel === undefined && (username !== undefined || password !== undefined)) {
-    checkOptions({ not: {} }, 'credentials', 'redis.username and redis.password are for cluster and sentinel: put them into redis.url, which')
+    refuse('redis.username and redis.password', 'are for cluster and sentinel: put them into redis.url', username ?? '(a password)')
   }
 }

@@ -5,17 +5,11 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { find } from '../../../tools/system.mjs'
+import { freePort } from '../../stream/test/real/programs.ts'
 
 export interface Test { teardown (action: () => unknown): void }
 
-export async function freePort (): Promise<number> {
-  const server = createServer()
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => { server.close(resolve) })
-  return port
-}
+export { freePort }
 
 /** Waits for a condition, looking often. */
 export async function until (holds: () => boolean | Promise<boolean>): Promise<void> {

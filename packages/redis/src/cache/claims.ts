@@ -1,16 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import type { Claim, ClaimRequest } from '@headgate/cache'
 import type { Timer } from '@headgate/core'
-import type { Connection } from '../connection.ts'
+import { type Connection, evalBuffer } from '../connection.ts'
 import type { Names } from './keys.ts'
 import { CLAIM, HOLD, RELEASE } from './scripts.ts'
 
 /** Milliseconds between two looks at a claim that another holds: from, to. */
 const FIRST = 2
 const LAST = 20
-
-/** The client has it, its types do not. */
-interface BufferEval { evalBuffer (script: string, keys: number, ...rest: (string | number)[]): Promise<Buffer | Buffer[]> }
 
 const nothing = (): void => {}
 /** Nobody knows better: the caller fetches. */
@@ -42,7 +39,7 @@ export class Claims {
     for (let pause = FIRST; ; pause = Math.min(pause * 2, LAST)) {
       let answer: Buffer | Buffer[]
       try {
-        answer = await this.#connection.ask((client) => (client as unknown as BufferEval).evalBuffer(CLAIM, 2, name, hash, token, this.#ms))
+        answer = await this.#connection.ask((client) => evalBuffer<Buffer | Buffer[]>(client, CLAIM, 2, name, hash, token, this.#ms))
       } catch {
         return ALONE
       }

@@ -1,4 +1,4 @@
-import type { Entry } from '@headgate/cache'
+import { type Entry, revived } from '@headgate/cache'
 import type { Position } from './position.ts'
 
 /** What Redis holds beside a response's own data. */
@@ -29,17 +29,8 @@ export function decode (value: Buffer): { readonly entry: Entry; readonly stored
     const inline = blob === ''
     if (inline && value.length - end !== entry.size) return undefined
     return {
-      entry: {
-        ...entry,
-        // What JSON has no word for.
-        lastModified: entry.lastModified ?? Number.NaN,
-        varyValues: entry.varyValues.map((value) => value ?? undefined),
-        language: entry.language ?? undefined,
-        etag: entry.etag ?? undefined,
-        part: entry.part ?? undefined,
-        // Its own memory: a reply of Redis is a view of a larger buffer.
-        body: inline ? Buffer.from(value.subarray(end)) : undefined
-      },
+      // Its own memory: a reply of Redis is a view of a larger buffer.
+      entry: { ...revived(entry), body: inline ? Buffer.from(value.subarray(end)) : undefined },
       stored: { position, blob, until }
     }
   } catch {
