@@ -1,10 +1,11 @@
-// An ordinary application with a login form that keeps its sessions in its own memory. Its name is the argument.
+// An ordinary application with a login form that keeps its sessions in its own memory. Arguments: its name, and where its pages are
+// ('' unless it is given).
 import { randomBytes } from 'node:crypto'
 import cookie from '@fastify/cookie'
 import session from '@fastify/session'
 import fastify from 'fastify'
 
-const [name] = process.argv.slice(2)
+const [name, base = ''] = process.argv.slice(2)
 const escape = (text) => text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
 const page = (body) => `<!doctype html><title>Sessions</title><p>This is process ${name}.</p>${body}\n`
 
@@ -15,19 +16,19 @@ app.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string
   done(null, Object.fromEntries(new URLSearchParams(body)))
 })
 
-app.get('/', (request, reply) => {
+app.get(`${base}/`, (request, reply) => {
   const { user } = request.session
   return reply.type('text/html').send(page(user === undefined
-    ? '<form method="post" action="/login"><input name="user" required placeholder="Your name"><button>Log in</button></form>'
-    : `<p>Hello ${escape(user)}, you are logged in.</p><form method="post" action="/logout"><button>Log out</button></form>`))
+    ? `<form method="post" action="${base}/login"><input name="user" required placeholder="Your name"><button>Log in</button></form>`
+    : `<p>Hello ${escape(user)}, you are logged in.</p><form method="post" action="${base}/logout"><button>Log out</button></form>`))
 })
-app.post('/login', (request, reply) => {
+app.post(`${base}/login`, (request, reply) => {
   request.session.user = String(request.body.user).slice(0, 100)
-  return reply.redirect('/', 303)
+  return reply.redirect(`${base}/`, 303)
 })
-app.post('/logout', async (request, reply) => {
+app.post(`${base}/logout`, async (request, reply) => {
   await request.session.destroy()
-  return reply.redirect('/', 303)
+  return reply.redirect(`${base}/`, 303)
 })
 
 await app.listen({ host: '127.0.0.1', port: 0 })

@@ -18,10 +18,15 @@ export interface Run {
 /** What the command finds in its environment. */
 export const environment: NodeJS.ProcessEnv = { PATH: process.env['PATH'] }
 
-/** Runs the built command. tap adds loaders of its own to the environment of all that tests start: `env -i` keeps them out. */
+/** Runs the built command. */
 export function run (test: Test, ...args: string[]): Run {
-  const variables = Object.entries(environment).map(([name, value]) => `${name}=${value}`)
-  const child = spawn('env', ['-i', ...variables, process.execPath, cli, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  return start(test, [process.execPath, cli, ...args])
+}
+
+/** Runs a command. tap adds loaders of its own to the environment of all that tests start: `env -i` keeps them out. */
+export function start (test: Test, command: readonly string[], more: NodeJS.ProcessEnv = {}): Run {
+  const variables = Object.entries({ ...environment, ...more }).map(([name, value]) => `${name}=${value}`)
+  const child = spawn('env', ['-i', ...variables, ...command], { stdio: ['ignore', 'pipe', 'pipe'] })
   let out = ''
   let err = ''
   child.stdout.on('data', (chunk: Buffer) => { out += chunk.toString() })
