@@ -27,6 +27,7 @@ export { balancerOptions, balancerSchema } from './options.ts'
 export { clientLocator, type ClientLocationOptions, type LocationHeaders } from './client-location.ts'
 export { bodies } from './bodies.ts'
 export { clientErrors } from './client-errors.ts'
+export { http2Limits } from './http2-limits.ts'
 export { sendProblem } from './problem.ts'
 export type { Split, Weights } from './routing/split.ts'
 

@@ -1,9 +1,10 @@
 import { once } from 'node:events'
 import { connect } from 'node:http2'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect as connectPlain } from 'node:net'
 import Fastify from 'fastify'
 import t from 'tap'
-import balancer from '../src/index.ts'
+import { type Frame, FrameReader, headers, PREFACE, reset, settings, TYPE } from '../../core/test/transport/frames.ts'
+import balancer, { http2Limits } from '../src/index.ts'
 import { bodyOf, until, upstream } from './helpers.ts'
 
 for (const hook of [false, true]) {
@@ -56,3 +57,41 @@ for (const hook of [false, true]) {
     t.pass('an aborted stream ends the attempt, before and after the head')
   })
 }
+
+t.test('an app of one\'s own is bounded by a plugin: a rapid reset is logged, and ends what it began upstream', async (t) => {
+  const seen = { begun: 0, ended: 0 }
+  const { url: to } = await upstream(t, (request) => {
+    seen.begun++
+    request.on('close', () => { seen.ended++ })
+  })
+  const lines: Record<string, unknown>[] = []
+  const app = Fastify({ http2: true, logger: { level: 'warn', stream: { write: (line: string) => { lines.push(JSON.parse(line) as Record<string, unknown>) } } } })
+  await app.register(http2Limits as never, { maxConcurrentStreams: 5, resets: { burst: 20, rate: 0 } })
+  await app.register(balancer as never, { pools: { web: [to] }, routes: [{ prefix: '/', pool: 'web' }] })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  t.teardown(() => app.close())
+  const socket = connectPlain((app.server.address() as AddressInfo).port, '127.0.0.1')
+  const frames: Frame[] = []
+  const reader = new FrameReader()
+  socket.on('data', (chunk: Buffer) => { frames.push(...reader.push(chunk)) })
+  socket.on('error', () => {})
+  socket.write(PREFACE)
+  socket.write(settings())
+  const closed = once(socket, 'close')
+  for (let id = 1; id < 400 && !socket.destroyed; id += 2) {
+    socket.write(Buffer.concat([headers(id, [':method', 'GET', ':scheme', 'http', ':path', '/', ':authority', 'a.example'], 5), reset(id, 8)]))
+    if (id % 20 === 1) await new Promise((resolve) => { setImmediate(resolve) })
+  }
+  await closed
+  t.equal(frames.find(({ type }) => type === TYPE.goaway)?.payload.readUInt32BE(4), 11)
+  t.match(lines.filter(({ reason }) => reason !== undefined), [{ reason: 'resets', closed: true, remoteAddress: '127.0.0.1' }])
+  const pool = (app as never as { balancer: { pool (name: string): { inFlight: number } } }).balancer.pool('web')
+  await until(() => pool.inFlight === 0 && seen.ended === seen.begun)
+  t.ok(seen.begun <= 21, 'no upstream hears of more than the burst')
+
+  const plain = Fastify()
+  t.teardown(() => plain.close())
+  await plain.register(http2Limits, {})
+  t.pass('with HTTP/1.1 there is nothing to do')
+  await t.rejects(async () => Fastify({ http2: true }).register(http2Limits as never, { resets: true } as never), { code: 'HG_POOL_INVALID_OPTION' })
+})

@@ -217,6 +217,17 @@ export interface CertificateMessage {
   readonly reason: string
 }
 
+/**
+ * A client met a limit of HTTP/2: `resets`, `pings`, `settings` (more than the rate allows), `header-list` (a request with more
+ * fields than allowed), `invalid-frames`, `continuations`, `unread-answers`, `protocol` (node:http2 closed the connection for them).
+ */
+export interface Http2LimitMessage {
+  readonly reason: 'resets' | 'pings' | 'settings' | 'header-list' | 'invalid-frames' | 'continuations' | 'unread-answers' | 'protocol'
+  /** The connection was closed for it. */
+  readonly closed: boolean
+  readonly remoteAddress: string
+}
+
 /** A channel of which the payload's type is known. Build a message only when `hasSubscribers`. */
 export type TypedChannel<T> = Omit<Channel, 'publish'> & { publish (message: T): void }
 
@@ -240,6 +251,7 @@ export const channels: {
   readonly stream: TypedChannel<StreamMessage>
   readonly sticky: TypedChannel<StickyMessage>
   readonly certificate: TypedChannel<CertificateMessage>
+  readonly http2Limit: TypedChannel<Http2LimitMessage>
 } = {
   attempt: typed('headgate:balancer:attempt'),
   dispatch: typed('headgate:balancer:dispatch'),
@@ -256,5 +268,6 @@ export const channels: {
   retry: typed('headgate:balancer:retry'),
   stream: typed('headgate:stream:end'),
   sticky: typed('headgate:sticky:binding'),
-  certificate: typed('headgate:tls:certificate')
+  certificate: typed('headgate:tls:certificate'),
+  http2Limit: typed('headgate:http2:limit')
 }

@@ -16,6 +16,7 @@ export { discoveries, type DiscoveryOptions, type DiscoveryType, type SubsetOpti
 export * from './errors.ts'
 export * from './explain.ts'
 export * from './health.ts'
+export * from './http2-limits.ts'
 export * from './lease.ts'
 export { Networks } from './networks.ts'
 export * from './options.ts'

@@ -51,7 +51,7 @@ export function families (recorder: Recorder, neighbours: Neighbours): Family[] 
     }
   })
   const plain = (name: string, type: Family['type'], help: string, samples: () => Iterable<Sample>): Family => ({ name: `headgate_${name}`, type, help, samples })
-  const { cache, certificates, compress, compressSkipped, compressFailures, streams } = recorder.plugins
+  const { cache, certificates, compress, compressSkipped, compressFailures, http2Limits, streams } = recorder.plugins
   const listener = (name: string, type: Family['type'], help: string, samples: Samples<ListenerRecord>): Family => plain(`stream_${name}`, type, help, function * () {
     for (const [name, record] of streams) yield * samples(record, { listener: name, protocol: record.protocol })
   })
@@ -134,6 +134,8 @@ export function families (recorder: Recorder, neighbours: Neighbours): Family[] 
         yield { labels: { certificate, result: 'failed' }, value: record.failures }
       }
     }),
+
+    plain('http2_limits_total', 'counter', 'Limits of HTTP/2 that clients met, by reason.', () => words({}, 'reason', http2Limits)),
 
     plain('compress_responses_total', 'counter', 'Responses compressed, by encoding.', function * () {
       for (const [encoding, record] of compress) yield { labels: { encoding }, value: record.responses }

@@ -77,6 +77,8 @@ export class PluginRecords {
   readonly compressFailures: WordCounts = new WordCounts()
   readonly streams: Map<string, ListenerRecord> = new Map()
   readonly certificates: Map<string, CertificateRecord> = new Map()
+  /** Limits of HTTP/2 that clients met, by reason. */
+  readonly http2Limits: WordCounts = new WordCounts()
   readonly #listeners: readonly (readonly [Channel, (message: unknown) => void])[]
 
   constructor (recorder: Recorder) {
@@ -115,6 +117,7 @@ export class PluginRecords {
       listen('headgate:compress:failure', (message) => { this.compressFailures.add(text(message['code'])) }),
       listen('headgate:stream:end', (message) => { this.#streamEnded(message, recorder.bounds) }),
       listen('headgate:tls:certificate', (message) => { this.#certificate(text(message['name']), text(message['change']), number(message['notAfter'])) }),
+      listen('headgate:http2:limit', (message) => { this.http2Limits.add(text(message['reason'])) }),
       listen('headgate:upstream:probe', (message) => {
         const record = recorder.member(message['source'] as Pool, text(message['upstream']))
         record?.probes.add(message['ok'] === true ? 'ok' : 'failed')

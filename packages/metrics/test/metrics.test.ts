@@ -125,6 +125,7 @@ t.test('what other plugins tell is taken, also when fields are missing', async (
   channel('headgate:cache:lookup').publish({ key: 'k', result: 'hit', reason: '' })
   channel('headgate:stream:end').publish({ listener: 'db', protocol: 'tcp', reason: 'closed' })
   channel('headgate:cache:lookup').publish({})
+  channel('headgate:http2:limit').publish({ reason: 'resets', closed: true, remoteAddress: '192.0.2.1' })
   channel('headgate:cache:store').publish({ key: 'k', stored: true, reason: '', size: 10 })
   channel('headgate:cache:evict').publish({ key: 'k', size: 7 })
   channel('headgate:cache:purge').publish({ by: 'tag', value: 'x', soft: false, count: 1 })

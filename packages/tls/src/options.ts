@@ -1,5 +1,5 @@
 import type { SecureServerOptions } from 'node:http2'
-import { checkOptions, type Clock, type OptionUnit, refuse } from '@headgate/core'
+import { checkOptions, type Clock, type Http2Limits, http2LimitsSchema, type OptionUnit, refuse } from '@headgate/core'
 import type { SchemaObject } from 'ajv'
 import { acmeName, type AcmeOptions, acmeSchema, checkAcme } from './acme/options.ts'
 import { isHostPattern } from './host-index.ts'
@@ -139,9 +139,13 @@ export interface TlsOptions {
   readonly random?: () => number
 }
 
-/** Settings of `http2.createSecureServer`. */
-export type Http2Options = Pick<SecureServerOptions,
-  'settings' | 'maxDeflateDynamicTableSize' | 'maxSessionMemory' | 'maxHeaderListPairs' | 'maxOutstandingPings' | 'maxSendHeaderBlockLength' | 'maxSettings'>
+/** Settings of `http2.createSecureServer`, and what clients may do. */
+export interface Http2Options extends Pick<SecureServerOptions,
+  'settings' | 'maxDeflateDynamicTableSize' | 'maxSessionMemory' | 'maxHeaderListPairs' | 'maxOutstandingPings' | 'maxSendHeaderBlockLength' | 'maxSettings' |
+  'maxSessionInvalidFrames' | 'maxSessionRejectedStreams'> {
+  /** What a client may do on one connection. @default those of {@link Http2Limits} */
+  readonly limits?: Http2Limits
+}
 
 const number = (minimum: number, maximum: number): object => ({ type: 'number', minimum, maximum })
 const time = (minimum: number, maximum: number): object => ({ ...number(minimum, maximum), unit: 'ms' satisfies OptionUnit })
@@ -180,7 +184,10 @@ export const tlsSchema: SchemaObject = {
         maxHeaderListPairs: integer(1, 2 ** 31),
         maxOutstandingPings: integer(1, 2 ** 31),
         maxSendHeaderBlockLength: integer(1, 2 ** 31),
-        maxSettings: integer(1, 2 ** 31)
+        maxSettings: integer(1, 2 ** 31),
+        maxSessionInvalidFrames: integer(1, 2 ** 31),
+        maxSessionRejectedStreams: integer(1, 2 ** 31),
+        limits: http2LimitsSchema
       } satisfies Record<keyof Http2Options, object>)]
     },
     clientCertificates: object({

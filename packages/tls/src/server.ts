@@ -3,6 +3,7 @@ import type { RequestListener, Server as HttpServer, ServerOptions } from 'node:
 import { createSecureServer, type Http2SecureServer, type ServerHttp2Session } from 'node:http2'
 import { createServer, type Server as HttpsServer } from 'node:https'
 import type { TlsOptions as NodeTlsOptions, TLSSocket } from 'node:tls'
+import { type Clock, type Http2LimitMessage, type Http2Limits, limitHttp2 } from '@headgate/core'
 import { type Gate, introduceOver } from './gate.ts'
 import type { Http2Options } from './options.ts'
 import { carrierOf } from './sni.ts'
@@ -24,6 +25,9 @@ export interface ServerParts {
   /** `undefined`: HTTP/1.1 alone. */
   readonly http2: Http2Options | undefined
   readonly gate: Gate
+  readonly clock: Clock
+  /** A client met a limit of HTTP/2. */
+  readonly limited: (message: Http2LimitMessage) => void
   /** A handshake failed, or its client's certificate was refused. */
   readonly failed: (error: Error & { code?: string }, socket: TLSSocket) => void
   /** Whether a finished handshake may go on. */
@@ -33,12 +37,15 @@ export interface ServerParts {
 /** Tickets off: `SSL_OP_NO_TICKET`. */
 export const NO_TICKETS: number = constants.SSL_OP_NO_TICKET
 
+/** Malformed frames that a connection may send; Node's own default is 1000. */
+const INVALID_FRAMES = 100
+
 /** A server for HTTP/1.1, and HTTP/2 unless it is off, with what Fastify would have set on its own one. */
 export function secureServer (parts: ServerParts, handler: RequestListener, fastify: FactoryOptions): SecureServer {
   const { options, http2, gate } = parts
   const server = http2 === undefined
     ? createServer({ ...fastify.http, ...options }, handler)
-    : createSecureServer({ ...http2, ...options, allowHTTP1: true } as never, handler as never)
+    : createSecureServer({ maxSessionInvalidFrames: INVALID_FRAMES, ...http2, ...options, allowHTTP1: true } as never, handler as never)
   // HTTP/2's server also serves HTTP/1.1, by properties that its type does not know.
   const plain = server as HttpServer & { connectionsCheckingInterval?: number }
   if (fastify.keepAliveTimeout !== undefined) plain.keepAliveTimeout = fastify.keepAliveTimeout
@@ -47,7 +54,10 @@ export function secureServer (parts: ServerParts, handler: RequestListener, fast
   if (fastify.http?.connectionsCheckingInterval !== undefined) plain.connectionsCheckingInterval = fastify.http.connectionsCheckingInterval
   if (fastify.connectionTimeout !== undefined) server.setTimeout(fastify.connectionTimeout)
   if ((fastify.maxRequestsPerSocket ?? 0) > 0) plain.maxRequestsPerSocket = fastify.maxRequestsPerSocket!
-  if (http2 !== undefined) keepSessions(server as Http2SecureServer, fastify.http2SessionTimeout)
+  if (http2 !== undefined) {
+    keepSessions(server as Http2SecureServer, fastify.http2SessionTimeout)
+    limitHttp2(server as Http2SecureServer, limitsOf(http2), { clock: parts.clock, told: parts.limited }, 'options.http2.limits')
+  }
 
   gate.attach(server)
   server.prependListener('secureConnection', (socket: TLSSocket) => {
@@ -64,6 +74,12 @@ export function secureServer (parts: ServerParts, handler: RequestListener, fast
     socket.destroy()
   })
   return server
+}
+
+/** What `settings` says for Node's server counts, unless `limits` says otherwise. */
+function limitsOf ({ settings = {}, limits }: Http2Options): Http2Limits {
+  const { maxConcurrentStreams, maxHeaderListSize } = settings
+  return { ...maxConcurrentStreams !== undefined && { maxConcurrentStreams }, ...maxHeaderListSize !== undefined && { maxHeaderListSize }, ...limits }
 }
 
 /** Idle sessions end after a while, and all of them, when their streams have ended, with the server. */

@@ -1,7 +1,7 @@
 import type { RequestListener, Server as HttpServer } from 'node:http'
 import type { Socket } from 'node:net'
 import type { SecureContext, SecureContextOptions, Server, TlsOptions as NodeTlsOptions, TLSSocket } from 'node:tls'
-import { channels, type Clock, Deadlines, Peers, systemClock } from '@headgate/core'
+import { channels, type Clock, Deadlines, HTTP2_LIMIT, type Http2LimitMessage, Peers, systemClock } from '@headgate/core'
 import type { FastifyBaseLogger } from 'fastify'
 import { Acme } from './acme/acme.ts'
 import { Certificate } from './certificate.ts'
@@ -134,6 +134,8 @@ export class Tls {
       options: this.serverOptions(),
       http2: http2 === false ? undefined : http2 === true ? {} : http2,
       gate: this.gate,
+      clock: this.clock,
+      limited: this.#limited,
       failed: this.#failed,
       admit: this.admit
     }, handler, fastify)
@@ -353,6 +355,10 @@ export class Tls {
     this.#log?.debug({ remoteAddress: socket.remoteAddress }, 'plain HTTP on the port for TLS')
     answerPlainHttp(socket, (callback, ms) => this.clock.setTimeout(callback, ms))
     return 'taken'
+  }
+
+  readonly #limited = (message: Http2LimitMessage): void => {
+    this.#log?.[message.closed ? 'warn' : 'debug'](message, HTTP2_LIMIT)
   }
 
   readonly #failed = (error: Error & { code?: string }, socket: TLSSocket): void => {

@@ -2,8 +2,9 @@ import { once } from 'node:events'
 import { connect as connectHttp2 } from 'node:http2'
 import { connect as connectOver } from 'node:tls'
 import helmet from '@fastify/helmet'
-import { writeProxyV1, writeProxyV2 } from '@headgate/core'
+import { systemClock, writeProxyV1, writeProxyV2 } from '@headgate/core'
 import t from 'tap'
+import { FLAG, type Frame, frame, FrameReader, headers, PREFACE, reset, settings, TYPE } from '../../core/test/transport/frames.ts'
 import { skipWithout } from '../../../tools/system.mjs'
 import { Authority } from './certificates.ts'
 import { ask, bodyOf, handshake, plain, run, shown, site } from './helpers.ts'
@@ -153,4 +154,52 @@ t.test('HSTS, beside helmet too, and the redirect of plain HTTP', { skip }, asyn
   t.equal(await location('GET /.well-known/acme-challenge/known HTTP/1.1\nHost: a.example'), '200 known.key')
   t.match(await location('GET /.well-known/acme-challenge/other HTTP/1.1\nHost: a.example'), /^404/)
   t.match(await location('GET /.well-known/acme-challenge/../x HTTP/1.1\nHost: a.example'), /^404/)
+})
+
+t.test('HTTP/2 is bounded by default, and by options', { skip }, async (t) => {
+  const authority = new Authority(t)
+  const certificates = [authority.issue(['a.example'])]
+  const lines: Record<string, unknown>[] = []
+  const logger = { level: 'warn', stream: { write: (line: string) => { lines.push(JSON.parse(line) as Record<string, unknown>) } } }
+  interface Client { frames: Frame[]; closed: Promise<unknown>; send (...frames: Buffer[]): void; first (type: number): Promise<Frame> }
+  const open = async (port: number): Promise<Client> => {
+    const socket = await handshake(port, { servername: 'a.example', ca: authority.ca, ALPNProtocols: ['h2'] })
+    const frames: Frame[] = []
+    const reader = new FrameReader()
+    socket.removeAllListeners('error')
+    socket.on('error', () => {})
+    socket.on('data', (chunk: Buffer) => { frames.push(...reader.push(chunk)) })
+    const closed = once(socket, 'close')
+    socket.write(PREFACE)
+    socket.write(settings())
+    return {
+      frames, closed, send: (...frames) => { if (!socket.destroyed) socket.write(Buffer.concat(frames)) },
+      first: async (type) => { for (;;) {
+        const found = frames.find((frame) => frame.type === type)
+        if (found !== undefined) return found
+        await once(socket, 'data')
+      } }
+    }
+  }
+  const setting = ({ payload }: Frame, id: number): number | undefined => {
+    for (let at = 0; at < payload.length; at += 6) if (payload.readUInt16BE(at) === id) return payload.readUInt32BE(at + 2)
+    return undefined
+  }
+  const clock = { ...systemClock, now: () => 0 }
+  const { port } = await site(t, { certificates, clock }, (app) => { app.get('/hang', () => new Promise(() => {})) }, { logger })
+  const one = await open(port)
+  t.equal(setting(await one.first(TYPE.settings), 3), 128, 'streams at once')
+  for (let id = 1; id < 1600; id += 2) one.send(headers(id, [':method', 'GET', ':scheme', 'https', ':path', '/hang', ':authority', 'a.example'], FLAG.endHeaders | FLAG.endStream), reset(id, 8))
+  await one.closed
+  t.equal(one.frames.find(({ type }) => type === TYPE.goaway)?.payload.readUInt32BE(4), 11)
+  t.match(lines.filter(({ reason }) => reason !== undefined), [{ reason: 'resets', closed: true, remoteAddress: '127.0.0.1' }])
+
+  const http2 = { settings: { maxConcurrentStreams: 7 }, limits: { pings: { burst: 3, rate: 0 } } }
+  const own = await site(t, { certificates, clock, http2 }, undefined, { logger })
+  const two = await open(own.port)
+  t.equal(setting(await two.first(TYPE.settings), 3), 7)
+  for (let i = 0; i < 10; i++) two.send(frame(TYPE.ping, 0, 0, Buffer.alloc(8)))
+  await two.closed
+  t.match(lines.at(-1), { reason: 'pings', closed: true })
+  await t.rejects(site(t, { certificates, http2: { limits: { pings: { burst: 0, rate: 0 } } } }), { code: 'HG_POOL_INVALID_OPTION', message: /options\.http2\.limits\.pings\.burst/ })
 })
