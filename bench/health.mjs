@@ -22,8 +22,17 @@ function start (port) {
   })
 }
 
-/** One way of watching: kills and restarts, under load, `rounds` times. */
+/** One way of watching: kills and restarts, under load, `rounds` times, each with upstreams that have no past. */
 async function measure (name, options) {
+  const figures = { eject: [], readmit: [], wasted: [], sent: 0, failed: 0 }
+  for (let i = 0; i < rounds; i++) await round(options, figures)
+  const { eject, readmit, wasted, sent, failed } = figures
+  const show = (list) => `${median(list).toFixed(0).padStart(5)} ms (${Math.min(...list).toFixed(0)}–${Math.max(...list).toFixed(0)})`
+  console.log(`${name.padEnd(26)} out after ${show(eject)}   back after ${show(readmit)}   ` +
+    `attempts lost ${median(wasted)}   requests failed ${failed} of ${sent}`)
+}
+
+async function round (options, figures) {
   const upstreams = await Promise.all([0, 0, 0].map(start))
   const app = fastify()
   await app.register(balancer, {
@@ -36,20 +45,18 @@ async function measure (name, options) {
   const victim = pool.upstreams[0]
   const agent = new Agent({ connections: concurrency })
   const run = { on: true }
-  let sent = 0
-  let failed = 0
   // Up to the moment when it is known to be dead, requests are still tried there; they go elsewhere after that.
-  const wasted = { now: 0 }
-  pool.on('outcome', (upstream, outcome) => { if (upstream === victim && outcome.startsWith('failed')) wasted.now++ })
+  let wasted = 0
+  pool.on('outcome', (upstream, outcome) => { if (upstream === victim && outcome.startsWith('failed')) wasted++ })
   const load = Array.from({ length: concurrency }, async () => {
     while (run.on) {
-      sent++
+      figures.sent++
       try {
         const { statusCode, body } = await request(url, { dispatcher: agent })
         await body.dump()
-        if (statusCode !== 200) failed++
+        if (statusCode !== 200) figures.failed++
       } catch {
-        failed++
+        figures.failed++
       }
     }
   })
@@ -58,27 +65,20 @@ async function measure (name, options) {
     while (!holds()) await pause(1)
     return performance.now() - began
   }
-  const figures = { eject: [], readmit: [], wasted: [] }
-  let process_ = upstreams[0]
-  for (let round = 0; round < rounds; round++) {
-    await pause(1000)
-    wasted.now = 0
-    process_.child.kill('SIGKILL')
-    figures.eject.push(await until(() => !victim.ready))
-    await pause(1500)
-    figures.wasted.push(wasted.now)
-    process_ = await start(process_.port)
-    const { picked } = victim.load
-    figures.readmit.push(await until(() => victim.ready && victim.load.picked > picked))
-  }
+  await pause(1000)
+  wasted = 0
+  upstreams[0].child.kill('SIGKILL')
+  figures.eject.push(await until(() => !victim.ready))
+  await pause(1500)
+  figures.wasted.push(wasted)
+  upstreams[0] = await start(upstreams[0].port)
+  const { picked } = victim.load
+  figures.readmit.push(await until(() => victim.ready && victim.load.picked > picked))
   run.on = false
   await Promise.all(load)
   await agent.close()
   await app.close()
-  for (const { child } of [...upstreams, process_]) child.kill('SIGKILL')
-  const show = (list) => `${median(list).toFixed(0).padStart(5)} ms (${Math.min(...list).toFixed(0)}–${Math.max(...list).toFixed(0)})`
-  console.log(`${name.padEnd(26)} out after ${show(figures.eject)}   back after ${show(figures.readmit)}   ` +
-    `attempts lost ${median(figures.wasted)}   requests failed ${failed} of ${sent}`)
+  for (const { child } of upstreams) child.kill('SIGKILL')
 }
 
 console.log(`${rounds} times each: SIGKILL of one of three upstreams, ${concurrency} requests at once, started again 1.5 s later`)

@@ -87,8 +87,10 @@ export class Health {
   #failures = 0
   #successesSinceEjection = 0
   #ejection: Ejection | undefined
-  #ejections = 0
-  #ejectedAt = 0
+  #relapses = 0
+  #failedTrials = 0
+  /** Clock time since when it has been back from its last ejection. */
+  #backAt = 0
   readonly #degradations = new Map<string, Degradation>()
 
   /** `changed` is called on each flip, after the state has changed; with `undefined` when only `factor` or `ejectedUntil` did. */
@@ -110,7 +112,7 @@ export class Health {
   /** Share of its weight that it should get: 1 unless degraded. */
   get factor (): number { return this.#state === 'degraded' ? this.#worst()!.factor : 1 }
   /** Ejections that still count for the length of the next one. */
-  get ejections (): number { return this.#ejections }
+  get ejections (): number { return this.#relapses + (this.#ejection === undefined ? 0 : this.#failedTrials) }
   /** Clock time when the ejection ends; `Infinity` when it is not ejected. */
   get ejectedUntil (): number { return this.#state === 'ejected' ? this.#ejection!.until : Infinity }
   /** Active checks say that it is down, whatever outranks them. */
@@ -141,7 +143,7 @@ export class Health {
       this.#successesSinceEjection++
       // Passed checks after an outage, or after failures of the same kind, are newer evidence than what ejected it. A server
       // that answers checks and fails real requests is left to its trial.
-      if (this.#successesSinceEjection >= thresholds.rise && (this.#ejection?.times.checksLift === true || this.#down !== undefined)) this.#ejection = undefined
+      if (this.#successesSinceEjection >= thresholds.rise && (this.#ejection?.times.checksLift === true || this.#down !== undefined)) this.#lift()
       if (this.#successes >= thresholds.rise) this.#down = undefined
     } else {
       this.#successes = this.#successesSinceEjection = 0
@@ -151,20 +153,28 @@ export class Health {
     return ok ? this.#settle('check', reason, { ...evidence, successes: this.#successes }) : this.#settle('check')
   }
 
+  /** Its checks pass, and it stays down all the same: says why. */
+  heldDown (reason: string): void {
+    if (this.#down === undefined) return
+    this.#down = { ...this.#down, reason }
+    if (this.#state === 'down') this.#reason = reason
+  }
+
   /**
    * Takes the upstream out for a time, by evidence of real traffic: base × number of ejections, at most `max`, ± 10 % so
-   * that many proxies do not come back at one moment. Good time is forgiven: the count falls by one per `base` ms spent in.
+   * that many proxies do not come back at one moment. A failed trial counts as one more until it is back. Good time is forgiven:
+   * the count falls by one per `max` ms spent in, so that one that is good and bad in shorter turns than that is out for longer each time.
    */
   eject (reason: string, times: EjectionTimes = { base: 30_000, max: 300_000 }, evidence: Evidence = NOTHING): boolean {
     const { clock, random } = this.#environment
     const now = clock.now()
-    if (this.#ejection === undefined && this.#ejections > 0) {
-      this.#ejections = Math.max(0, this.#ejections - Math.floor((now - this.#ejectedAt) / times.base))
-    }
-    this.#ejections++
-    const length = Math.min(times.max, times.base * this.#ejections * (0.9 + 0.2 * random()))
-    this.#ejection = { reason, decidedBy: 'traffic', evidence: { ...evidence, ejections: this.#ejections, milliseconds: Math.round(length) }, until: now + length, times }
-    this.#ejectedAt = now + length
+    if (this.#ejection === undefined) {
+      this.#relapses = Math.max(0, this.#relapses - Math.floor((now - this.#backAt) / times.max)) + 1
+      this.#failedTrials = 0
+    } else this.#failedTrials++
+    const ejections = this.#relapses + this.#failedTrials
+    const length = Math.min(times.max, times.base * ejections * (0.9 + 0.2 * random()))
+    this.#ejection = { reason, decidedBy: 'traffic', evidence: { ...evidence, ejections, milliseconds: Math.round(length) }, until: now + length, times }
     this.#successesSinceEjection = 0
     return this.#settle('traffic')
   }
@@ -174,13 +184,13 @@ export class Health {
     const ejection = this.#ejection
     if (ejection === undefined) return false
     if (!ok) return this.eject(reason, ejection.times)
-    this.#ejection = undefined
+    this.#lift()
     return this.#settle('traffic', reason)
   }
 
   /** Lifts a passive ejection now. */
   readmit (reason: string): boolean {
-    this.#ejection = undefined
+    this.#lift()
     return this.#settle('operator', reason)
   }
 
@@ -188,10 +198,10 @@ export class Health {
    * Lowers its share to `factor` (0 < factor < 1) of its weight for `ms` milliseconds, `Infinity` until told otherwise;
    * 1 restores it. Each `key` is a voice of its own; the lowest factor counts.
    */
-  degrade (factor: number, reason: string, ms: number, evidence: Evidence = NOTHING, key = ''): boolean {
+  degrade (factor: number, reason: string, ms: number, evidence: Evidence = NOTHING, key = '', decidedBy: EvidenceSource = 'report'): boolean {
     if (factor >= 1) this.#degradations.delete(key)
-    else this.#degradations.set(key, { factor, reason, decidedBy: 'report', evidence: { ...evidence, factor }, until: this.#environment.clock.now() + ms })
-    return this.#settle('report', reason, evidence)
+    else this.#degradations.set(key, { factor, reason, decidedBy, evidence: { ...evidence, factor }, until: this.#environment.clock.now() + ms })
+    return this.#settle(decidedBy, reason, evidence)
   }
 
   /** The upstream itself asked for a pause (429 or 503 with Retry-After): as an ejection, but not counted against it. */
@@ -238,6 +248,11 @@ export class Health {
     let ended = false
     for (const [key, { until }] of this.#degradations) if (now >= until) ended = this.#degradations.delete(key)
     return ended && this.#settle('pool', 'degradation ended')
+  }
+
+  #lift (): void {
+    if (this.#ejection !== undefined) this.#backAt = this.#environment.clock.now()
+    this.#ejection = undefined
   }
 
   #worst (): Degradation | undefined {

@@ -2,6 +2,7 @@ import { channels, type Deadlines, type Pool, type Transport, type Upstream } fr
 import type { CheckSettings } from './check-options.ts'
 import { Loop } from './loop.ts'
 import type { CheckSharing, SharedResult } from './sharing.ts'
+import { Steadiness } from './steadiness.ts'
 import type { ProbeResult, ProbeTarget } from './probes/contract.ts'
 
 /** The last result of an active check. */
@@ -14,17 +15,17 @@ export interface LastCheck {
   readonly latency: number
 }
 
-/** Milliseconds that a fall is remembered, and how many of them are for free. */
-const MEMORY = 600_000
-const FREE_FALLS = 2
-/** More passed checks than this many times `rise` are asked of nobody. */
-const MAX_CAUTION = 32
+/** Share of its weight that one keeps that flaps where there is nobody better: while its checks pass, and while they fail. */
+const DOUBTED = 0.5
+const FAILING = 0.05
+/** No number of checks changes the verdict. */
+const HELD = { rise: Infinity, fall: Infinity }
 
 /** What a check has to know of the pool around its upstream. */
 export interface CheckContext {
   /** No request came for long. */
   idle (now: number): boolean
-  /** Others than this one are ready, and do not flap. */
+  /** Enough others than this one are ready, and do not flap, to do its work. */
   steady (upstream: Upstream): boolean
   readonly sharing: CheckSharing | undefined
 }
@@ -43,7 +44,8 @@ export class Check extends Loop {
   readonly #context: CheckContext
   readonly #target: ProbeTarget
   readonly #transport: Transport
-  #falls: number[] = []
+  readonly steadiness: Steadiness
+  #doubted = false
   #hurried = false
   #everPassed = false
   #phase: number
@@ -54,6 +56,7 @@ export class Check extends Loop {
     this.#pool = pool
     this.#upstream = upstream
     this.#settings = settings
+    this.steadiness = new Steadiness(settings.initial === 'up')
     this.#context = context
     this.#phase = phase
     this.limit = settings.timeout
@@ -117,19 +120,37 @@ export class Check extends Loop {
     if (channels.probe.hasSubscribers) {
       channels.probe.publish({ pool: this.#pool.name, upstream: id, url, kind, ok, reason, latency, at: this.last.at, source: this.#pool })
     }
-    const before = health.checkedDown
-    health.probed(ok, `${kind} check: ${reason}`, { rise: this.#rise(), fall: this.#fall() }, { latency: Math.round(latency) })
+    const now = clock.now()
+    this.steadiness.checked(ok, now, this.#settings)
+    const hold = this.steadiness.hold(now)
+    const held = hold > 0 && (health.ready ? !ok : ok) && this.#context.steady(this.#upstream) === ok
+    health.probed(ok, `${kind} check: ${reason}`, held ? HELD : this.#thresholds(), { latency: Math.round(latency) })
     if (ok) this.#everPassed = true
-    if (!before && health.checkedDown) this.#falls.push(clock.now())
+    if (held && ok) health.heldDown(`flaps: has to pass its checks for ${Math.ceil(hold / 1000)} s more`)
+    this.#doubt(ok, held, now)
+  }
+
+  /**
+   * One that flaps where there are not enough steady ones stays in: to take it out would only hand the work to another that flaps, and
+   * by the time that it has it, it may be its turn to fail. It gets less, and least while its checks fail.
+   */
+  #doubt (ok: boolean, held: boolean, now: number): void {
+    const { health } = this.#upstream
+    if (held && !ok) this.#doubted = true
+    if (!this.#doubted) return
+    this.#doubted = this.steadiness.flaps(now) && !health.checkedDown
+    const factor = ok ? DOUBTED : FAILING
+    health.degrade(this.#doubted ? factor : 1, this.#doubted ? 'flaps, and others do as well' : 'steady again', Infinity, undefined, 'checks', 'check')
   }
 
   protected interval (): number {
-    const { interval, transitionInterval, downInterval, idleInterval, jitter } = this.#settings
+    const { interval, transitionInterval, downInterval, idleInterval, jitter, rise, fall } = this.#settings
     const { health } = this.#upstream
     const { successes, failures } = health.streak
     let base: number
-    if (health.checkedDown) base = successes > 0 ? transitionInterval : downInterval
-    else if (failures > 0) base = transitionInterval
+    // Who is held although its checks are of one mind needs no haste.
+    if (health.checkedDown) base = successes > 0 && successes < rise ? transitionInterval : downInterval
+    else if (failures > 0) base = failures < fall ? transitionInterval : downInterval
     else base = this.#context.idle(this.now()) ? idleInterval : interval
     const shift = 1 - this.#phase / 2
     this.#phase = 0
@@ -144,34 +165,11 @@ export class Check extends Loop {
   }
 
   /** It fell more often of late than it should. */
-  get flapping (): boolean { return this.#caution() > 1 }
+  get flapping (): boolean { return this.steadiness.flaps(this.now()) }
 
-  /** 1, and twice as much for each time beyond the second that it fell within ten minutes. */
-  #caution (): number {
-    const now = this.now()
-    this.#falls = this.#falls.filter((at) => now - at < MEMORY)
-    return Math.min(MAX_CAUTION, 2 ** Math.max(0, this.#falls.length - FREE_FALLS))
-  }
-
-  /**
-   * Passed checks asked for: `rise`; one for an upstream that waits for its first; and many of one that flaps, while steady ones do
-   * its work.
-   */
-  #rise (): number {
-    const { rise, initial } = this.#settings
-    if (initial === 'wait' && !this.#everPassed) return 1
-    const caution = this.#caution()
-    return caution > 1 && this.#context.steady(this.#upstream) ? rise * caution : rise
-  }
-
-  /**
-   * Failed checks asked for: `fall`; and many of one that flaps where nobody steady is left: to take it out would only hand the work
-   * to another that flaps, and by the time that it has it, it may be its turn to fail. With both in, a request that fails at
-   * one goes to the other.
-   */
-  #fall (): number {
-    const { fall } = this.#settings
-    const caution = this.#caution()
-    return caution > 1 && !this.#context.steady(this.#upstream) ? fall * caution : fall
+  /** `rise` and `fall`; one passed check is enough for an upstream that waits for its first. */
+  #thresholds (): { readonly rise: number; readonly fall: number } {
+    const { initial, fall } = this.#settings
+    return initial === 'wait' && !this.#everPassed ? { rise: 1, fall } : this.#settings
   }
 }

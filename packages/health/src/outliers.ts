@@ -57,21 +57,30 @@ class Traffic {
   }
 }
 
+/** What the outliers' judge has to know and to tell. */
+export interface OutlierContext {
+  /** It flaps as its checks say, and who could do its work does as well: it stays in. */
+  needed (upstream: Upstream): boolean
+  /** It was ejected since it did not answer. */
+  silent (upstream: Upstream): void
+  /** Evidence asked for an ejection that is not allowed. */
+  spared (upstream: Upstream, reason: string): void
+}
+
 /** Finds the members of one pool that do worse than they should, from the outcomes of real traffic, and ejects them. */
 export class Outliers {
   readonly #pool: Pool
   readonly #settings: PassiveSettings
   readonly #records: (Traffic | undefined)[] = []
-  readonly #spared: (upstream: Upstream, reason: string) => void
+  readonly #context: OutlierContext
   #compareAt = 0
   /** Milliseconds over which an answer counts as slow; `Infinity` while there is nothing to compare with. */
   #slow = Infinity
 
-  /** `spared` is called when evidence asked for an ejection that `maxEjectionPercent` forbade. */
-  constructor (pool: Pool, settings: PassiveSettings, spared: (upstream: Upstream, reason: string) => void) {
+  constructor (pool: Pool, settings: PassiveSettings, context: OutlierContext) {
     this.#pool = pool
     this.#settings = settings
-    this.#spared = spared
+    this.#context = context
   }
 
   /** Hot: takes one attempt's evidence; may eject. */
@@ -167,18 +176,15 @@ export class Outliers {
 
   #eject (record: Traffic, reason: string, evidence: Evidence, checksLift: boolean): void {
     const { owner } = record
-    if (!this.#mayEject()) {
-      this.#spared(owner, reason)
+    if (!mayTakeOut(this.#pool, this.#settings.maxEjectionPercent) || this.#context.needed(owner)) {
+      this.#context.spared(owner, reason)
       // Asked again after as much evidence as before, not at each failure.
       record.forget()
       if (channels.spared.hasSubscribers) channels.spared.publish({ pool: this.#pool.name, upstream: owner.id, url: owner.url, reason, source: this.#pool })
       return
     }
     owner.health.eject(reason, { base: this.#settings.baseEjection, max: this.#settings.maxEjection, checksLift }, evidence)
-  }
-
-  #mayEject (): boolean {
-    return mayTakeOut(this.#pool, this.#settings.maxEjectionPercent)
+    if (checksLift) this.#context.silent(owner)
   }
 }
 

@@ -4,7 +4,7 @@ import { AgentCheck } from './agent.ts'
 import { Check, type CheckContext } from './check.ts'
 import { LoadReports } from './load-reports.ts'
 import type { PoolHealthSettings } from './options.ts'
-import { judge, mayTakeOut, Outliers } from './outliers.ts'
+import { judge, mayTakeOut, type OutlierContext, Outliers } from './outliers.ts'
 import { failureStatuses } from './passive-options.ts'
 import type { CheckSharing } from './sharing.ts'
 
@@ -40,7 +40,7 @@ export interface Member {
 }
 
 /** Watches one pool: each member has its checks, whenever it joined, and its traffic is judged. */
-export class PoolMonitor implements CheckContext {
+export class PoolMonitor implements CheckContext, OutlierContext {
   readonly pool: Pool
   readonly settings: PoolHealthSettings
   readonly members: Map<Upstream, Member> = new Map()
@@ -62,7 +62,7 @@ export class PoolMonitor implements CheckContext {
     this.#phase = phase
     this.sharing = sharing
     this.#trafficAt = pool.environment.clock.now()
-    this.#outliers = settings.passive === undefined ? undefined : new Outliers(pool, settings.passive, this.#spare)
+    this.#outliers = settings.passive === undefined ? undefined : new Outliers(pool, settings.passive, this)
   }
 
   start (): void {
@@ -102,8 +102,23 @@ export class PoolMonitor implements CheckContext {
   }
 
   steady (upstream: Upstream): boolean {
-    for (const [other, { check }] of this.members) if (other !== upstream && other.ready && check?.flapping !== true) return true
-    return false
+    let steady = 0
+    for (const [other, { check }] of this.members) if (other !== upstream && other.ready && check?.flapping !== true) steady++
+    return steady > 0 && steady * 2 >= this.members.size - 1
+  }
+
+  needed (upstream: Upstream): boolean {
+    return this.members.get(upstream)?.check?.flapping === true && !this.steady(upstream)
+  }
+
+  silent (upstream: Upstream): void {
+    this.members.get(upstream)?.check?.steadiness.fell(this.pool.environment.clock.now())
+  }
+
+  spared (upstream: Upstream, reason: string): void {
+    const member = this.members.get(upstream)
+    if (member === undefined) return
+    if (member.spared++ === 0) this.#log.warn({ pool: this.pool.name, upstream: upstream.url, reason }, 'not ejected, since too many others are, or flap')
   }
 
   #join (upstream: Upstream): void {
@@ -167,6 +182,7 @@ export class PoolMonitor implements CheckContext {
     const member = this.members.get(upstream)
     if (member === undefined) return
     if (to === 'ejected') member.ejections++
+    else if (from === 'ejected' && to === 'up') member.check?.steadiness.recovered()
     if (to === 'ejected' || from === 'ejected' || from === 'down') this.#outliers?.forget(upstream)
     if (!this.pool.upstreams.some(({ ready }) => ready)) {
       const now = this.pool.environment.clock.now()
@@ -199,12 +215,6 @@ export class PoolMonitor implements CheckContext {
     if (member.check === undefined) return
     member.check.goodAt = judgement === 'good' ? now : -Infinity
     if (judgement !== 'good') member.check.hurry(now)
-  }
-
-  readonly #spare = (upstream: Upstream, reason: string): void => {
-    const member = this.members.get(upstream)
-    if (member === undefined) return
-    if (member.spared++ === 0) this.#log.warn({ pool: this.pool.name, upstream: upstream.url, reason }, 'not ejected, since too many others are')
   }
 
   #remove (upstream: Upstream): void {
