@@ -23,8 +23,10 @@ async function until (holds: () => boolean | Promise<boolean>): Promise<void> {
 }
 
 t.test('workers share the work, the checks, the metrics and the limits, and are renewed without a failure', async (t) => {
-  let well = true
+  let [well, ended] = [true, false]
+  const held: (() => void)[] = []
   const url = await upstream(t, 'a', (request, response) => {
+    if (request.url === '/hold') return held.push(() => { response.end('a') })
     response.statusCode = request.url === '/healthz' && !well ? 500 : 200
     response.end('a')
   })
@@ -37,9 +39,18 @@ t.test('workers share the work, the checks, the metrics and the limits, and are 
   t.equal(pids.size, 2, 'both workers')
   const { body } = await ask(`${proxy.url}/headgate/metrics`)
   t.match(body, /^headgate_upstream_requests_total\{.*\} 20$/m, 'as one')
-  const limits: number[] = []
-  for (let i = 0; i < 2; i++) limits.push((JSON.parse((await ask(`${proxy.url}/headgate/api/pools/default/upstreams`)).body) as { upstreams: { maxInFlight: number }[] }).upstreams[0]!.maxInFlight)
-  t.same(limits.sort((a, b) => a - b), [2, 3], 'the bound is for the machine')
+  const { upstreams: [{ maxInFlight }] } = JSON.parse((await ask(`${proxy.url}/headgate/api/pools/default/upstreams`)).body) as { upstreams: [{ maxInFlight: number }] }
+  t.equal(maxInFlight, 5)
+  const running = Array.from({ length: 12 }, () => ask(`${proxy.url}/hold`))
+  await until(() => held.length === 5)
+  for (let i = 0; i < 2; i++) t.equal((await ask(`${proxy.url}/headgate/api/pools`)).status, 200)
+  t.equal(held.length, 5, 'the bound is for the machine: no more run at once, whoever has them')
+  void until(() => {
+    for (const end of held.splice(0)) end()
+    return ended
+  })
+  for (const { status } of await Promise.all(running)) t.equal(status, 200)
+  ended = true
   well = false
   await until(async () => (await ask(proxy.url)).status === 503 && (await ask(proxy.url)).status === 503)
   well = true

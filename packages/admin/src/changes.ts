@@ -60,7 +60,7 @@ export function apply (changes: readonly Change[], find: FindPool, by: string, l
   }
 }
 
-function reasonOf (change: Change & { op: 'state' }, by: string): string {
+export function reasonOf (change: Change & { op: 'state' }, by: string): string {
   const who = by === '' ? 'by an operator' : `by ${by}`
   const what = { auto: 'left to evidence', up: 'forced up', drain: 'drained', maintenance: 'put into maintenance' }[change.state]
   return `${what} ${who}${change.reason === undefined || change.reason === '' ? '' : `: ${change.reason}`}`

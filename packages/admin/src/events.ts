@@ -15,7 +15,12 @@ const severities: Readonly<Record<HealthState, Severity>> = {
   up: 'good', degraded: 'warn', ejected: 'bad', down: 'bad', draining: 'info', maintenance: 'info'
 }
 
-type Draft = Partial<EventView> & Pick<EventView, 'kind' | 'severity' | 'text'>
+export type Draft = Partial<EventView> & Pick<EventView, 'kind' | 'severity' | 'text'>
+
+/** Milliseconds in which the same news of several workers is one event. */
+const SAME = 2000
+/** Counts of one worker are its own; what becomes of members all see. */
+const SEEN_BY_ALL: ReadonlySet<string> = new Set(['health', 'membership', 'panic', 'scaling'])
 
 /** The last thousand things that happened, for people: from the channels, and what operators did. */
 export class EventLog {
@@ -24,6 +29,10 @@ export class EventLog {
   readonly #advised: (pool: string) => PoolAdvice | undefined
   readonly #heard: (event: EventView) => void
   readonly #events: EventView[] = []
+  /** There are other workers that see the same. */
+  shared = false
+  /** Where events are numbered, if not here. */
+  elsewhere: ((draft: Draft) => void) | undefined
   readonly #floods = new Map<string, { count: number; readonly text: (count: number) => string; readonly draft: Draft }>()
   #next = 1
 
@@ -58,12 +67,27 @@ export class EventLog {
     advices.unsubscribe(this.#onAdvice)
   }
 
-  add (draft: Draft): EventView {
-    const event: EventView = { id: this.#next++, at: this.#clock.wall(), pool: '', upstream: '', url: '', actor: '', ...draft }
+  add (draft: Draft): void {
+    if (this.elsewhere !== undefined) return this.elsewhere(draft)
+    const event: EventView = { at: this.#clock.wall(), pool: '', upstream: '', url: '', actor: '', ...draft, id: this.#next }
+    this.take(event)
+    this.#heard(event)
+  }
+
+  /** What another worker has seen; what was seen here, or by a third, just now is nothing new. */
+  addSeen (draft: Draft): void {
+    const since = this.#clock.wall() - SAME
+    const known = this.shared && SEEN_BY_ALL.has(draft.kind) && this.#events.some((event) => event.at >= since && event.kind === draft.kind && event.text === draft.text &&
+      event.pool === (draft.pool ?? '') && event.upstream === (draft.upstream ?? ''))
+    if (!known) this.add(draft)
+  }
+
+  /** An event that has its number. */
+  take (event: EventView): void {
+    if (event.id < this.#next) return
+    this.#next = event.id + 1
     this.#events.push(event)
     if (this.#events.length > LIMIT) this.#events.shift()
-    this.#heard(event)
-    return event
   }
 
   /** Those after `id`, oldest first; at most the last `limit`. */
@@ -89,14 +113,14 @@ export class EventLog {
   readonly #onHealth = (message: unknown): void => {
     const { source, pool, upstream, url, from, to, reason } = message as HealthMessage
     if (!this.#owns(source)) return
-    this.add({ kind: 'health', severity: severities[to], pool, upstream, url, text: `${from} → ${to}: ${reason}` })
+    this.addSeen({ kind: 'health', severity: severities[to], pool, upstream, url, text: `${from} → ${to}: ${reason}` })
   }
 
   readonly #onMembership = (message: unknown): void => {
     const { source, pool, upstream, url, change, weight } = message as MembershipMessage
     if (!this.#owns(source)) return
     const text = { added: 'joined the pool', removed: 'left the pool', drained: 'drained', weight: `weight is ${weight} now` }[change]
-    this.add({ kind: 'membership', severity: 'info', pool, upstream, url, text })
+    this.addSeen({ kind: 'membership', severity: 'info', pool, upstream, url, text })
   }
 
   /** Who came and went is told member by member. */
@@ -104,7 +128,7 @@ export class EventLog {
     const { source, pool, kind, result, error } = message as DiscoveryMessage
     if (!this.#owns(source) || result === 'changed') return
     const text = result === 'failed' ? `discovery (${kind}) failed: ${error}` : `discovery (${kind}) names nobody: the members stay`
-    this.add({ kind: 'membership', severity: 'warn', pool, text })
+    this.addSeen({ kind: 'membership', severity: 'warn', pool, text })
   }
 
   readonly #onPanic = (message: unknown): void => {
@@ -113,7 +137,7 @@ export class EventLog {
     const text = panic
       ? `only ${ready} of ${eligible} upstreams are left: ejections are overridden`
       : 'enough upstreams are back: ejections count again'
-    this.add({ kind: 'panic', severity: panic ? 'bad' : 'good', pool, text })
+    this.addSeen({ kind: 'panic', severity: panic ? 'bad' : 'good', pool, text })
   }
 
   readonly #onShed = (message: unknown): void => {
@@ -127,7 +151,7 @@ export class EventLog {
     const advice = message as PoolAdvice
     if (this.#advised(advice.pool) !== advice) return
     const { pool, desired, ready, reason } = advice
-    this.add({ kind: 'scaling', severity: 'info', pool, text: `${desired} ${desired === 1 ? 'upstream' : 'upstreams'} advised, ${ready} ready: ${reason}` })
+    this.addSeen({ kind: 'scaling', severity: 'info', pool, text: `${desired} ${desired === 1 ? 'upstream' : 'upstreams'} advised, ${ready} ready: ${reason}` })
   }
 
   readonly #onRetry = (message: unknown): void => {

@@ -15,6 +15,7 @@ import { Steward } from './steward.ts'
 export type { AdminOptions } from './options.ts'
 export type { AuditMessage } from './steward.ts'
 export type * from './model.ts'
+export type { AdminSharing } from './sharing.ts'
 export * from './errors.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -49,6 +50,7 @@ const plugin: FastifyPluginAsync<AdminOptions> = async (app, options) => {
     done()
   })
   steward.start()
+  app.addHook('onReady', () => steward.begin())
   // Before the server closes, which waits for all connections: these never end by themselves.
   app.addHook('preClose', async () => { steward.stop() })
 

@@ -1,6 +1,7 @@
 import { type Clock, checkOptions } from '@headgate/core'
 import { type Guarded, requireGuard } from '@headgate/metrics'
 import type { FastifyRequest } from 'fastify'
+import type { AdminSharing } from './sharing.ts'
 
 export interface AdminOptions extends Guarded {
   /** Path under which the API and the dashboard are. @default '/headgate' */
@@ -13,6 +14,11 @@ export interface AdminOptions extends Guarded {
   readonly readOnly?: boolean
   /** Upstreams of a pool with figures, 0–100,000; those beyond are not shown. @default 10000 */
   readonly upstreamLimit?: number
+  /**
+   * Other processes of the machine, to answer and change as one with: `colleagues` of a worker of `@headgate/workers`.
+   * @default none
+   */
+  readonly sharing?: AdminSharing
   /** Where time comes from. @default the system's */
   readonly clock?: Clock
 }
@@ -28,6 +34,7 @@ const optionsSchema = {
     dashboard: { type: 'boolean' },
     readOnly: { type: 'boolean' },
     upstreamLimit: { type: 'integer', minimum: 0, maximum: 100_000 },
+    sharing: { type: 'object' },
     clock: { type: 'object' }
   } satisfies Record<keyof AdminOptions, object>
 }

@@ -23,6 +23,11 @@ export class Ring {
     this.#at = at
   }
 
+  /** Goes on where another stopped. */
+  load ({ at, points, series }: SeriesView): void {
+    for (let i = 0; i < points; i++) this.push(at, Object.fromEntries(SERIES.map((name) => [name, series[name][i] ?? null])) as Point)
+  }
+
   view (): SeriesView {
     const first = (this.#next - this.#filled + this.#length) % this.#length
     const values = (series: Float32Array): (number | null)[] => Array.from({ length: this.#filled }, (_, i) => {

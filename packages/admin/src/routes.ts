@@ -1,10 +1,8 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { NotFoundError } from './errors.ts'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { AddedUpstream, Change, OperatorState, Plan } from './model.ts'
+import type { Question } from './questions.ts'
 import * as schemas from './schemas.ts'
 import type { Steward } from './steward.ts'
-import { etagOf } from './state.ts'
-import { sse } from './stream.ts'
 
 interface InPool { Params: { pool: string }; Querystring: { dryRun: boolean } }
 interface AtUpstream { Params: { pool: string; id: string }; Querystring: { dryRun: boolean } }
@@ -15,49 +13,34 @@ const ifMatch = { type: 'object', properties: { 'if-match': { type: 'string', de
 
 /** What can be looked at. */
 export function readRoutes (scope: FastifyInstance, steward: Steward): void {
-  const { sampler } = steward
+  const about = async (question: Question, reply: FastifyReply): Promise<unknown> => {
+    const { etag, body } = await steward.ask(question)
+    if (etag !== '') reply.header('etag', etag)
+    return body
+  }
 
   scope.get('/pools', {
     schema: { tags, summary: 'All pools, and what clients see', response: json('Pools', schemas.poolList) }
-  }, () => {
-    const { total, pools } = steward.snapshot()
-    return { total, pools }
-  })
+  }, (_request, reply) => about({ what: 'pools' }, reply))
 
   scope.get<InPool>('/pools/:pool', {
     schema: { tags, summary: 'One pool; its ETag is what changes are conditional on', params: schemas.poolParams, response: json('The pool', schemas.poolView) }
-  }, (request, reply) => {
-    const pool = steward.pool(request.params.pool)
-    reply.header('etag', etagOf(pool))
-    return sampler.pool(pool)
-  })
+  }, (request, reply) => about({ what: 'pool', pool: request.params.pool }, reply))
 
   scope.get<InPool>('/pools/:pool/upstreams', {
     schema: { tags, summary: 'The upstreams of a pool', params: schemas.poolParams, response: json('Upstreams', schemas.upstreamList) }
-  }, (request, reply) => {
-    const pool = steward.pool(request.params.pool)
-    reply.header('etag', etagOf(pool))
-    const records = pool.upstreams.map((upstream) => sampler.find(pool, upstream)).filter((record) => record !== undefined)
-    return { upstreams: records.map((record) => sampler.upstream(pool, record)) }
-  })
+  }, (request, reply) => about({ what: 'upstreams', pool: request.params.pool }, reply))
 
   scope.get<AtUpstream>('/pools/:pool/upstreams/:id', {
     schema: { tags, summary: 'One upstream, its past states and its last minutes', params: schemas.upstreamParams, response: json('The upstream', schemas.upstreamDetail) }
-  }, (request, reply) => {
-    const pool = steward.pool(request.params.pool)
-    const upstream = pool.get(request.params.id)
-    const record = upstream === undefined ? undefined : sampler.find(pool, upstream)
-    if (upstream === undefined || record === undefined) throw new NotFoundError(`there is no upstream '${request.params.id}' in pool '${pool.name}'`)
-    reply.header('etag', etagOf(pool))
-    return { ...sampler.upstream(pool, record), history: upstream.health.history, series: sampler.upstreamSeries(pool, record) }
-  })
+  }, (request, reply) => about({ what: 'upstream', ...request.params }, reply))
 
   scope.get<{ Querystring: { pool?: string } }>('/series', {
     schema: {
       tags, summary: 'The last fifteen minutes, second by second, of a pool or of the whole app',
       querystring: { type: 'object', properties: { pool: { type: 'string' } } }, response: json('Series', schemas.seriesView)
     }
-  }, (request) => sampler.series(request.query.pool === undefined ? undefined : steward.pool(request.query.pool)))
+  }, (request, reply) => about({ what: 'series', pool: request.query.pool }, reply))
 
   scope.get<{ Querystring: { after: number; limit: number } }>('/events', {
     schema: {
@@ -68,7 +51,7 @@ export function readRoutes (scope: FastifyInstance, steward: Steward): void {
       },
       response: json('Events, oldest first', schemas.eventList)
     }
-  }, (request) => ({ events: steward.events.after(request.query.after, request.query.limit) }))
+  }, (request, reply) => about({ what: 'events', ...request.query }, reply))
 
   scope.get<{ Querystring: { method: string; url: string; ip?: string; header?: string[] } }>('/explain', {
     schema: {
@@ -93,20 +76,19 @@ export function readRoutes (scope: FastifyInstance, steward: Steward): void {
       tags, summary: 'Server-sent events: `snapshot` at first, `tick` every second, `event` when something happens',
       response: { 200: { description: 'An endless stream', content: { 'text/event-stream': { schema: { type: 'string' } } } } }
     }
-  }, (request, reply) => {
-    const since = Number(request.headers['last-event-id'] ?? 0) || 0
-    const past = steward.events.after(since, 200).map((event) => sse('event', event, event.id)).join('')
+  }, async (request, reply) => {
+    const { body } = await steward.ask({ what: 'join', after: Number(request.headers['last-event-id'] ?? 0) || 0 })
     return reply
       .type('text/event-stream')
       .header('cache-control', 'no-store, no-transform')
       .header('x-accel-buffering', 'no')
-      .send(steward.audience.join(`retry: 1000\n\n${sse('snapshot', steward.snapshot())}${past}`))
+      .send(steward.audience.join(body as string))
   })
 }
 
 /** What can be changed. */
 export function changeRoutes (scope: FastifyInstance, steward: Steward): void {
-  const change = (request: FastifyRequest, list: readonly Change[], dryRun: boolean, required = false): Plan => steward.change(list, request, dryRun, required)
+  const change = (request: FastifyRequest, list: readonly Change[], dryRun: boolean, required = false): Promise<Plan> => steward.change({ changes: list, dryRun, required }, request)
 
   scope.post<{ Body: { changes: Change[] } }>('/plan', {
     schema: { tags, summary: 'What changes would do; nothing is changed', body: schemas.changesBody, response: json('The plan', schemas.planView) }

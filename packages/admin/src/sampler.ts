@@ -1,11 +1,13 @@
-import type { Clock, HealthState, Pool, Upstream } from '@headgate/core'
-import {
-  type CacheRecord, type EncodingRecord, type PoolAdvice, type PoolRecord, type Recorder, RouteRecord, type UpstreamRecord
-} from '@headgate/metrics'
-import { etagOf, operatorOf, isLeaving } from './state.ts'
-import type { AdviceView, CacheView, CompressView, Point, PoolView, Snapshot, Tick, TotalView, UpstreamView } from './model.ts'
+import type { Clock, Pool, Upstream } from '@headgate/core'
+import { type PoolAdvice, type PoolRecord, type Recorder, RouteRecord, type UpstreamRecord } from '@headgate/metrics'
+import type { Point, PoolView, SeriesView, Snapshot, Tick, TotalView, UpstreamView } from './model.ts'
+import { Others } from './others.ts'
+import { addAttempts, addClients, type Part, Teller } from './parts.ts'
 import { Ring } from './ring.ts'
 import { Track, rounded } from './track.ts'
+import {
+  cacheView, compressView, foreignView, merged, mergedCache, mergedCompress, poolView, total, type UpstreamGauges, upstreamGauges, upstreamView
+} from './views.ts'
 
 const SECOND = 1000
 /** Fifteen minutes of seconds for pools; of five seconds each for upstreams, of which there may be thousands. */
@@ -30,7 +32,9 @@ class UpstreamTrack {
   readonly track: Track
   readonly slow: Track
   readonly ring = new Ring(UPSTREAM_POINTS, UPSTREAM_STEP * SECOND)
-  view: UpstreamView
+  readonly pool: string
+  readonly id: string
+  readonly url: string
   /** The view as it was last sent. */
   sent = ''
   /** Rates of the last seconds. */
@@ -40,40 +44,14 @@ class UpstreamTrack {
     const source = { get count () { return record.count }, get errors () { return record.errors }, latencies: record.total }
     this.track = new Track(source)
     this.slow = new Track(source)
-    this.view = upstreamView(pool, record, this.track)
+    this.pool = pool.name
+    this.id = record.upstream.id
+    this.url = record.upstream.url
   }
-}
 
-const limit = (value: number): number | null => value === Infinity ? null : value
-
-function upstreamView (pool: Pool, { upstream, count, errors, sent, received }: UpstreamRecord, track: Track): UpstreamView {
-  const { health } = upstream
-  const { open, idle } = upstream.transport.stats
-  return {
-    pool: pool.name, id: upstream.id, url: upstream.url,
-    state: health.state, reason: health.reason, since: health.since, operator: operatorOf(upstream), leaving: isLeaving(upstream),
-    ready: upstream.ready, weight: rounded(upstream.weight) ?? 0, configuredWeight: upstream.configuredWeight,
-    zone: upstream.zone ?? '', priority: upstream.priority, maxInFlight: limit(upstream.maxInFlight),
-    inFlight: upstream.load.inFlight, connections: { open, idle }, requests: count, errors, sent, received,
-    ...track.figures()
-  }
-}
-
-function adviceView (advice: PoolAdvice | undefined): AdviceView | null {
-  if (advice === undefined) return null
-  const { desired, utilisation, arrivalRate, reason } = advice
-  return { desired, utilisation: rounded(utilisation) ?? 0, arrivalRate: rounded(arrivalRate) ?? 0, reason }
-}
-
-function poolView ({ pool, count, errors, retried, budgetExhausted, shed }: PoolRecord, track: Track, advice: PoolAdvice | undefined): PoolView {
-  const { upstreams } = pool
-  const states: Record<HealthState, number> = { up: 0, degraded: 0, ejected: 0, down: 0, draining: 0, maintenance: 0 }
-  for (const { health } of upstreams) states[health.state]++
-  return {
-    name: pool.name, policy: pool.settings.policy.name, etag: etagOf(pool), upstreams: upstreams.length, ready: pool.ready.length, states,
-    panic: pool.panic, inFlight: pool.inFlight, maxInFlight: limit(pool.settings.maxInFlight), queued: pool.queued,
-    requests: count, errors, retries: retried, budgetExhausted, shed: shed.total, retryBudget: pool.retryBudget.available,
-    ...track.figures(), advice: adviceView(advice)
+  settle (): void {
+    this.track.settle()
+    this.slow.settle()
   }
 }
 
@@ -88,6 +66,10 @@ export class Sampler {
   readonly #clients: RouteRecord
   readonly #total: Track
   readonly #totalRing = new Ring(POOL_POINTS, SECOND)
+  readonly #others = new Others()
+  readonly #teller: Teller
+  /** Views of members that only others have, as they were last sent, by pool and id. */
+  readonly #foreign = new Map<string, UpstreamView>()
   #steps = 0
   #last: number
 
@@ -99,6 +81,7 @@ export class Sampler {
     this.startedAt = clock.wall()
     this.#last = clock.now()
     const clients = this.#clients = new RouteRecord(recorder.bounds)
+    this.#teller = new Teller(recorder, clients)
     this.#total = new Track({
       get count () { return clients.requests.total },
       get errors () { return clients.requests.ofClass(5) },
@@ -112,12 +95,76 @@ export class Sampler {
     this.#clients.duration.observe(duration)
   }
 
+  /** Somebody watches a stream of another worker. */
+  get watched (): boolean { return this.#others.watching }
+
+  /** What this worker has to tell the one that speaks; `anew`: one that knows nothing of it yet. */
+  part (anew: boolean, watching: boolean, counting: boolean): Part {
+    if (anew) this.#teller.anew()
+    return this.#teller.part(watching, counting)
+  }
+
+  /** What another worker tells: what it counted is added to what was counted here. */
+  take (from: number, part: Part): void {
+    // What it counted before belongs to no second of ours.
+    const before = part.fresh && !this.#others.knows(from)
+    this.#others.take(from, part)
+    addClients(this.#clients, part.clients)
+    if (before) this.#total.settle()
+    const records = new Map(this.#recorder.current().map((record) => [record.pool.name, record]))
+    for (const { name, sums, upstreams } of part.pools) {
+      const record = records.get(name)
+      if (record === undefined) continue
+      addAttempts(record, sums)
+      const found = this.#pool(record)
+      if (before) {
+        found.track.settle()
+        found.retries = record.retried
+      }
+      for (const { gauges, sums } of upstreams) {
+        const upstream = sums.length === 0 ? undefined : record.pool.get(gauges.id)
+        const one = upstream && this.#recorder.upstream(record, upstream)
+        if (one === undefined) continue
+        addAttempts(one, sums)
+        if (before) this.#upstream(record.pool, one).settle()
+      }
+    }
+  }
+
+  left (worker: number): void {
+    this.#others.left(worker)
+  }
+
+  /** The past, for a worker that has just come. */
+  past (): Record<string, SeriesView> {
+    const pools = this.#recorder.current().map((record) => [record.pool.name, this.#pool(record).ring.view()] as const)
+    return { ...Object.fromEntries(pools), '': this.#totalRing.view() }
+  }
+
+  remember (past: Readonly<Record<string, SeriesView>>): void {
+    this.#eachRing((name, ring) => { if (past[name] !== undefined) ring.load(past[name]) })
+  }
+
+  /** The points of a second, from the one that speaks: whoever speaks next has them. */
+  points (at: number, points: Readonly<Record<string, Point>>): void {
+    this.#eachRing((name, ring) => { if (points[name] !== undefined) ring.push(at, points[name]) })
+  }
+
+  /** Steps as {@link step} does, and leaves it to another to tell of it. */
+  follow (): void {
+    const seconds = this.#elapsed()
+    for (const record of this.#recorder.current()) {
+      const found = this.#pool(record)
+      found.track.step(seconds)
+      found.retries = record.retried
+      for (const upstream of record.upstreams.values()) this.#stepTracks(record.pool, upstream, seconds, this.#clock.wall())
+    }
+    this.#total.step(seconds)
+  }
+
   /** One step; called once a second. */
   step (): Tick {
-    const now = this.#clock.now()
-    const seconds = Math.max(0.001, (now - this.#last) / SECOND)
-    this.#last = now
-    this.#steps++
+    const seconds = this.#elapsed()
     const at = this.#clock.wall()
     const records = this.#recorder.current()
     const points: Record<string, Point> = {}
@@ -126,13 +173,15 @@ export class Sampler {
     const pools = records.map((record) => {
       const found = this.#pool(record)
       found.track.step(seconds)
-      const point = pointOf(found.track, record.pool.inFlight, record.pool.queued, (record.retried - found.retries) / seconds)
+      const view = this.#poolView(record)
+      const point = pointOf(found.track, view.inFlight, view.queued, (record.retried - found.retries) / seconds)
       found.retries = record.retried
       found.ring.push(at, point)
       points[record.pool.name] = point
       for (const upstream of record.upstreams.values()) this.#stepUpstream(record.pool, upstream, seconds, at, changed)
-      return this.#poolView(record)
+      return view
     })
+    this.#stepForeign(changed, removed)
     this.#total.step(seconds)
     const total = this.#totalView(pools)
     const retries = Object.values(points).reduce((sum, point) => sum + (point.retries ?? 0), 0)
@@ -147,7 +196,9 @@ export class Sampler {
     const pools = records.map((record) => this.#poolView(record))
     const tracks = records.flatMap((record) => [...record.upstreams.values()].map((upstream) => this.#upstream(record.pool, upstream)))
     const upstreams = records.flatMap((record) => [...record.upstreams.values()].map((upstream) => this.upstream(record.pool, upstream)))
-    const rates = upstreams.length > MANY ? [] : tracks.map(({ rates }) => rates)
+    const foreign = records.flatMap(({ pool }) => this.foreign(pool))
+    const rates = upstreams.length > MANY ? [] : [...tracks.map(({ rates }) => rates), ...foreign.map(() => [])]
+    upstreams.push(...foreign)
     return { at: this.#clock.wall(), startedAt: this.startedAt, total: this.#totalView(pools), pools, upstreams, rates }
   }
 
@@ -156,7 +207,7 @@ export class Sampler {
   }
 
   upstream (pool: Pool, record: UpstreamRecord): UpstreamView {
-    return upstreamView(pool, record, this.#upstream(pool, record).track)
+    return upstreamView(this.#gauges(pool, record), record, this.#upstream(pool, record).track.figures())
   }
 
   /** `undefined` beyond the limit of upstreams with figures. */
@@ -172,14 +223,47 @@ export class Sampler {
     return this.#upstream(pool, record).ring.view()
   }
 
-  #stepUpstream (pool: Pool, record: UpstreamRecord, seconds: number, at: number, changed: UpstreamView[]): void {
-    const found = this.#upstream(pool, record)
-    found.track.step(seconds)
-    if (this.#steps % UPSTREAM_STEP === 0) {
-      found.slow.step(seconds * UPSTREAM_STEP)
-      found.ring.push(at, pointOf(found.slow, record.upstream.load.inFlight, 0, 0))
+  /** Members that only other workers have: on their way out there, or in. */
+  foreign (pool: Pool): UpstreamView[] {
+    return this.#others.size === 0 ? [] : this.#others.foreign(pool.name, (id) => pool.get(id) !== undefined).map(foreignView)
+  }
+
+  #elapsed (): number {
+    const now = this.#clock.now()
+    const seconds = Math.max(0.001, (now - this.#last) / SECOND)
+    this.#last = now
+    this.#steps++
+    return seconds
+  }
+
+  #eachRing (visit: (name: string, ring: Ring) => void): void {
+    visit('', this.#totalRing)
+    for (const record of this.#recorder.current()) visit(record.pool.name, this.#pool(record).ring)
+  }
+
+  #stepForeign (changed: UpstreamView[], removed: { pool: string; id: string }[]): void {
+    const now = new Set<string>()
+    for (const { pool } of this.#recorder.current()) {
+      for (const view of this.foreign(pool)) {
+        const key = `${view.pool}\n${view.id}`
+        now.add(key)
+        this.#foreign.set(key, view)
+        changed.push(view)
+        // It has left here, not everywhere.
+        const index = removed.findIndex((gone) => gone.pool === view.pool && gone.id === view.id)
+        if (index >= 0) removed.splice(index, 1)
+      }
     }
-    const view = upstreamView(pool, record, found.track)
+    for (const [key, { pool, id }] of this.#foreign) {
+      if (now.has(key)) continue
+      this.#foreign.delete(key)
+      if (this.#recorder.current().find((record) => record.pool.name === pool)?.pool.get(id) === undefined) removed.push({ pool, id })
+    }
+  }
+
+  #stepUpstream (pool: Pool, record: UpstreamRecord, seconds: number, at: number, changed: UpstreamView[]): void {
+    const found = this.#stepTracks(pool, record, seconds, at)
+    const view = this.upstream(pool, record)
     found.rates.push(view.rate)
     if (found.rates.length > RATES) found.rates.shift()
     const text = JSON.stringify(view)
@@ -188,20 +272,35 @@ export class Sampler {
     changed.push(view)
   }
 
+  #stepTracks (pool: Pool, record: UpstreamRecord, seconds: number, at: number): UpstreamTrack {
+    const found = this.#upstream(pool, record)
+    found.track.step(seconds)
+    if (this.#steps % UPSTREAM_STEP === 0) {
+      found.slow.step(seconds * UPSTREAM_STEP)
+      found.ring.push(at, pointOf(found.slow, this.#gauges(pool, record).inFlight, 0, 0))
+    }
+    return found
+  }
+
   #forget (records: readonly PoolRecord[]): { pool: string; id: string }[] {
     const removed: { pool: string; id: string }[] = []
     const living = new Set(records.flatMap((record) => [...record.upstreams.values()]))
-    for (const [record, { view }] of this.#upstreams) {
+    for (const [record, { pool, id, url }] of this.#upstreams) {
       if (living.has(record)) continue
       this.#upstreams.delete(record)
       // One with the same name may have come in its place.
-      if (![...living].some(({ upstream }) => upstream.id === view.id && upstream.url === view.url)) removed.push({ pool: view.pool, id: view.id })
+      if (![...living].some(({ upstream }) => upstream.id === id && upstream.url === url)) removed.push({ pool, id })
     }
     return removed
   }
 
   #poolView (record: PoolRecord): PoolView {
-    return poolView(record, this.#pool(record).track, this.#advice(record.pool.name))
+    const { pool } = record
+    const figures = this.#pool(record).track.figures()
+    const advice = this.#advice(pool.name)
+    if (this.#others.size === 0) return poolView(record, figures, advice, [], undefined)
+    const members = [...record.upstreams.values()].map((one) => this.#gauges(pool, one))
+    return poolView(record, figures, advice, this.#others.pool(pool.name), [...members, ...this.foreign(pool)])
   }
 
   #pool (record: PoolRecord): PoolTrack {
@@ -222,29 +321,16 @@ export class Sampler {
       ...this.#total.figures(),
       requests: this.#clients.requests.total,
       errors: this.#clients.requests.ofClass(5),
-      inFlight: sum(pools.map(({ inFlight }) => inFlight)),
-      queued: sum(pools.map(({ queued }) => queued)),
-      cache: cacheView(cache),
-      compress: compressView([...compress.values()])
+      inFlight: total(pools, ({ inFlight }) => inFlight),
+      queued: total(pools, ({ queued }) => queued),
+      cache: mergedCache([cacheView(cache), ...this.#others.caches]),
+      compress: mergedCompress([compressView([...compress.values()]), ...this.#others.compress])
     }
   }
-}
 
-const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0)
-
-/** `null` until the cache says something: there may be none. */
-function cacheView (cache: CacheRecord): CacheView | null {
-  if (cache.lookups.total + cache.stored + cache.refused === 0) return null
-  const { hitRatio, lookups, servedBytes, storedBytes, evictions } = cache
-  return { hitRatio: rounded(hitRatio), lookups: Object.fromEntries(lookups.entries()), servedBytes, storedBytes, evictions }
-}
-
-function compressView (encodings: readonly EncodingRecord[]): CompressView | null {
-  if (encodings.length === 0) return null
-  return {
-    bytesIn: sum(encodings.map(({ bytesIn }) => bytesIn)),
-    bytesOut: sum(encodings.map(({ bytesOut }) => bytesOut)),
-    responses: sum(encodings.map(({ responses }) => responses))
+  #gauges (pool: Pool, record: UpstreamRecord): UpstreamGauges {
+    const own = upstreamGauges(pool, record)
+    return this.#others.size === 0 ? own : merged(own, this.#others.upstream(pool.name, own.id))
   }
 }
 

@@ -17,15 +17,22 @@ function digest (value: unknown): string {
 
 /** A strong entity tag (RFC 9110 8.8.3) of what operators can change in a pool: members, weights, and their words. */
 export function etagOf (pool: Pool): string {
+  // In an order that does not depend on how they came: workers of one machine agree.
   return digest(pool.upstreams.map((upstream) => [
     upstream.id, upstream.url, upstream.configuredWeight, operatorOf(upstream), isLeaving(upstream), upstream.priority, upstream.zone
-  ]))
+  ]).toSorted(([one], [other]) => one! < other! ? -1 : 1))
 }
 
 /** One for several pools; for one pool that pool's own. */
 export function etagOfAll (pools: readonly Pool[]): string {
   if (pools.length === 1) return etagOf(pools[0]!)
   return digest(pools.map((pool) => `${pool.name} ${etagOf(pool)}`).toSorted())
+}
+
+/** What the configuration gives a pool, as long as nobody has changed it; members that are discovered are not part of it. */
+export function baseOf (pool: Pool): string {
+  if (pool.settings.discovery !== undefined) return 'discovered'
+  return digest(pool.upstreams.map(({ id, url, configuredWeight }) => [id, url, configuredWeight]).toSorted(([one], [other]) => one! < other! ? -1 : 1))
 }
 
 /** Does an `If-Match` value hold for `etag`? (RFC 9110 13.1.1: strong comparison.) */

@@ -3,12 +3,14 @@ import type { Clock, Pool } from '@headgate/core'
 import { type PoolAdvice, type Scaling, poolsOf, Recorder, geometricBounds } from '@headgate/metrics'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { apply, plan } from './changes.ts'
+import { Desk } from './desk.ts'
 import { BadChangeError, ConditionRequiredError, ConflictError, NotFoundError, UnavailableError } from './errors.ts'
 import { EventLog } from './events.ts'
-import type { Change, Plan, Snapshot } from './model.ts'
+import type { Plan, Snapshot } from './model.ts'
 import type { AdminOptions } from './options.ts'
+import type { ChangeQuestion, Question, Reply } from './questions.ts'
 import { Sampler } from './sampler.ts'
-import { etagOfAll, matches } from './state.ts'
+import { etagOf, etagOfAll, matches } from './state.ts'
 import { Audience, sse } from './stream.ts'
 
 const SECOND = 1000
@@ -42,6 +44,7 @@ export class Steward {
   readonly sampler: Sampler
   readonly events: EventLog
   readonly audience: Audience = new Audience()
+  readonly #desk: Desk
   readonly #app: FastifyInstance
   readonly #options: AdminOptions
   readonly #clock: Clock
@@ -59,6 +62,11 @@ export class Steward {
     this.sampler = new Sampler(this.recorder, clock, this.#advice)
     this.events = new EventLog(clock, (pool) => pools()?.get(pool.name) === pool, this.#advice, (event) => {
       if (this.audience.size > 0) this.audience.send(sse('event', event, event.id))
+      this.#desk.said(event)
+    })
+    this.#desk = new Desk({
+      sharing: options.sharing, sampler: this.sampler, events: this.events, audience: this.audience, find: this.find, answer: (question) => this.#answer(question),
+      failed: (error, pool, id) => { app.log.error({ err: error, pool, upstream: id }, 'a change that another worker made could not be made here') }
     })
   }
 
@@ -68,8 +76,14 @@ export class Steward {
     this.#later()
   }
 
+  /** The pools are there. */
+  async begin (): Promise<void> {
+    await this.#desk.begin(poolsOf(this.#app)?.values() ?? [])
+  }
+
   stop (): void {
     this.#stopped = true
+    this.#desk.stop()
     this.recorder.stop()
     this.events.stop()
     this.audience.close()
@@ -77,7 +91,7 @@ export class Steward {
 
   readonly #advice = (pool: string): PoolAdvice | undefined => (this.#app as { readonly scaling?: Scaling }).scaling?.get(pool)
 
-  get cache (): Purgeable | undefined {
+  get #cache (): Purgeable | undefined {
     return (this.#app as { readonly cache?: Purgeable }).cache
   }
 
@@ -89,25 +103,80 @@ export class Steward {
 
   readonly find = (name: string): Pool | undefined => poolsOf(this.#app)?.get(name)
 
-  pool (name: string): Pool {
+  /** Answers for the whole machine. */
+  ask (question: Question): Promise<Reply> {
+    return this.#desk.ask(question)
+  }
+
+  /** Makes a change, unless `If-Match` says that it was meant for another state. Rejects before anything is changed. */
+  async change (question: Omit<ChangeQuestion, 'what' | 'ifMatch' | 'actor'>, request: FastifyRequest): Promise<Plan> {
+    const actor = this.#actor(request)
+    const made = (await this.ask({ what: 'change', ...question, ifMatch: request.headers['if-match'], actor })).body as Plan
+    if (!question.dryRun) this.#audit(request, actor, question.changes.map(({ op }) => op).join(', '), made.diff)
+    return made
+  }
+
+  async purge (purge: object, request: FastifyRequest): Promise<number> {
+    const actor = this.#actor(request)
+    const count = (await this.ask({ what: 'purge', purge, actor })).body as number
+    this.#audit(request, actor, 'purge', [])
+    return count
+  }
+
+  #answer (question: Question): Reply | Promise<Reply> {
+    const { sampler } = this
+    switch (question.what) {
+      case 'pools': {
+        const { total, pools } = sampler.snapshot()
+        return { etag: '', body: { total, pools } }
+      }
+      case 'pool': {
+        const pool = this.#pool(question.pool)
+        return { etag: etagOf(pool), body: sampler.pool(pool) }
+      }
+      case 'upstreams': {
+        const pool = this.#pool(question.pool)
+        const records = pool.upstreams.map((upstream) => sampler.find(pool, upstream)).filter((record) => record !== undefined)
+        return { etag: etagOf(pool), body: { upstreams: [...records.map((record) => sampler.upstream(pool, record)), ...sampler.foreign(pool)] } }
+      }
+      case 'upstream': {
+        const pool = this.#pool(question.pool)
+        const upstream = pool.get(question.id)
+        const record = upstream === undefined ? undefined : sampler.find(pool, upstream)
+        if (upstream === undefined || record === undefined) throw new NotFoundError(`there is no upstream '${question.id}' in pool '${pool.name}'`)
+        return { etag: etagOf(pool), body: { ...sampler.upstream(pool, record), history: upstream.health.history, series: sampler.upstreamSeries(pool, record) } }
+      }
+      case 'series':
+        return { etag: '', body: sampler.series(question.pool === undefined ? undefined : this.#pool(question.pool)) }
+      case 'events':
+        return { etag: '', body: { events: this.events.after(question.after, question.limit) } }
+      case 'join': {
+        const past = this.events.after(question.after, 200).map((event) => sse('event', event, event.id)).join('')
+        return { etag: '', body: `retry: 1000\n\n${sse('snapshot', this.#snapshot())}${past}` }
+      }
+      case 'change':
+        return this.#change(question)
+      case 'purge':
+        return this.#purge(question)
+    }
+  }
+
+  #pool (name: string): Pool {
     const pool = this.find(name)
     if (pool === undefined) throw new NotFoundError(`there is no pool '${name}'`)
     return pool
   }
 
-  snapshot (): Snapshot {
-    return { ...this.sampler.snapshot(), version: this.#version, can: { purge: this.cache !== undefined, change: this.#options.readOnly !== true } }
+  #snapshot (): Snapshot {
+    return { ...this.sampler.snapshot(), version: this.#version, can: { purge: this.#cache !== undefined, change: this.#options.readOnly !== true } }
   }
 
-  /** Makes a change, unless `If-Match` says that it was meant for another state. Throws before anything is changed. */
-  change (changes: readonly Change[], request: FastifyRequest, dryRun: boolean, required: boolean): Plan {
-    const ifMatch = request.headers['if-match']
+  async #change ({ changes, ifMatch, dryRun, required, actor }: ChangeQuestion): Promise<Reply> {
     const planned = plan(changes, this.find)
     if (ifMatch !== undefined && !matches(ifMatch, planned.etag)) throw new ConflictError(planned.etag)
-    if (dryRun) return planned
+    if (dryRun) return { etag: '', body: planned }
     if (this.#options.readOnly === true) throw new UnavailableError('changes are switched off (readOnly)')
     if (ifMatch === undefined && required) throw new ConditionRequiredError()
-    const actor = this.#actor(request)
     apply(changes, this.find, actor, (change, error) => {
       if (error !== undefined) this.#app.log.error({ err: error, change }, 'an upstream could not be removed')
     })
@@ -115,25 +184,24 @@ export class Steward {
       const text = field === 'member' ? (after === true ? 'added' : 'removal begun') : `${field}: ${String(before)} → ${String(after)}`
       this.events.add({ kind: 'audit', severity: 'info', pool, upstream, url, actor, text })
     }
-    this.#audit(request, actor, changes.map(({ op }) => op).join(', '), planned.diff)
-    const touched = [...new Set(changes.map(({ pool }) => pool))].map((name) => this.pool(name))
-    return { ...planned, etag: etagOfAll(touched) }
+    const touched = [...new Set(changes.map(({ pool }) => pool))].map((name) => this.#pool(name))
+    const etag = etagOfAll(touched)
+    await this.#desk.changed(changes, actor)
+    return { etag: '', body: { ...planned, etag } satisfies Plan }
   }
 
-  async purge (what: object, request: FastifyRequest): Promise<number> {
-    const { cache } = this
+  async #purge ({ purge, actor }: Question & { what: 'purge' }): Promise<Reply> {
+    const cache = this.#cache
     if (cache === undefined) throw new UnavailableError('there is no cache to purge: register @headgate/cache')
     if (this.#options.readOnly === true) throw new UnavailableError('changes are switched off (readOnly)')
     let count: number
     try {
-      count = await cache.purge(what)
+      count = await cache.purge(purge)
     } catch (error) {
       throw new BadChangeError((error as Error).message)
     }
-    const actor = this.#actor(request)
-    this.events.add({ kind: 'purge', severity: 'info', actor, text: `cache purged (${describe(what)}): ${count} ${count === 1 ? 'response' : 'responses'}` })
-    this.#audit(request, actor, 'purge', [])
-    return count
+    this.events.add({ kind: 'purge', severity: 'info', actor, text: `cache purged (${describe(purge)}): ${count} ${count === 1 ? 'response' : 'responses'}` })
+    return { etag: '', body: count }
   }
 
   #actor (request: FastifyRequest): string {
@@ -150,8 +218,7 @@ export class Steward {
     this.#clock.setTimeout(() => {
       if (this.#stopped) return
       this.#later()
-      const tick = this.sampler.step()
-      if (this.audience.size > 0) this.audience.send(sse('tick', tick))
+      this.#desk.second()
     }, SECOND)
   }
 }

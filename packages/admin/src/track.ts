@@ -54,6 +54,14 @@ export class Track {
     }
   }
 
+  /** What has come to the source since the last step was there before: it belongs to no second. */
+  settle (): void {
+    const { count, errors, latencies } = this.#source
+    this.#count = count
+    this.#errors = errors
+    this.#last.set(latencies.counts)
+  }
+
   /** A percentile of the last step alone. */
   last (q: number): number | null {
     return rounded(quantile(this.#source.latencies.bounds, this.#delta, q))

@@ -97,5 +97,5 @@ async function steer (app: FastifyInstance, { prefix = DEFAULT_ADMIN, token, rea
   const guard = token === undefined ? fromHere : withToken(token)
   const member = joinWorkers()
   await app.register(metrics, { ...member !== undefined && { collect: (registry) => member.collect(registry) }, route: { path: `${prefix}/metrics`, guard }, scaling: scaling ?? false })
-  await app.register(admin, { prefix, guard, readOnly })
+  await app.register(admin, { prefix, guard, readOnly, ...member !== undefined && { sharing: member.colleagues } })
 }

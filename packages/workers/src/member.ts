@@ -1,6 +1,7 @@
 import cluster from 'node:cluster'
 import { setShare } from '@headgate/core'
 import type { Registry } from 'prom-client'
+import { Colleagues } from './colleagues.ts'
 import type { CheckResult, FromPrimary, FromWorker } from './messages.ts'
 
 /** Of several processes one checks: fits `sharing` of `@headgate/health`. */
@@ -15,6 +16,8 @@ export class Member {
   readonly index: number
   readonly count: number
   readonly checks: WorkerChecks
+  /** The other workers, to be asked and told. */
+  readonly colleagues: Colleagues = new Colleagues(send)
   readonly #scrapes: Map<number, (text: string) => void> = new Map()
   #known: readonly CheckResult[] = []
   #checker = false
@@ -40,6 +43,7 @@ export class Member {
       tell: (result) => { if (this.#checker) send({ headgate: 'check', result }) }
     }
     process.on('message', (message: FromPrimary) => { this.#onMessage(message) })
+    process.once('disconnect', () => { this.colleagues.alone() })
     send({ headgate: 'hello' })
   }
 
@@ -89,7 +93,7 @@ export class Member {
         this.#checker = message.you
         this.#known = message.known
         for (const result of message.known) this.checks.taken?.(result, true)
-        return
+        return this.colleagues.became(message.you)
       case 'check':
         return this.checks.taken?.(message.result, false)
       case 'collect':
@@ -98,6 +102,13 @@ export class Member {
       case 'scraped':
         this.#scrapes.get(message.id)?.(message.text)
         this.#scrapes.delete(message.id)
+        return
+      case 'kept':
+      case 'told':
+      case 'asked':
+      case 'answered':
+      case 'left':
+        this.colleagues.take(message)
     }
   }
 }

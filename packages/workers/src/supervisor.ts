@@ -1,8 +1,10 @@
 import cluster, { type Worker } from 'node:cluster'
 import { availableParallelism } from 'node:os'
 import { type Clock, refuse, systemClock, type Timer } from '@headgate/core'
+import { Locks } from './locks.ts'
 import type { CheckResult, FromPrimary, FromWorker } from './messages.ts'
 import { Scrapes } from './scrapes.ts'
+import { type Service, Switchboard } from './switchboard.ts'
 
 /** Milliseconds before a worker that died is replaced: from, to; and after how long a life it counts as healthy. */
 const SOONEST = 100
@@ -21,6 +23,8 @@ export interface SupervisorOptions {
   readonly readyTimeout?: number
   readonly closeTimeout?: number
   readonly log?: SupervisorLog
+  /** What workers may ask the primary, by topic. @default 'lock' alone */
+  readonly services?: Readonly<Record<string, Service>>
   readonly clock?: Clock
 }
 
@@ -56,9 +60,12 @@ export class Supervisor {
   readonly #readyTimeout: number
   readonly #closeTimeout: number
   readonly #scrapes: Scrapes
+  readonly #switchboard: Switchboard
   readonly #ready: Set<Worker> = new Set()
   /** Those that run and are not to end. */
   readonly #living: Set<Worker> = new Set()
+  /** Those that can be asked and told: until they have ended. */
+  readonly #reachable: Set<Worker> = new Set()
   /** Told to end, or about to be. */
   readonly #leaving: Set<Worker> = new Set()
   /** The last result of each check, for workers that come later. */
@@ -77,6 +84,14 @@ export class Supervisor {
     this.#readyTimeout = options.readyTimeout ?? 60_000
     this.#closeTimeout = options.closeTimeout ?? 35_000
     this.#scrapes = new Scrapes(this.#clock)
+    this.#switchboard = new Switchboard({
+      others: (than) => [...this.#reachable].map(({ id }) => id).filter((id) => id !== than),
+      speaker: () => this.#checker?.id,
+      send: (id, message) => {
+        const worker = cluster.workers?.[id]
+        return worker !== undefined && this.#send(worker, message)
+      }
+    }, this.#clock, { lock: new Locks(this.#clock), ...options.services })
     this.#slots = Array.from({ length: this.count }, (_, index) => ({ index, worker: undefined, deaths: 0, timer: undefined }))
     cluster.schedulingPolicy = cluster.SCHED_RR
     cluster.setupPrimary({ ...options.exec !== undefined && { exec: options.exec }, ...options.args !== undefined && { args: [...options.args] } })
@@ -155,6 +170,8 @@ export class Supervisor {
         this.#living.delete(worker)
         this.#scrapes.gone(worker.id)
         if (this.#checker === worker) this.#choose()
+        this.#reachable.delete(worker)
+        this.#switchboard.left(worker.id)
         const wanted = this.#leaving.delete(worker) || this.#stopping
         if (!ready) return reject(new WorkerStartError(slot.index, code ?? 1))
         if (wanted) return
@@ -205,8 +222,10 @@ export class Supervisor {
       case 'hello':
         // It may wait for results before it is ready.
         this.#living.add(from)
+        this.#reachable.add(from)
         if (this.#checker === undefined) this.#choose()
         else this.#send(from, { headgate: 'checker', you: false, known: [...this.#checks.values()] })
+        this.#switchboard.joined(from.id)
         break
       case 'bye':
         this.#send(from, { headgate: 'gone' })
@@ -225,11 +244,18 @@ export class Supervisor {
         break
       case 'part':
         this.#scrapes.part(from.id, message.id, message.metrics)
+        break
+      case 'tell':
+      case 'ask':
+      case 'answer':
+        this.#switchboard.take(from.id, message)
     }
   }
 
-  #send (worker: Worker, message: FromPrimary): void {
-    // One that has just gone hears nothing any more.
-    if (worker.isConnected()) worker.send(message, () => {})
+  /** False: it has just gone, and hears nothing any more. */
+  #send (worker: Worker, message: FromPrimary): boolean {
+    if (!worker.isConnected()) return false
+    worker.send(message, () => {})
+    return true
   }
 }
