@@ -141,7 +141,7 @@ export class Desk {
 
   #listen (sharing: AdminSharing): void {
     const { sampler, events, audience } = this.#options
-    const on = <T> (topic: string, handler: (data: T, from: number) => unknown): void => { this.#offs.push(sharing.on(topic, handler as (data: never, from: number) => unknown)) }
+    const on = (topic: string, handler: (data: never, from: number) => unknown): void => { this.#offs.push(sharing.on(topic, handler)) }
     on(topics.question, (question: Question) => this.#answer(question))
     on(topics.part, ({ term }: { term: string }) => {
       const anew = term !== this.#told

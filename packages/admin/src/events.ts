@@ -77,8 +77,8 @@ export class EventLog {
   /** What another worker has seen; what was seen here, or by a third, just now is nothing new. */
   addSeen (draft: Draft): void {
     const since = this.#clock.wall() - SAME
-    const known = this.shared && SEEN_BY_ALL.has(draft.kind) && this.#events.some((event) => event.at >= since && event.kind === draft.kind && event.text === draft.text &&
-      event.pool === (draft.pool ?? '') && event.upstream === (draft.upstream ?? ''))
+    const known = this.shared && SEEN_BY_ALL.has(draft.kind) && this.#events.some(({ at, kind, text, pool, upstream }) =>
+      at >= since && kind === draft.kind && text === draft.text && pool === (draft.pool ?? '') && upstream === (draft.upstream ?? ''))
     if (!known) this.add(draft)
   }
 

@@ -88,7 +88,8 @@ export function readRoutes (scope: FastifyInstance, steward: Steward): void {
 
 /** What can be changed. */
 export function changeRoutes (scope: FastifyInstance, steward: Steward): void {
-  const change = (request: FastifyRequest, list: readonly Change[], dryRun: boolean, required = false): Promise<Plan> => steward.change({ changes: list, dryRun, required }, request)
+  const change = (request: FastifyRequest, changes: readonly Change[], dryRun: boolean, required = false): Promise<Plan> =>
+    steward.change({ changes, dryRun, required }, request)
 
   scope.post<{ Body: { changes: Change[] } }>('/plan', {
     schema: { tags, summary: 'What changes would do; nothing is changed', body: schemas.changesBody, response: json('The plan', schemas.planView) }

@@ -65,7 +65,8 @@ export class Steward {
       this.#desk.said(event)
     })
     this.#desk = new Desk({
-      sharing: options.sharing, sampler: this.sampler, events: this.events, audience: this.audience, find: this.find, answer: (question) => this.#answer(question),
+      sharing: options.sharing, sampler: this.sampler, events: this.events, audience: this.audience, find: this.find,
+      answer: (question) => this.#answer(question),
       failed: (error, pool, id) => { app.log.error({ err: error, pool, upstream: id }, 'a change that another worker made could not be made here') }
     })
   }
@@ -144,7 +145,8 @@ export class Steward {
         const upstream = pool.get(question.id)
         const record = upstream === undefined ? undefined : sampler.find(pool, upstream)
         if (upstream === undefined || record === undefined) throw new NotFoundError(`there is no upstream '${question.id}' in pool '${pool.name}'`)
-        return { etag: etagOf(pool), body: { ...sampler.upstream(pool, record), history: upstream.health.history, series: sampler.upstreamSeries(pool, record) } }
+        const { history } = upstream.health
+        return { etag: etagOf(pool), body: { ...sampler.upstream(pool, record), history, series: sampler.upstreamSeries(pool, record) } }
       }
       case 'series':
         return { etag: '', body: sampler.series(question.pool === undefined ? undefined : this.#pool(question.pool)) }

@@ -57,11 +57,14 @@ export function foreignView (gauges: readonly UpstreamGauges[]): UpstreamView {
 }
 
 export function poolGauges (pool: Pool): PoolGauges {
-  return { inFlight: pool.inFlight, queued: pool.queued, maxInFlight: limit(pool.settings.maxInFlight), retryBudget: pool.retryBudget.available, panic: pool.panic }
+  const { inFlight, queued, settings, retryBudget, panic } = pool
+  return { inFlight, queued, maxInFlight: limit(settings.maxInFlight), retryBudget: retryBudget.available, panic }
 }
 
 /** `members`: as the machine sees them, where there are other workers. */
-export function poolView (record: PoolRecord, figures: Figures, advice: PoolAdvice | undefined, others: readonly PoolGauges[], members: readonly UpstreamGauges[] | undefined): PoolView {
+export function poolView (
+  record: PoolRecord, figures: Figures, advice: PoolAdvice | undefined, others: readonly PoolGauges[], members: readonly UpstreamGauges[] | undefined
+): PoolView {
   const { pool, count, errors, retried, budgetExhausted, shed } = record
   const states: Record<HealthState, number> = { up: 0, degraded: 0, ejected: 0, down: 0, draining: 0, maintenance: 0 }
   if (members === undefined) for (const { health } of pool.upstreams) states[health.state]++
@@ -94,7 +97,7 @@ export function cacheView (cache: CacheRecord): CacheView | null {
   return withRatio({ lookups: Object.fromEntries(lookups.entries()), servedBytes, storedBytes, evictions })
 }
 
-export function compressView (encodings: readonly EncodingRecord[]): CompressView | null {
+export function compressView (encodings: readonly Pick<EncodingRecord, keyof CompressView>[]): CompressView | null {
   if (encodings.length === 0) return null
   return {
     bytesIn: total(encodings, ({ bytesIn }) => bytesIn),
@@ -116,9 +119,7 @@ export function mergedCache (views: readonly (CacheView | null)[]): CacheView | 
 }
 
 export function mergedCompress (views: readonly (CompressView | null)[]): CompressView | null {
-  const some = views.filter((view) => view !== null)
-  if (some.length === 0) return null
-  return { bytesIn: total(some, ({ bytesIn }) => bytesIn), bytesOut: total(some, ({ bytesOut }) => bytesOut), responses: total(some, ({ responses }) => responses) }
+  return compressView(views.filter((view) => view !== null))
 }
 
 function withRatio (view: Omit<CacheView, 'hitRatio'>): CacheView {

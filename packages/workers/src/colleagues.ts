@@ -46,7 +46,10 @@ export class Colleagues {
   /** This one answers for all. */
   get speaks (): boolean { return this.#speaks }
 
-  /** Answers a topic; returns how to stop. A later one takes an earlier one's place. `left` is told of those who have ended, `speaker` whether this one speaks now. */
+  /**
+   * Answers a topic; returns how to stop. A later one takes an earlier one's place. `left` is told of those who have ended, `speaker` whether this one
+   * speaks now.
+   */
   on (topic: string, handler: Handler): () => void {
     this.#handlers.set(topic, handler)
     return () => { if (this.#handlers.get(topic) === handler) this.#handlers.delete(topic) }
@@ -141,7 +144,7 @@ export class Colleagues {
     let answer: Answer
     try {
       const handler = this.#handlers.get(topic)
-      answer = handler === undefined ? { nobody: true } : { data: await handler(data as never, from) }
+      answer = handler === undefined ? { nobody: true } : { data: await handler(data as never, from) ?? null }
     } catch (error) {
       const { message, code, statusCode } = error as Error & { code?: string; statusCode?: number }
       answer = { error: { message, code, statusCode } }

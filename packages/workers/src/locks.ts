@@ -56,7 +56,7 @@ export class Locks implements Service {
 
   #free (name: string, held: Held, answer: LockAnswer): LockAnswer {
     this.#held.delete(name)
-    for (const told of [...held.waiting]) told(answer)
+    for (const told of Array.from(held.waiting)) told(answer)
     return answer
   }
 

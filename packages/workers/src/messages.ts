@@ -18,7 +18,10 @@ export type ToOthers =
   | { readonly headgate: 'answer'; readonly call: number; readonly answer: Answer }
 
 /** `nobody`: there is no one who could say anything of it. */
-export type Answer = { readonly data: unknown } | { readonly error: { readonly message: string; readonly code?: string | undefined; readonly statusCode?: number | undefined } } | { readonly nobody: true }
+export type Answer =
+  | { readonly data: unknown }
+  | { readonly error: { readonly message: string; readonly code?: string | undefined; readonly statusCode?: number | undefined } }
+  | { readonly nobody: true }
 
 export type FromPrimary =
   | { readonly headgate: 'stop' }

@@ -93,7 +93,7 @@ export class Switchboard {
     let answer: Answer
     try {
       const service = this.#services[topic]
-      answer = service === undefined ? { nobody: true } : { data: await service.answer(data, from) }
+      answer = service === undefined ? { nobody: true } : { data: await service.answer(data, from) ?? null }
     } catch (error) {
       answer = { error: { message: (error as Error).message } }
     }
