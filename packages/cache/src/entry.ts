@@ -65,7 +65,15 @@ export interface Entry {
   /** The body in other codings, by their names; kept beside it while it is in memory. Never stored elsewhere. */
   encoded?: Map<string, Encoded> | undefined
   /** Head of a hit, kept for the second in which it was made. Never stored. */
-  head?: { readonly second: number; readonly flat: string[] } | undefined
+  head?: HitHead | undefined
+}
+
+/** The fields of a hit, all of them and without those that a 304 leaves out. */
+export interface HitHead {
+  readonly second: number
+  readonly flat: string[]
+  /** Made for the first 304. */
+  bodyless: string[] | undefined
 }
 
 /** A stored body in another coding. */

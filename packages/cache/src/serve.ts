@@ -3,7 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { hitStatus } from './cache-status.ts'
 import { channels } from './channels.ts'
 import { type Compressor, encodedFor } from './encoded.ts'
-import { ageOf, type Entry } from './entry.ts'
+import { ageOf, type Entry, type HitHead } from './entry.ts'
 import { openOutput, sendComplete } from './output.ts'
 import { answerRange } from './ranged.ts'
 import { hasOnSend } from './route-context.ts'
@@ -15,12 +15,10 @@ import type { CacheStore } from './store/contract.ts'
 const OF_BODY = new Set(['content-length', 'content-type', 'content-encoding', 'content-language', 'content-range'])
 
 /** Fields of a stored response for a hit: its own, Content-Length, Age and Cache-Status. Made once per second. */
-export function hitHead (entry: Entry, now: number, name: string): string[] {
+export function hitHead (entry: Entry, now: number, name: string): HitHead {
   const second = Math.floor(ageOf(entry, now) / 1000)
-  if (entry.head?.second === second) return entry.head.flat
-  const flat = head(entry, second, hitStatus(name, entry, now))
-  entry.head = { second, flat }
-  return flat
+  if (entry.head?.second === second) return entry.head
+  return entry.head = { second, flat: head(entry, second, hitStatus(name, entry, now)), bodyless: undefined }
 }
 
 function head (entry: Entry, age: number, status: string): string[] {
@@ -49,12 +47,14 @@ export interface Answer {
 export function serveEntry (answer: Answer): void {
   const { request, reply, entry, now, name, status, store, compressor } = answer
   const { headers, method } = request
-  const flat = status === undefined ? hitHead(entry, now, name) : head(entry, Math.floor(ageOf(entry, now) / 1000), status)
+  const hit = status === undefined ? hitHead(entry, now, name) : undefined
+  const flat = hit?.flat ?? head(entry, Math.floor(ageOf(entry, now) / 1000), status!)
   const fast = !hasOnSend(request)
   // Conditions hold for what would be 200; 206 is one by other means (RFC 9110 13.2.1).
   if ((headers['if-none-match'] !== undefined || headers['if-modified-since'] !== undefined) &&
     (entry.status === 200 || entry.part !== undefined) && notModified(headers, entry, now)) {
-    return sendComplete(reply, 304, '', without(flat, OF_BODY), undefined, fast)
+    const fields = hit === undefined ? without(flat, OF_BODY) : hit.bodyless ??= without(flat, OF_BODY)
+    return sendComplete(reply, 304, '', fields, undefined, fast)
   }
   // Through the hooks it takes the body along, which is not sent: Fastify's own HEAD routes take the length from it.
   if (method === 'HEAD') return sendComplete(reply, entry.status, entry.reason, flat, fast ? undefined : entry.body, fast)
@@ -66,7 +66,7 @@ export function serveEntry (answer: Answer): void {
       return sendStored(answer, ranged.status, '', ranged.fields, ranged.start, ranged.end, fast)
     }
   }
-  const encoded = compressor === undefined ? undefined : encodedFor(request, entry, flat, status === undefined ? entry.head!.second : -1, compressor, store)
+  const encoded = compressor === undefined ? undefined : encodedFor(request, entry, flat, hit?.second ?? -1, compressor, store)
   if (encoded !== undefined) return sendBody(answer, entry.status, entry.reason, encoded.fields, encoded.body, fast)
   if (entry.body !== undefined || entry.size === 0) return sendBody(answer, entry.status, entry.reason, flat, entry.body, fast)
   sendStored(answer, entry.status, entry.reason, flat, 0, entry.size - 1, fast)

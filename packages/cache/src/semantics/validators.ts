@@ -48,10 +48,12 @@ export function notModified (headers: IncomingHttpHeaders, validators: Validator
   const none = headers['if-none-match']
   if (none !== undefined) {
     // If-None-Match comes before If-Modified-Since, which is then ignored.
+    const { etag } = validators
+    // What nearly every client sends: the one that it was given.
+    if (none === etag && isEtag(etag)) return true
     const etags = parseEtags(none)
     if (etags === undefined) return false
     if (etags === '*') return true
-    const { etag } = validators
     return etag !== undefined && isEtag(etag) && etags.some((one) => weakMatch(one, etag))
   }
   const since = headers['if-modified-since']
