@@ -1,5 +1,7 @@
 import type { Environment } from '../clock.ts'
 import type { Candidate, PickContext, Policy, Selector } from './contract.ts'
+import { fading } from './fading.ts'
+import { Failures, faded } from './failures.ts'
 import { Walk } from './sample.ts'
 import { highestSlot, reaching } from './slots.ts'
 
@@ -34,14 +36,13 @@ const UNKNOWN = 2
 const SPREAD = 2000
 /** The cost is multiplied by 1 + this × the failure rate above what is the pool's own. */
 const FAILURE_COST = 300
-/** Answers added to a failure rate's denominator: one failure alone does not eject. */
-const FAILURE_WINDOW = 5
-/** How many times the pool's own failure rate is free; in a small pool one bad upstream is much of that rate itself. */
-const FAILURE_FREE = 5
-/** Weight of one answer in the pool's failure rate: slow, so that it outlives a burst of rejections. */
-const FAILURE_RATE = 0.003
-/** Milliseconds in which a failure fades by e. */
-const FAILURE_FADE = 10_000
+/**
+ * Part of its own spread within which an upstream's latency differs from the pool's by chance, as a variance: such a difference is taken
+ * for smaller than it looks, a larger one for what it is.
+ */
+const DOUBT = 0.25
+/** Weight of an answer in the spread of latencies, divided by the size of the pool. */
+const SPREAD_RATE = 0.02
 
 // What a pick reads lies in one cache line per slot, what only an answer reads in another.
 const WIDTH = 8
@@ -56,7 +57,7 @@ const BEGAN = 3
 const TOUCHED = 4
 /** 1 / (weight × sqrt(1 + usual in flight / weight)). */
 const SCALE = 5
-/** Failure rate as it was at the time of the last failure; and that time. */
+/** Share of failures as it was at the time of the last one; and that time. */
 const FAILURE_SHARE = 6
 const FAILED_AT = 7
 
@@ -76,25 +77,9 @@ const USUAL = 0
 const ROOT = 1
 const SAMPLE_COUNT = 2
 const HEARD_AT = 3
-/** Fading counts of answers and of failures. */
-const ANSWERS = 4
-const FAILURES = 5
 /** Number of its last pick, to break ties. */
-const TURN = 6
-const WEIGHT = 7
-
-/**
- * About exp(−x) for x ≥ 0, within 0.01: (1 + x/32)^−32, without a call. Powers below that have so fat a tail that healed
- * upstreams come back noticeably later.
- */
-function fading (x: number): number {
-  let y = 1 / (1 + x * 0.03125)
-  y *= y
-  y *= y
-  y *= y
-  y *= y
-  return y * y
-}
+const TURN = 4
+const WEIGHT = 5
 
 /** `typical`: latency of the pool; `free`: failure rate that costs nothing; `fade`: as `FADE`. */
 function costOf (hot: Float64Array, base: number, now: number, typical: number, free: number, fade: number): number {
@@ -110,7 +95,7 @@ function costOf (hot: Float64Array, base: number, now: number, typical: number, 
   const cost = latency * (hot[base + FLYING]! + 1) * hot[base + SCALE]!
   const failing = hot[base + FAILURE_SHARE]!
   if (failing <= free) return cost
-  const excess = failing * fading((now - hot[base + FAILED_AT]!) / FAILURE_FADE) - free
+  const excess = failing * faded(now - hot[base + FAILED_AT]!) - free
   return excess > 0 ? cost * (1 + FAILURE_COST * excess) : cost
 }
 
@@ -136,7 +121,9 @@ class Adaptive<T extends Candidate> implements Selector<T> {
   /** Mean of the square roots of all latencies in the pool, and how many answers it has (the first count evenly). */
   #poolRoot = 0
   #poolAnswers = 0
-  #poolFailures = 0
+  readonly #failures = new Failures()
+  /** Variance of the square roots of latencies around their upstream's mean. */
+  #spread = 0
   #turn = 0
   /** Mean milliseconds between picks, and when the last one was. */
   #pace = 0
@@ -167,7 +154,7 @@ class Adaptive<T extends Candidate> implements Selector<T> {
     const slots = this.#slots
     const hot = this.#hot
     const typical = this.#typical()
-    const free = this.#free()
+    const free = this.#failures.free
     const fade = this.#fade()
     let left = n
     let at = 0
@@ -202,7 +189,7 @@ class Adaptive<T extends Candidate> implements Selector<T> {
   alternative (_context: PickContext, usable: (candidate: T) => boolean): T | undefined {
     const now = this.#environment.clock.now()
     const typical = this.#typical()
-    const free = this.#free()
+    const free = this.#failures.free
     const fade = this.#fade()
     let best: T | undefined
     let low = Infinity
@@ -227,7 +214,8 @@ class Adaptive<T extends Candidate> implements Selector<T> {
     this.#hot[base + LATENCY] = -UNKNOWN
     this.#hot[base + TOUCHED] = this.#soon()
     this.#hot[base + FAILURE_SHARE] = 0
-    this.#cold.fill(0, base + ROOT, base + FAILURES + 1)
+    this.#cold.fill(0, base + ROOT, base + HEARD_AT + 1)
+    this.#failures.clear(candidate.slot)
     this.#changed(candidate.slot)
   }
 
@@ -266,8 +254,6 @@ class Adaptive<T extends Candidate> implements Selector<T> {
     if (this.#hot[base + FLYING]! > 0) this.#hot[base + FLYING]!--
     if (!answered) this.#waitsNoMore(base, startedAt)
     if (ok === undefined) return
-    const cold = this.#cold
-    cold[base + ANSWERS] = cold[base + ANSWERS]! * 0.95 + 1
     if (ok) this.#succeeded(base, now, latency)
     else this.#failed(base, now)
   }
@@ -275,27 +261,24 @@ class Adaptive<T extends Candidate> implements Selector<T> {
   #succeeded (base: number, now: number, latency: number): void {
     const hot = this.#hot
     const cold = this.#cold
-    this.#poolFailures *= 1 - FAILURE_RATE
-    if (cold[base + FAILURES]! > 0) {
-      cold[base + FAILURES]! *= 0.95
-      hot[base + FAILURE_SHARE] = cold[base + FAILURES]! / (cold[base + ANSWERS]! + FAILURE_WINDOW)
-    }
+    hot[base + FAILURE_SHARE] = this.#failures.succeeded(base / WIDTH)
     const root = Math.sqrt(latency)
-    this.#poolRoot += (root - this.#poolRoot) * Math.max(1 / ++this.#poolAnswers, 0.05 / Math.max(4, this.#ready.length))
+    const others = Math.max(4, this.#ready.length)
+    const typical = this.#poolRoot += (root - this.#poolRoot) * Math.max(1 / ++this.#poolAnswers, 0.05 / others)
     const kept = cold[base + SAMPLE_COUNT]! * fading((now - cold[base + HEARD_AT]!) / AGE)
     const samples = cold[base + SAMPLE_COUNT] = Math.min(SAMPLES, kept + 1)
+    const off = root - (kept > 0 ? cold[base + ROOT]! : typical)
+    this.#spread += (off * off - this.#spread) * Math.max(1 / this.#poolAnswers, SPREAD_RATE / others)
     const mean = cold[base + ROOT]! += (root - cold[base + ROOT]!) / samples
-    hot[base + LATENCY] = mean * mean
+    const apart = (mean - typical) * (mean - typical)
+    const believed = apart > 0 ? typical + (mean - typical) * apart / (apart + DOUBT * this.#spread / samples) : mean
+    hot[base + LATENCY] = believed * believed
     hot[base + TOUCHED] = cold[base + HEARD_AT] = now
   }
 
   #failed (base: number, now: number): void {
-    const hot = this.#hot
-    const cold = this.#cold
-    this.#poolFailures += (1 - this.#poolFailures) * FAILURE_RATE
-    cold[base + FAILURES] = cold[base + FAILURES]! * fading((now - hot[base + FAILED_AT]!) / FAILURE_FADE) + 1
-    hot[base + FAILURE_SHARE] = cold[base + FAILURES]! / (cold[base + ANSWERS]! + FAILURE_WINDOW)
-    hot[base + FAILED_AT] = now
+    this.#hot[base + FAILURE_SHARE] = this.#failures.failed(base / WIDTH, now)
+    this.#hot[base + FAILED_AT] = now
   }
 
   #waitsNoMore (base: number, startedAt: number): void {
@@ -309,6 +292,7 @@ class Adaptive<T extends Candidate> implements Selector<T> {
   #begin (candidate: T, multiple: number, touched: number): void {
     const base = candidate.slot * WIDTH
     this.#owner[candidate.slot] = candidate
+    this.#failures.clear(candidate.slot)
     this.#hot.fill(0, base, base + WIDTH)
     this.#cold.fill(0, base, base + WIDTH)
     this.#hot[base + LATENCY] = -multiple
@@ -334,10 +318,6 @@ class Adaptive<T extends Candidate> implements Selector<T> {
     return latency > 0 ? latency : 1
   }
 
-  #free (): number {
-    return Math.min(FAILURE_FREE, (this.#ready.length + 1) / 2) * this.#poolFailures
-  }
-
   #fade (): number {
     return Math.max(FADE, Math.min(FADE_MOST, FADE_TURNS * this.#pace * this.#ready.length))
   }
@@ -354,6 +334,7 @@ class Adaptive<T extends Candidate> implements Selector<T> {
   #reach (slot: number): void {
     this.#hot = reaching(this.#hot, slot * WIDTH + WIDTH - 1)
     this.#cold = reaching(this.#cold, slot * WIDTH + WIDTH - 1)
+    this.#failures.reach(slot)
     this.#prices = reaching(this.#prices, slot * PRICES + PRICES - 1)
   }
 }

@@ -17,7 +17,7 @@ export const hashSchema: Readonly<Record<keyof HashOptions, object>> = {
 }
 
 /** Up to this many are ranked per pick, exactly and without excess movement; above, a table is cheaper. */
-const RANKED = 100
+const RANKED = 64
 /** Requests at once, per average weight, that the bound always allows: an idle pool must not scatter its keys. */
 const ALWAYS = 8
 /** Next choices drawn from the table before the rest are taken in order. */
@@ -32,7 +32,10 @@ export class HashSelector<T extends Candidate> implements Selector<T> {
   #first: Uint32Array<ArrayBuffer> = new Uint32Array(0)
   #second: Uint32Array<ArrayBuffer> = new Uint32Array(0)
   readonly #bySlot: (T | undefined)[] = []
+  /** All weights are the same. */
   #equal = true
+  /** 1 / weight / 2^32, in the order of the ready. */
+  #lightness: Float64Array<ArrayBuffer> = new Float64Array(0)
   #tabled = false
   #flying = 0
   #totalWeight = 0
@@ -50,15 +53,16 @@ export class HashSelector<T extends Candidate> implements Selector<T> {
     this.#equal = true
     for (const candidate of ready) {
       this.#bySlot[candidate.slot] = candidate
+      if (candidate.weight !== ready[0]!.weight) this.#equal = false
       this.#flying += candidate.load.inFlight
       this.#totalWeight += candidate.weight
-      if (candidate.weight !== ready[0]!.weight) this.#equal = false
     }
     // The other scheme moves nearly all keys: a set that wavers around the limit keeps the one it has.
     this.#tabled = ready.length > (this.#tabled ? RANKED / 2 : RANKED)
     if (this.#tabled) return this.#maglev.rebuild(ready)
     this.#first = Uint32Array.from(ready, ({ id }) => hash32(id, 1))
     this.#second = Uint32Array.from(ready, ({ id }) => hash32(id, 2))
+    this.#lightness = Float64Array.from(ready, ({ weight }) => 1 / weight / 4294967296)
   }
 
   select (context: PickContext): T {
@@ -100,21 +104,31 @@ export class HashSelector<T extends Candidate> implements Selector<T> {
     return load.inFlight < most
   }
 
-  /** Weighted rendezvous: the lowest −ln(h) / weight. With equal weights that is the highest h. */
+  /**
+   * Weighted rendezvous: the lowest −ln(h) / weight; with equal weights that is the highest h. As −ln(h) is at least 1 − h, only
+   * those few that may be the lowest by that have their logarithm taken.
+   */
   #best (key: number, usable: ((candidate: T) => boolean) | undefined): T | undefined {
-    let best: T | undefined
+    const ready = this.#ready
+    const first = this.#first
+    const second = this.#second
+    const lightness = this.#lightness
+    const equal = this.#equal
+    let best = -1
     let low = Infinity
-    for (let k = 0; k < this.#ready.length; k++) {
+    for (let k = 0; k < ready.length; k++) {
       // Two hashes of the id, since two ids may share one.
-      const hash = mix32((key ^ this.#first[k]!) + this.#second[k]!)
-      const score = this.#equal ? -hash : -Math.log((hash + 0.5) / 4294967296) / this.#ready[k]!.weight
-      if (score >= low) continue
-      const candidate = this.#ready[k]!
-      if (usable !== undefined && !usable(candidate)) continue
-      best = candidate
+      const hash = mix32((key ^ first[k]!) + second[k]!)
+      let score = -hash
+      if (!equal) {
+        score = (4294967295.5 - hash) * lightness[k]!
+        if (score < low) score = -Math.log((hash + 0.5) / 4294967296) * 4294967296 * lightness[k]!
+      }
+      if (score >= low || (usable !== undefined && !usable(ready[k]!))) continue
+      best = k
       low = score
     }
-    return best
+    return best < 0 ? undefined : ready[best]!
   }
 
   #inOrder (key: number, usable: (candidate: T) => boolean): T | undefined {

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { adaptive, leastTime, nearest, p2c, peakEwma, reportedLoad, roundRobin, weightedRoundRobin } from '../../src/index.ts'
-import { context, FakeEnvironment, run, upstream, upstreams, type Fake } from './bench.ts'
+import { context, FakeEnvironment, run, upstream, upstreams, varied, type Fake } from './bench.ts'
 
 t.test('round robin goes in configured order, and keeps its place when one leaves', async (t) => {
   const environment = new FakeEnvironment()
@@ -67,6 +67,48 @@ for (const policy of [leastTime, adaptive, peakEwma]) {
     t.ok((counts.get(ready[0]!) ?? 0) / 20_000 < 0.1, `share ${counts.get(ready[0]!)! / 20_000}`)
   })
 }
+
+t.test('adaptive: three of ten that fail at once are found out after a few failures', async (t) => {
+  const environment = new FakeEnvironment(3)
+  const selector = adaptive.create<Fake>(environment)
+  selector.rebuild(upstreams(10))
+  run(environment, selector, 3000, 12, varied(environment))
+  let failed = 0
+  run(environment, selector, 2000, 12, ({ slot }) => {
+    if (slot >= 3) return varied(environment)()
+    failed++
+    return { latency: 0.2, ok: false }
+  })
+  t.ok(failed <= 15, `${failed} failures`)
+})
+
+t.test('adaptive: one that answers again after many failures in a row is soon believed, one that fails now and then is not', async (t) => {
+  const environment = new FakeEnvironment(3)
+  const selector = adaptive.create<Fake>(environment)
+  selector.rebuild(upstreams(4))
+  run(environment, selector, 3000, 8, varied(environment))
+  let mended = Infinity
+  let tried = 0
+  const go = (picks: number, answers: () => boolean): void => {
+    run(environment, selector, picks, 8, ({ slot }) => {
+      if (slot === 0) tried++
+      return slot !== 0 || answers() ? varied(environment)() : { latency: 0.2, ok: false }
+    })
+  }
+  const until = environment.time + 30_000
+  while (environment.time < until) go(50, () => false)
+  t.ok(tried <= 20, `${tried} tries while it fails`)
+  const began = environment.time
+  while (mended === Infinity && environment.time < began + 60_000) {
+    const before = tried
+    go(100, () => true)
+    if (tried - before >= 15) mended = environment.time - began
+  }
+  t.ok(mended < 20_000, `${mended} ms until it has its share again`)
+  tried = 0
+  go(20_000, () => environment.random() < 0.7)
+  t.ok(tried < 1000, `${tried} of 20,000 while it fails at every third`)
+})
 
 t.test('adaptive: proxies try a joiner at different times', async (t) => {
   const first = new Set<number>()
