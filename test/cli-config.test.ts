@@ -1,8 +1,11 @@
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { ready, run, upstream } from './processes.ts'
+import { skipWithout } from '../tools/system.mjs'
+import { cli, ready, run, upstream } from './processes.ts'
 
 type Process = Awaited<ReturnType<typeof ready>>
 
@@ -97,4 +100,74 @@ t.test('check-config: nothing is started, mistakes have a place', async (t) => {
   const modules = run(t, 'check-config', write('m.mjs', 'export default { pools: { web: ["http://a:1"] }, routes: [{ prefix: "/", pool: "b" }] }'))
   t.same(await modules.ended, { status: 2, signal: null })
   t.match(modules.stderr(), /m\.mjs\.routes\[0\]\.pool: must be one of/)
+})
+
+t.test('init writes a file that serves, and replaces none', async (t) => {
+  const file = join(folder(t), 'site.yaml')
+  const up = await upstream(t, 'a')
+  const first = run(t, 'init', file, '--upstream', up, '--listen', '127.0.0.1:0', '--cache')
+  t.same(await first.ended, { status: 0, signal: null })
+  t.match(first.stdout(), `headgate serve -c ${file}`)
+  const check = run(t, 'check-config', file)
+  t.same(await check.ended, { status: 0, signal: null })
+  const { url } = await ready(run(t, 'serve', '-c', file))
+  t.match((await fetch(url)).headers.get('cache-status'), /^headgate;/)
+  const text = readFileSync(file, 'utf8')
+  for (const [args, message] of [
+    [[file, '--upstream', up], /site\.yaml is there already: --force replaces it/],
+    [[`${file}.new.json`, '--format', 'yaml', '--upstream', up], /--format yaml does not go with the name/],
+    [['x.toml', '--upstream', up], /the file must be yaml, json, ts; it is 'toml'/],
+    [[`${file}.yaml`], /nobody to forward to: give --upstream URL .*, or answer in a terminal/],
+    [[`${file}.yaml`, '--upstream', 'ftp://x'], /--upstream\[0\]: must be an origin/],
+    [[join(file, 'in', 'a', 'file.yaml'), '--upstream', up], /cannot be written: ENOTDIR/]
+  ] as const) {
+    const refused = run(t, 'init', ...args)
+    t.same(await refused.ended, { status: 2, signal: null }, args.join(' '))
+    t.match(refused.stderr(), message)
+  }
+  t.equal(readFileSync(file, 'utf8'), text)
+  t.same(await run(t, 'init', file, '--force', '--upstream', up).ended, { status: 0, signal: null })
+  t.not(readFileSync(file, 'utf8'), text)
+})
+
+t.test('init asks in a terminal for what no flag says, again where an answer is wrong', { skip: skipWithout('script') }, async (t) => {
+  const dir = folder(t)
+  const file = join(dir, 'asked.yaml')
+  // script(1) gives the command a pseudo-terminal.
+  const terminal = async (answers: readonly (readonly [prompt: string, answer: string])[], flags = ''): Promise<{ status: number | null; out: string }> => {
+    const child = spawn('env', ['-i', `PATH=${process.env['PATH']}`, 'TERM=xterm', 'script', '-qec', `exec '${process.execPath}' '${cli}' init '${file}' ${flags}`, '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'] })
+    const ended = once(child, 'close') as Promise<[number | null]>
+    t.teardown(async () => {
+      if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
+      await ended
+    })
+    let out = ''
+    child.stdout.on('data', (chunk: Buffer) => { out += chunk.toString() })
+    let seen = 0
+    for (const [prompt, answer] of answers) {
+      for (let at = out.indexOf(prompt, seen); ; at = out.indexOf(prompt, seen)) {
+        if (at !== -1) {
+          seen = at + prompt.length
+          break
+        }
+        if (child.exitCode !== null) throw new Error(`ended: ${out}`)
+        await new Promise((resolve) => { setTimeout(resolve, 10) })
+      }
+      child.stdin.write(answer)
+    }
+    const [status] = await ended
+    return { status, out }
+  }
+  const left = await terminal([['Servers behind it', '\u0003']])
+  t.match(left, { status: 2, out: /nothing was written/ })
+  t.notOk(existsSync(file))
+  const { status, out } = await terminal([
+    ['Servers behind it', '\n'], ['an answer is needed', ''], ['Servers behind it', 'http://127.0.0.1:1 ftp://x\n'], ['must be an origin', ''], ['Servers behind it', 'http://127.0.0.1:1 http://127.0.0.1:2;weight=2\n'],
+    ['Listen at', ':8443\n'], ['How to choose', 'best\n'], ['--policy must be one of', ''], ['How to choose', '\n'], ['Path that says', '/healthz\n'], ['Clients stay', '\n'], ['Compress', 'y\n'],
+    ['HTTPS: file of the certificate', '/etc/a.pem\n'], ['HTTPS: file of its key', '/etc/a.key\n'], ['redirect', '\n'], ['Path of the dashboard', '\n'], ['is written', '']
+  ], '--cache')
+  t.equal(status, 0, out)
+  t.notMatch(out, 'Keep responses', 'a flag said so')
+  const text = readFileSync(file, 'utf8')
+  for (const part of ['- http://127.0.0.1:1\n', '- http://127.0.0.1:2;weight=2\n', '\nlisten: :8443\n', '\n    path: /healthz\n', '\ncache: true\n', '\ncompress: true\n', '    - cert: /etc/a.pem\n', '\n# sticky:', '\n# admin:']) t.match(text, part)
 })

@@ -54,6 +54,10 @@ tls:
     t.equal((await wrong.ended).status, 2)
     t.match(wrong.stderr(), message)
   }
+  writeFileSync(config, `pools: { web: ['${to}'] }\ntls: { certificates: [{ name: odd, cert: ${authority.path('ca.pem')}, key: ${pair.files.key} }] }\n`)
+  const odd = run(t, 'check-config', config)
+  t.equal((await odd.ended).status, 2)
+  t.match(odd.stderr(), /certificate 'odd' cannot be used: the key is not that of the certificate of CN=Test CA/)
   writeFileSync(config, `pools: { web: ['${to}'] }\ntls: { certificates: [], profile: old }\n`)
   const wrong = run(t, 'serve', '--config', config)
   t.equal((await wrong.ended).status, 2)

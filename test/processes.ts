@@ -6,7 +6,8 @@ import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 
-const cli = fileURLToPath(new URL('../packages/headgate/dist/cli.js', import.meta.url))
+/** The built command. */
+export const cli: string = fileURLToPath(new URL('../packages/headgate/dist/cli.js', import.meta.url))
 
 export interface Run {
   readonly child: ChildProcess

@@ -1,7 +1,7 @@
 import { Ajv, type ErrorObject, type SchemaObject, type ValidateFunction } from 'ajv'
 import { CacheOptionError } from './errors.ts'
 
-const ajv = new Ajv({ allErrors: true, allowUnionTypes: true, verbose: true, strict: false })
+const ajv = new Ajv({ allErrors: true, allowUnionTypes: true, verbose: true, strict: false, validateSchema: false, meta: false, code: { optimize: false } })
 // Options hold functions, which JSON Schema has no word for.
 ajv.addKeyword({
   keyword: 'isFunction', schemaType: 'boolean', error: { message: 'must be a function' },

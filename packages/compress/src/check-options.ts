@@ -17,7 +17,7 @@ export function refuse (path: string, allowed: string, value: unknown): never {
 
 /** A check of values against a JSON Schema (with `isFunction: true` for functions); it throws {@link CompressOptionError} for the deepest error. */
 export function optionsCheck (schema: SchemaObject): (value: unknown, path: string) => void {
-  const ajv = new Ajv({ allErrors: true, allowUnionTypes: true, verbose: true, strict: false })
+  const ajv = new Ajv({ allErrors: true, allowUnionTypes: true, verbose: true, strict: false, validateSchema: false, meta: false, code: { optimize: false } })
   // Options hold functions, which JSON Schema has no word for.
   ajv.addKeyword({
     keyword: 'isFunction', schemaType: 'boolean', error: { message: 'must be a function' },

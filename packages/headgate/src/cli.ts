@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
-import { joinWorkers } from '@headgate/workers'
 import { runClientCommand } from './commands/index.ts'
 import { isClientCommand, parseClientCommand } from './commands/options.ts'
+import type { ServeCommand } from './options.ts'
 import type { Proxy } from './proxy.ts'
 import type { ServeOptions } from './serve-options.ts'
 import { UsageError } from './usage-error.ts'
@@ -16,7 +16,7 @@ function version (): string {
   return (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version
 }
 
-async function close (proxy: Proxy, signal: string): Promise<void> {
+async function close (proxy: Proxy, signal: string, leave: () => unknown): Promise<void> {
   const { log } = proxy.app
   log.info({ signal }, 'closing')
   const deadline = setTimeout(() => {
@@ -24,7 +24,7 @@ async function close (proxy: Proxy, signal: string): Promise<void> {
     process.exit(1)
   }, CLOSE_DEADLINE)
   await proxy.close()
-  await joinWorkers()?.leave()
+  await leave()
   clearTimeout(deadline)
   log.info('closed')
   end()
@@ -49,10 +49,9 @@ async function main (): Promise<void> {
     for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, () => { stop.abort() })
     return runClientCommand(command, stop.signal)
   }
-  // The proxy and all its plugins: commands that only speak to one start without them.
-  const [{ help, parseCommand }, { serve }, { placed }, { reload, watchFile }, { asWorker, supervise }] = await Promise.all([
-    import('./options.ts'), import('./proxy.ts'), import('./config/placed.ts'), import('./reload.ts'), import('./workers.ts')
-  ])
+  if (name === 'init') return (await import('./init/index.ts')).init(rest)
+  // Whoever made a mistake, or asks for help, does not wait for the plugins.
+  const { help, parseCommand } = await import('./options.ts')
   const command = await parseCommand(args)
   switch (command.name) {
     case 'help':
@@ -61,34 +60,40 @@ async function main (): Promise<void> {
     case 'version':
       process.stdout.write(`${version()}\n`)
       break
-    case 'serve': {
-      const member = joinWorkers()
-      if (command.workers !== undefined && member === undefined) return supervise(command.workers)
-      const { source, file, again } = command
-      const mine = (options: ServeOptions): ServeOptions => member === undefined ? options : asWorker(options, member)
-      const load = again && (async () => {
-        const loaded = await again()
-        return { ...loaded, options: mine(loaded.options) }
-      })
-      // A signal may also come while it starts.
-      const starting = serve(mine(command.options)).catch((error: unknown) => { throw placed(error, source) })
-      let signals = 0
-      for (const signal of ['SIGTERM', 'SIGINT']) {
-        process.on(signal, () => {
-          if (++signals > 1) process.exit(1)
-          void starting.then((proxy) => close(proxy, signal))
-        })
-      }
-      // Watched before it tells that it is ready: nothing that is written from then on is missed.
-      if (load !== undefined && command.watch) watchFile(file!, () => { void starting.then((proxy) => reload(proxy, load, 'the file has changed')) })
-      // Workers are renewed instead, by the process that runs them.
-      if (load !== undefined && member === undefined) process.on('SIGHUP', () => { void starting.then((proxy) => reload(proxy, load, 'SIGHUP')) })
-      const proxy = await starting
-      // Here, as the last step of this process: its metrics are asked for even before anybody scrapes it.
-      if (proxy.app.hasDecorator('metrics')) member?.registered(proxy.app.metrics)
-      member?.ready((proxy.addresses[0] ?? '').replace(/^https?:\/\//, ''), () => { if (++signals === 1) void close(proxy, 'renewed') })
-    }
+    case 'serve':
+      await runServe(command)
   }
+}
+
+async function runServe (command: ServeCommand): Promise<void> {
+  const [{ joinWorkers }, { asWorker, supervise }] = await Promise.all([import('@headgate/workers'), import('./workers.ts')])
+  const member = joinWorkers()
+  if (command.workers !== undefined && member === undefined) return supervise(command.workers)
+  const [{ serve }, { placed }, { reload, watchFile }] = await Promise.all([import('./proxy.ts'), import('./config/placed.ts'), import('./reload.ts')])
+  const { source, file, again } = command
+  const mine = (options: ServeOptions): ServeOptions => member === undefined ? options : asWorker(options, member)
+  const leave = (): unknown => member?.leave()
+  const load = again && (async () => {
+    const loaded = await again()
+    return { ...loaded, options: mine(loaded.options) }
+  })
+  // A signal may also come while it starts.
+  const starting = serve(mine(command.options)).catch((error: unknown) => { throw placed(error, source) })
+  let signals = 0
+  for (const signal of ['SIGTERM', 'SIGINT']) {
+    process.on(signal, () => {
+      if (++signals > 1) process.exit(1)
+      void starting.then((proxy) => close(proxy, signal, leave))
+    })
+  }
+  // Watched before it tells that it is ready: nothing that is written from then on is missed.
+  if (load !== undefined && command.watch) watchFile(file!, () => { void starting.then((proxy) => reload(proxy, load, 'the file has changed')) })
+  // Workers are renewed instead, by the process that runs them.
+  if (load !== undefined && member === undefined) process.on('SIGHUP', () => { void starting.then((proxy) => reload(proxy, load, 'SIGHUP')) })
+  const proxy = await starting
+  // Here, as the last step of this process: its metrics are asked for even before anybody scrapes it.
+  if (proxy.app.hasDecorator('metrics')) member?.registered(proxy.app.metrics)
+  member?.ready((proxy.addresses[0] ?? '').replace(/^https?:\/\//, ''), () => { if (++signals === 1) void close(proxy, 'renewed', leave) })
 }
 
 try {

@@ -29,7 +29,8 @@ export interface ServeCommand {
   readonly workers: number | 'auto' | undefined
 }
 
-const flags = {
+/** What `serve` takes. */
+export const flags = {
   listen: { type: 'string' },
   upstream: { type: 'string', multiple: true },
   policy: { type: 'string' },
@@ -57,6 +58,7 @@ const flags = {
 
 export const help: string = `Usage: headgate serve --upstream URL [--upstream 'URL;weight=3'] [options]
        headgate serve --config FILE [options]
+       headgate init [FILE] [--format yaml|json|ts] [--force] [options]
        headgate check-config [FILE]
        headgate import nginx | haproxy FILE
        headgate top | drain | maintenance | up | auto | weight | add | remove | purge | explain …
@@ -103,6 +105,10 @@ Commands for a proxy that runs with --admin (--url ADDRESS, default http://127.0
   purge URL… | --tag TAG | --all            out of the cache
   explain [METHOD] PATH [--header N:V]      where a request would go, and why; nothing is sent
 
+init writes a commented file with what the options of serve say, which it asks for in a terminal where there is no --upstream:
+  --format KIND                             yaml, json or ts            (default: that of FILE, or yaml)
+  --force                                   in place of a file that is there
+
 TIME is milliseconds, or 500ms, 2s, 1.5m, 1h.
 
   -h, --help      -v, --version
@@ -111,12 +117,12 @@ SIGTERM and SIGINT end it: running requests may finish for 30 seconds; a second 
 `
 
 /** Reads the command line (without node and script) into what to do. Throws {@link UsageError}. */
-export async function parseCommand (args: readonly string[]): Promise<Command> {
+export async function parseCommand (args: readonly string[], environment: NodeJS.ProcessEnv = process.env): Promise<Command> {
   const { values, positionals } = parse(args)
   if (values.version) return { name: 'version' }
   if (values.help || (args.length === 0)) return { name: 'help' }
   const [command, ...rest] = positionals
-  if (command !== 'serve') throw new UsageError(command === undefined ? "a command is missing: 'serve'" : `unknown command '${command}': there are serve, ${COMMANDS.join(', ')}`)
+  if (command !== 'serve') throw new UsageError(command === undefined ? "a command is missing: 'serve'" : `unknown command '${command}': there are serve, init, ${COMMANDS.join(', ')}`)
   if (rest.length > 0) throw new UsageError(`'${rest[0]!}' is not expected after 'serve': upstreams are given with --upstream`)
 
   const upstreams = values.upstream ?? []
@@ -134,7 +140,7 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
     ...values.listen !== undefined && { listen: values.listen },
     ...logLevel !== undefined && { logLevel },
     ...clientHeadersTimeout !== undefined && { clientHeadersTimeout },
-    ...adminOf(values.admin),
+    ...adminOf(values.admin, environment),
     ...tlsOf(values)
   }
   if (overrides.listen !== undefined) parseListen(overrides.listen, '--listen')
@@ -147,7 +153,7 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
       const { options, source } = await reader.loadConfig(file)
       // The flag switches it on; the file may say more about it.
       const compress = values.compress === true && (options.compress === undefined || options.compress === false) ? { compress: true } : {}
-      return { options: withKeys({ ...options, ...overrides, ...compress }, process.env), source }
+      return { options: withKeys({ ...options, ...overrides, ...compress }, environment), source }
     }
     const { options, source } = await again()
     return { name: 'serve', options, source, file, again, watch: values.watch ?? false, workers }
@@ -174,7 +180,7 @@ export async function parseCommand (args: readonly string[]): Promise<Command> {
     ...sticky !== undefined && { sticky },
     ...overrides
   }
-  return { name: 'serve', options: withKeys(options, process.env), source: 'the flags', watch: false, workers }
+  return { name: 'serve', options: withKeys(options, environment), source: 'the flags', watch: false, workers }
 }
 
 function parse (args: readonly string[]) {
@@ -195,10 +201,10 @@ function healthOf (values: { readonly 'health-path'?: string; readonly 'health-i
   return { check: path === undefined && interval === undefined ? false : check, ...values['no-passive'] === true && { passive: false as const } }
 }
 
-function adminOf (prefix: string | undefined): { admin?: ServeAdminOptions } {
+function adminOf (prefix: string | undefined, environment: NodeJS.ProcessEnv): { admin?: ServeAdminOptions } {
   if (prefix === undefined) return {}
   if (!/^(\/[A-Za-z0-9._~-]+)+$/.test(prefix)) throw new UsageError(`--admin must be a path such as '/headgate'; it is '${prefix}'`)
-  const token = process.env['HEADGATE_ADMIN_TOKEN'] ?? ''
+  const token = environment['HEADGATE_ADMIN_TOKEN'] ?? ''
   if (token !== '' && !/^[\x21-\x7e]{8,}$/.test(token)) throw new UsageError('HEADGATE_ADMIN_TOKEN must be at least 8 visible ASCII characters, without spaces')
   return { admin: { prefix, ...token !== '' && { token } } }
 }

@@ -1,11 +1,7 @@
 import type { RequestListener, Server } from 'node:http'
-import admin from '@headgate/admin'
 import balancer, { clientErrors } from '@headgate/balancer'
-import cache, { type CacheOptions } from '@headgate/cache'
-import compress from '@headgate/compress'
+import type { CacheOptions } from '@headgate/cache'
 import health from '@headgate/health'
-import metrics from '@headgate/metrics'
-import stickySession from '@headgate/sticky-session'
 import type { Stream } from '@headgate/stream'
 import type { Edge } from '@headgate/tls'
 import fastify, { type FastifyInstance } from 'fastify'
@@ -42,7 +38,7 @@ export async function build (options: ServeOptions, shared: Shared = {}): Promis
     return503OnClosing: false,
     ...shared.serverFactory !== undefined && { serverFactory: shared.serverFactory as never }
   })
-  // Loaded where they are wanted only: Redis' client alone takes as long as all the rest.
+  // What not everybody wants is loaded where it is wanted: Redis' client alone takes as long as all the rest.
   const redis = store === undefined ? undefined : (await import('@headgate/redis')).connectRedis(store)
   try {
     if (redis !== undefined) {
@@ -52,13 +48,16 @@ export async function build (options: ServeOptions, shared: Shared = {}): Promis
     }
     if (edge !== undefined) await app.register(edge.fields)
     if (steering !== undefined) await nested('admin', () => steer(app, steering))
-    if (caching !== false) await nested('cache', () => app.register(cache, withRedis(caching === true ? {} : caching, redis)))
-    if (encoding !== false) await nested('compress', () => app.register(compress, encoding === true ? {} : encoding))
+    if (caching !== false) await nested('cache', async () => app.register((await import('@headgate/cache')).default, withRedis(caching === true ? {} : caching, redis)))
+    if (encoding !== false) await nested('compress', async () => app.register((await import('@headgate/compress')).default, encoding === true ? {} : encoding))
     // Without pools for HTTP there is layer 4 alone, whose pools need no balancer.
     if (Object.keys(pools).length > 0) await app.register(balancer, { ...balancing, pools })
     if (shared.stream !== undefined) borrow(app, shared.stream)
     else if (layer4 !== undefined) await nested('stream', async () => app.register((await import('@headgate/stream')).default, layer4))
-    if (sticky !== false) await nested('sticky', () => app.register(stickySession, redis === undefined || sticky.table?.store !== undefined ? sticky : { ...sticky, table: { ...sticky.table, store: redis.stickTable() } }))
+    if (sticky !== false) {
+      const shared = redis === undefined || sticky.table?.store !== undefined ? sticky : { ...sticky, table: { ...sticky.table, store: redis.stickTable() } }
+      await nested('sticky', async () => app.register((await import('@headgate/sticky-session')).default, shared))
+    }
     if (watching !== false) await nested('health', () => app.register(health, watching))
     return app
   } catch (error) {
@@ -94,6 +93,7 @@ export async function nested<T> (name: string, register: () => PromiseLike<T>): 
 }
 
 async function steer (app: FastifyInstance, { prefix = DEFAULT_ADMIN, token, readOnly = false, scaling }: ServeAdminOptions): Promise<void> {
+  const [{ default: admin }, { default: metrics }] = await Promise.all([import('@headgate/admin'), import('@headgate/metrics')])
   const guard = token === undefined ? fromHere : withToken(token)
   const member = joinWorkers()
   await app.register(metrics, { ...member !== undefined && { collect: (registry) => member.collect(registry) }, route: { path: `${prefix}/metrics`, guard }, scaling: scaling ?? false })

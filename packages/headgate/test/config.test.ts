@@ -148,7 +148,7 @@ t.test('mistakes are told with line and column', async (t) => {
 })
 
 t.test('the published schema', async (t) => {
-  const schema = publishedSchema()
+  const schema = await publishedSchema()
   const validate = new Ajv({ strict: false }).compile(schema)
   const good = [
     { $schema: './config.schema.json', pools: { web: ['http://a:1'] } },

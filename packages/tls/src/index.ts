@@ -46,3 +46,8 @@ export async function createTls (options: TlsOptions): Promise<Edge> {
   const server = { https: {}, http2: tls.options.http2 !== false, serverFactory }
   return { server, plugin: pluginFor(tls), fields: fieldsFor(tls), tls }
 }
+
+/** Reads and checks what {@link createTls} would, and starts, writes and asks nothing. Throws as it does. */
+export async function checkCertificates (options: TlsOptions): Promise<void> {
+  await Tls.check(options)
+}

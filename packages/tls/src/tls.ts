@@ -115,13 +115,19 @@ export class Tls {
     })
   }
 
-  /** Reads and checks all certificates. Throws `HG_POOL_INVALID_OPTION` and `HG_TLS_CERTIFICATE`. */
-  static async create (options: TlsOptions): Promise<Tls> {
+  /** Reads and checks what is listed, and neither writes nor asks anything. Throws as {@link create} does. */
+  static async check (options: TlsOptions): Promise<Tls> {
     const tls = new Tls(options)
     for (const [index, certificate] of (options.certificates ?? []).entries()) {
       tls.#store.set(await tls.#load(certificate, nameOf(certificate, index)))
     }
     if (options.clientCertificates !== undefined) tls.#trusts(await loadTrust(options.clientCertificates))
+    return tls
+  }
+
+  /** Reads and checks all certificates. Throws `HG_POOL_INVALID_OPTION` and `HG_TLS_CERTIFICATE`. */
+  static async create (options: TlsOptions): Promise<Tls> {
+    const tls = await Tls.check(options)
     await tls.acme?.prepare()
     await tls.#tickets?.renew()
     return tls

@@ -53,13 +53,19 @@ export async function runClientCommand (command: ClientCommand, signal: AbortSig
       return
     }
     case 'check-config': {
-      const [{ findConfig, loadConfig }, { placed }, { build }] = await Promise.all([import('../config/read.ts'), import('../config/placed.ts'), import('../serve.ts')])
+      const [{ findConfig, loadConfig }, { placed }, { build, nested }] = await Promise.all([import('../config/read.ts'), import('../config/placed.ts'), import('../serve.ts')])
       const file = first || findConfig(process.cwd())
       if (file === undefined) throw new UsageError('there is no headgate.config.{ts,js,json,yaml} here: name a file')
       const { options, source } = await loadConfig(file)
       // It is put together and never started: nothing listens, and nobody is asked how he is.
-      const app = await build({ ...options, logLevel: 'silent' }).catch((error: unknown) => { throw placed(error, source) })
-      await app.close()
+      try {
+        const { tls } = options
+        if (tls !== undefined) await nested('tls', async () => (await import('@headgate/tls')).checkCertificates(tls))
+        const app = await build({ ...options, logLevel: 'silent' })
+        await app.close()
+      } catch (error) {
+        throw placed(error, source)
+      }
       return say(`${file} is good`)
     }
   }

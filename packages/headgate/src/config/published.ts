@@ -15,13 +15,14 @@ const isCode = (schema: unknown): boolean => typeof schema === 'object' && schem
  * The JSON Schema of a configuration file, for editors: made of those that check options, where times and sizes may be texts, any
  * number or switch may come from the environment, and what only code can give is left out.
  */
-export function publishedSchema (): Schema {
+export async function publishedSchema (): Promise<Schema> {
+  const whole = await wholeSchema()
   return {
     $schema: 'http://json-schema.org/draft-07/schema#',
     $id: 'https://headgate.example/config.schema.json',
     title: 'Headgate configuration',
     // What finds times in the routes' parts of other plugins would let anything pass here.
-    ...publish({ ...wholeSchema, properties: { ...wholeSchema.properties, routes: balancing['routes']! } })
+    ...publish({ ...whole, properties: { ...whole.properties, routes: balancing['routes']! } })
   }
 }
 

@@ -33,14 +33,16 @@ export async function readConfig (file: string, environment: NodeJS.ProcessEnv =
 export async function loadConfig (file: string, environment: NodeJS.ProcessEnv = process.env): Promise<LoadedConfig> {
   const source = await load(file, environment)
   try {
-    return { options: optionsOf(source), source }
+    return { options: await optionsOf(source), source }
   } catch (error) {
     throw placed(error, source)
   }
 }
 
-function optionsOf ({ value, file, typed }: Source): ServeOptions {
-  const config = withUnits(wholeSchema, value, file, typed)
+async function optionsOf ({ value, file, typed }: Source): Promise<ServeOptions> {
+  const used = Object.keys(Object(value) as object)
+  // Routes have options of sessions only where there are any.
+  const config = withUnits(await wholeSchema(used.includes('sticky') ? used : used.filter((name) => name !== 'routes')), value, file, typed)
   checkOptions(configSchema, config, file)
   const { $schema: _, ...options } = config as ServeOptions & { readonly $schema?: string }
   const { listen, pools = {}, stream, routes, sticky } = options

@@ -1,13 +1,6 @@
 import { balancerSchema } from '@headgate/balancer'
-import { cacheSchema } from '@headgate/cache'
-import { compressSchema } from '@headgate/compress'
 import { poolSchema } from '@headgate/core'
 import { healthSchema } from '@headgate/health'
-import { scalingSchema } from '@headgate/metrics'
-import { redisSchema } from '@headgate/redis'
-import { affinityUnits, stickyUnits } from '@headgate/sticky-session'
-import { streamSchema } from '@headgate/stream'
-import { tlsSchema } from '@headgate/tls'
 import { logLevels, type ServeAdminOptions, type ServeOptions } from '../serve-options.ts'
 
 /** Options of the balancer, one by one. */
@@ -41,22 +34,37 @@ const properties = {
 
 export const configSchema: object = { type: 'object', additionalProperties: false, properties: { $schema: { type: 'string' }, ...properties } }
 
-/** The same with the options of all plugins: where times and sizes stand, and what editors are told. */
-export const wholeSchema: { readonly properties: Record<string, object> } & Record<string, unknown> = {
-  type: 'object',
-  additionalProperties: false,
-  properties: {
-    $schema: { type: 'string' },
-    ...properties,
-    pools: { type: 'object', additionalProperties: { anyOf: [{ type: 'array', items: { type: ['string', 'object'] } }, poolSchema] } },
-    routes: { anyOf: [balancing['routes'], { items: { properties: { config: { properties: { sticky: affinityUnits } } } } }] },
-    health: { anyOf: [{ const: false }, healthSchema] },
-    cache: { anyOf: [{ type: 'boolean' }, cacheSchema] },
-    stream: streamSchema,
-    redis: redisSchema,
-    tls: tlsSchema,
-    compress: { anyOf: [{ type: 'boolean' }, compressSchema] },
-    sticky: { anyOf: [{ const: false }, { type: 'object', ...stickyUnits }] },
-    admin: { ...properties.admin, properties: { ...properties.admin.properties, scaling: scalingSchema } }
+/** Schemas of what not everybody uses: each comes with the whole plugin, so that it is loaded where it is wanted only. */
+const plugins: Readonly<Record<string, () => Promise<object>>> = {
+  cache: async () => ({ anyOf: [{ type: 'boolean' }, (await import('@headgate/cache')).cacheSchema] }),
+  stream: async () => (await import('@headgate/stream')).streamSchema,
+  redis: async () => (await import('@headgate/redis')).redisSchema,
+  tls: async () => (await import('@headgate/tls')).tlsSchema,
+  compress: async () => ({ anyOf: [{ type: 'boolean' }, (await import('@headgate/compress')).compressSchema] }),
+  sticky: async () => ({ anyOf: [{ const: false }, { type: 'object', ...(await import('@headgate/sticky-session')).stickyUnits }] }),
+  routes: async () => ({
+    anyOf: [balancing['routes'], { items: { properties: { config: { properties: { sticky: (await import('@headgate/sticky-session')).affinityUnits } } } } }]
+  }),
+  admin: async () => ({ ...properties.admin, properties: { ...properties.admin.properties, scaling: (await import('@headgate/metrics')).scalingSchema } })
+}
+
+export interface WholeSchema extends Record<string, unknown> {
+  readonly properties: Record<string, object>
+}
+
+/** `configSchema` with the options of plugins: where times and sizes stand, and what editors are told. `wanted`: whose options. */
+export async function wholeSchema (wanted: readonly string[] = Object.keys(plugins)): Promise<WholeSchema> {
+  const loaded = await Promise.all(wanted.filter((name) => Object.hasOwn(plugins, name)).map(async (name) => [name, await plugins[name]!()] as const))
+  return {
+    type: 'object',
+    additionalProperties: false,
+    properties: {
+      $schema: { type: 'string' },
+      ...properties,
+      pools: { type: 'object', additionalProperties: { anyOf: [{ type: 'array', items: { type: ['string', 'object'] } }, poolSchema] } },
+      routes: balancing['routes']!,
+      health: { anyOf: [{ const: false }, healthSchema] },
+      ...Object.fromEntries(loaded)
+    }
   }
 }

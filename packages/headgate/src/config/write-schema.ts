@@ -2,4 +2,4 @@
 import { writeFileSync } from 'node:fs'
 import { publishedSchema } from './published.ts'
 
-writeFileSync(new URL('../../config.schema.json', import.meta.url), `${JSON.stringify(publishedSchema(), null, 2)}\n`)
+writeFileSync(new URL('../../config.schema.json', import.meta.url), `${JSON.stringify(await publishedSchema(), null, 2)}\n`)
