@@ -2,7 +2,7 @@ import type { BalancerOptions } from '@headgate/balancer'
 import type { CacheOptions } from '@headgate/cache'
 import type { StreamOptions } from '@headgate/stream'
 import type { CompressOptions } from '@headgate/compress'
-import type { HealthOptions } from '@headgate/health'
+import type { HealthOptions, QuorumOptions } from '@headgate/health'
 import type { RedisOptions } from '@headgate/redis'
 import type { ScalingOptions } from '@headgate/metrics'
 import type { StickyOptions } from '@headgate/sticky-session'
@@ -26,6 +26,12 @@ export interface ServeAdminOptions {
   readonly scaling?: ScalingOptions
 }
 
+/** Options of `@headgate/health`, where Redis is the store of a quorum unless another one is given. */
+export interface ServeHealthOptions extends Omit<HealthOptions, 'quorum'> {
+  /** Instances decide together whom real traffic speaks against; `false`: each decides alone. @default with `redis`: all who use it, by majority */
+  readonly quorum?: false | Partial<QuorumOptions>
+}
+
 /** What `serve` takes; a configuration file holds the same object, where times and sizes may be texts ('2s', '64KiB'). */
 export interface ServeOptions extends Omit<BalancerOptions, 'pools'> {
   /** Pools for HTTP, as in `BalancerOptions`; there may be none beside `stream`. @default none */
@@ -46,12 +52,12 @@ export interface ServeOptions extends Omit<BalancerOptions, 'pools'> {
   /** Options of `@headgate/cache`; `true`: its defaults. @default false */
   readonly cache?: boolean | CacheOptions
   /** Options of `@headgate/health`; `false`: no checks and no judging of traffic. @default judging of traffic alone */
-  readonly health?: false | HealthOptions
+  readonly health?: false | ServeHealthOptions
   /** Encode responses: `true`, or options of `@headgate/compress`. @default false */
   readonly compress?: boolean | CompressOptions
   /** Options of `@headgate/sticky-session`. @default false */
   readonly sticky?: false | StickyOptions
-  /** Options of `@headgate/redis`: the cache's responses and the tables of sessions are kept there, for all who use it. @default none */
+  /** Options of `@headgate/redis`: the cache's responses and the tables of sessions are kept there, and ejections voted on, by all who use it. @default none */
   readonly redis?: RedisOptions
   /** Dashboard, admin API and metrics under a prefix. @default none */
   readonly admin?: ServeAdminOptions

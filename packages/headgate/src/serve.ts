@@ -1,14 +1,15 @@
 import type { RequestListener, Server } from 'node:http'
 import balancer, { clientErrors } from '@headgate/balancer'
 import type { CacheOptions } from '@headgate/cache'
-import health from '@headgate/health'
+import health, { type HealthOptions, type QuorumOptions } from '@headgate/health'
 import type { Stream } from '@headgate/stream'
 import type { Edge } from '@headgate/tls'
 import fastify, { type FastifyInstance } from 'fastify'
 import type { RedisState } from '@headgate/redis'
 import { joinWorkers } from '@headgate/workers'
 import { fromHere, withToken } from './admin-guard.ts'
-import type { ServeAdminOptions, ServeOptions } from './serve-options.ts'
+import { instance } from './instance.ts'
+import type { ServeAdminOptions, ServeHealthOptions, ServeOptions } from './serve-options.ts'
 import { KEYS_VARIABLE } from './sticky.ts'
 
 /** Path of the dashboard, the admin API and the metrics unless the options say otherwise. */
@@ -58,7 +59,7 @@ export async function build (options: ServeOptions, shared: Shared = {}): Promis
       const shared = redis === undefined || sticky.table?.store !== undefined ? sticky : { ...sticky, table: { ...sticky.table, store: redis.stickTable() } }
       await nested('sticky', async () => app.register((await import('@headgate/sticky-session')).default, shared))
     }
-    if (watching !== false) await nested('health', () => app.register(health, watching))
+    if (watching !== false) await nested('health', () => app.register(health, withVotes(watching, redis)))
     return app
   } catch (error) {
     await app.close()
@@ -78,6 +79,13 @@ function withRedis (options: CacheOptions, redis: RedisState | undefined): Cache
   if (redis === undefined || options.store !== undefined) return options
   const { memory, ...rest } = options
   return { ...rest, store: redis.cache(memory === undefined ? {} : { memory }) }
+}
+
+/** With Redis those who share it decide together. */
+function withVotes ({ quorum = {}, ...options }: ServeHealthOptions, redis: RedisState | undefined): HealthOptions {
+  if (quorum === false || (redis === undefined && Object.keys(quorum).length === 0)) return options
+  // Without any store the plugin says what is missing.
+  return { ...options, quorum: { ...redis !== undefined && { store: redis.votes({ instance: instance() }) }, ...quorum } as QuorumOptions }
 }
 
 /** Registers a plugin whose options are part of ours, under a name of their own. */

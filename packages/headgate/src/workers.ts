@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto'
-import type { HealthOptions } from '@headgate/health'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { Supervisor, WorkerStartError, type Member } from '@headgate/workers'
-import type { ServeOptions } from './serve-options.ts'
+import { INSTANCE_VARIABLE } from './instance.ts'
+import type { ServeHealthOptions, ServeOptions } from './serve-options.ts'
 import { KEYS_VARIABLE } from './sticky.ts'
 import { UsageError } from './usage-error.ts'
 
@@ -17,6 +17,8 @@ export function parseWorkers (text: string): number | 'auto' {
 export async function supervise (count: number | 'auto'): Promise<void> {
   // Outside production cookies are signed with a random secret: one for all.
   if (process.env[KEYS_VARIABLE] === undefined && process.env['NODE_ENV'] !== 'production') process.env[KEYS_VARIABLE] = randomBytes(32).toString('base64url')
+  // They are one voice among the machines.
+  process.env[INSTANCE_VARIABLE] = randomUUID()
   const supervisor = new Supervisor({
     count,
     log: (level, msg, fields) => { process.stdout.write(`${JSON.stringify({ level: { info: 30, warn: 40, error: 50 }[level], time: Date.now(), pid: process.pid, ...fields, msg })}\n`) }
@@ -43,5 +45,5 @@ export async function supervise (count: number | 'auto'): Promise<void> {
 export function asWorker (options: ServeOptions, member: Member): ServeOptions {
   const { cache, health = { check: false } } = options
   if (typeof cache === 'object' && cache.disk !== undefined) throw new UsageError('cache.disk is for one process at a time: with --workers use memory, or redis')
-  return { ...options, ...health !== false && { health: { ...health as HealthOptions, sharing: member.checks } } }
+  return { ...options, ...health !== false && { health: { ...health as ServeHealthOptions, sharing: member.checks } } }
 }

@@ -2,6 +2,7 @@ import { type Clock, Deadlines, type ForcedState, type Pool, UnknownPoolError, U
 import type { FastifyBaseLogger } from 'fastify'
 import { type HealthOptions, type HealthSettings, poolHealth } from './options.ts'
 import { phases, PoolMonitor } from './pool-monitor.ts'
+import { Quorum } from './quorum/quorum.ts'
 import { type HealthSnapshot, type PoolSnapshot, poolSnapshot } from './snapshot.ts'
 
 /** What `app.health` is: the health of all pools, for people and for code. */
@@ -13,6 +14,7 @@ export class AppHealth {
   /** One schedule for all that goes by the same clock. */
   readonly #deadlines = new Map<Clock, Deadlines>()
   readonly #phase = phases()
+  readonly #quorum: Quorum | undefined
   #started = false
   #closing = false
 
@@ -20,6 +22,7 @@ export class AppHealth {
     this.#options = options
     this.#settings = settings
     this.#log = log
+    this.#quorum = settings.quorum === undefined ? undefined : new Quorum(settings.quorum, log)
     if (options.sharing !== undefined) {
       options.sharing.taken = (result, past) => {
         for (const [upstream, { check }] of this.#monitors.get(result.pool)?.members ?? []) if (upstream.id === result.upstream) check?.taken(result, past)
@@ -36,7 +39,7 @@ export class AppHealth {
     const { clock } = pool.environment
     let deadlines = this.#deadlines.get(clock)
     if (deadlines === undefined) this.#deadlines.set(clock, deadlines = new Deadlines(clock))
-    const monitor = new PoolMonitor(pool, poolHealth(this.#options, pool), deadlines, this.#log, this.#phase, this.#options.sharing)
+    const monitor = new PoolMonitor(pool, poolHealth(this.#options, pool), deadlines, this.#log, this.#phase, this.#options.sharing, this.#quorum)
     this.#monitors.set(pool.name, monitor)
     if (this.#started) monitor.start()
   }
@@ -80,12 +83,14 @@ export class AppHealth {
   start (): void {
     this.#started = true
     for (const monitor of this.#monitors.values()) monitor.start()
+    this.#quorum?.start()
   }
 
   /** Not ready any more, and no checks; the plugin calls it. */
   close (): void {
     this.#closing = true
     for (const monitor of this.#monitors.values()) monitor.stop()
+    this.#quorum?.stop()
   }
 
   /** Resolves when every pool whose members wait for their first check has a ready one, or when `readyTimeout` is over. */

@@ -5,6 +5,7 @@ import { type AgentOptions, agentSchema, agentSettings, type AgentSettings, chec
 import { checkLoad, type LoadOptions, loadSchema, loadSettings, type LoadSettings } from './load-options.ts'
 import { checkPassive, type PassiveOptions, passiveSchema, passiveSettings, type PassiveSettings } from './passive-options.ts'
 import type { CheckFunction } from './probes/index.ts'
+import { type QuorumOptions, quorumSchema, quorumSettings, type QuorumSettings } from './quorum/options.ts'
 import { checkShape, refuse } from './refuse.ts'
 import type { CheckSharing } from './sharing.ts'
 
@@ -48,6 +49,8 @@ export interface HealthOptions extends PoolHealthOptions {
   readonly routes?: HealthRoutes
   /** Of several processes on one machine one checks for all: made by `@headgate/workers`. @default each checks */
   readonly sharing?: CheckSharing
+  /** Instances decide together whom real traffic speaks against. @default each decides alone */
+  readonly quorum?: false | QuorumOptions
 }
 
 /** What holds for one pool. */
@@ -67,6 +70,7 @@ export interface HealthSettings {
   readonly required: readonly string[] | undefined
   readonly need: 'any' | 'all'
   readonly readyTimeout: number
+  readonly quorum: QuorumSettings | undefined
   readonly routes: { readonly upstreams: Route | undefined; readonly ready: Route | undefined; readonly live: Route | undefined }
 }
 
@@ -101,6 +105,7 @@ const schema = {
     required: { type: 'array', minItems: 1, items: { type: 'string' } },
     need: { type: 'string', enum: ['any', 'all'] },
     sharing: { type: 'object', required: ['tell'] },
+    quorum: { anyOf: [{ const: false }, { type: 'object' }] },
     readyTimeout: { type: 'number', minimum: 0, maximum: 600_000, unit: 'ms' satisfies OptionUnit },
     routes: {
       type: 'object',
@@ -119,7 +124,7 @@ const parts = {
 
 /** All options with their units, for programs that read configuration files; what holds is checked at registration, and says more. */
 export const healthSchema: SchemaObject = {
-  properties: { ...schema.properties, ...parts, pools: { additionalProperties: { properties: parts } } }
+  properties: { ...schema.properties, ...parts, quorum: quorumSchema, pools: { additionalProperties: { properties: parts } } }
 }
 
 const poolSchema = { type: 'object', additionalProperties: false, properties: poolProperties }
@@ -159,6 +164,7 @@ export function parseHealth (options: HealthOptions, pools: ReadonlyMap<string, 
     required: options.required,
     need: options.need ?? 'any',
     readyTimeout: options.readyTimeout ?? 5000,
+    quorum: options.quorum === undefined || options.quorum === false ? undefined : quorumSettings(options.quorum, 'options.quorum'),
     routes: {
       upstreams: routeOf(upstreams, 'upstreams', '/health/upstreams'), ready: routeOf(ready, 'ready', '/readyz'), live: routeOf(live, 'live', '/livez')
     }

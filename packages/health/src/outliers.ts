@@ -1,5 +1,6 @@
 import { channels, type Evidence, type Lease, type Outcome, type Pool, type Upstream } from '@headgate/core'
 import type { PassiveSettings } from './passive-options.ts'
+import type { Suspicion } from './quorum/quorum.ts'
 import { SlidingWindow } from './window.ts'
 
 /** Milliseconds in which a latency falls by e towards faster answers. */
@@ -65,6 +66,8 @@ export interface OutlierContext {
   silent (upstream: Upstream): void
   /** Evidence asked for an ejection that is not allowed. */
   spared (upstream: Upstream, reason: string): void
+  /** All evidence for an ejection: is it to be done here and now? */
+  decides (upstream: Upstream, suspicion: Suspicion): boolean
 }
 
 /** Finds the members of one pool that do worse than they should, from the outcomes of real traffic, and ejects them. */
@@ -174,17 +177,23 @@ export class Outliers {
     }
   }
 
-  #eject (record: Traffic, reason: string, evidence: Evidence, checksLift: boolean): void {
-    const { owner } = record
+  /** Takes it out, if the pool can do without it. */
+  take (owner: Upstream, { reason, evidence, checksLift }: Suspicion): void {
     if (!mayTakeOut(this.#pool, this.#settings.maxEjectionPercent) || this.#context.needed(owner)) {
       this.#context.spared(owner, reason)
       // Asked again after as much evidence as before, not at each failure.
-      record.forget()
+      this.forget(owner)
       if (channels.spared.hasSubscribers) channels.spared.publish({ pool: this.#pool.name, upstream: owner.id, url: owner.url, reason, source: this.#pool })
       return
     }
     owner.health.eject(reason, { base: this.#settings.baseEjection, max: this.#settings.maxEjection, checksLift }, evidence)
     if (checksLift) this.#context.silent(owner)
+  }
+
+  #eject (record: Traffic, reason: string, evidence: Evidence, checksLift: boolean): void {
+    const suspicion = { reason, evidence, checksLift }
+    if (this.#context.decides(record.owner, suspicion)) this.take(record.owner, suspicion)
+    else record.forget()
   }
 }
 

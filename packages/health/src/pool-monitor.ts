@@ -6,6 +6,7 @@ import { LoadReports } from './load-reports.ts'
 import type { PoolHealthSettings } from './options.ts'
 import { judge, mayTakeOut, type OutlierContext, Outliers } from './outliers.ts'
 import { failureStatuses } from './passive-options.ts'
+import type { Quorum, Suspicion } from './quorum/quorum.ts'
 import type { CheckSharing } from './sharing.ts'
 
 /** Milliseconds over which the first checks are spread, where the interval is not shorter. */
@@ -48,13 +49,16 @@ export class PoolMonitor implements CheckContext, OutlierContext {
   readonly #log: FastifyBaseLogger
   readonly #outliers: Outliers | undefined
   readonly #phase: () => number
+  readonly #quorum: Quorum | undefined
   readonly sharing: CheckSharing | undefined
   #started = false
   #stopped = false
   #trafficAt: number
 
   /** `phase` gives another number in [0, 1) for each check of the app. */
-  constructor (pool: Pool, settings: PoolHealthSettings, deadlines: Deadlines, log: FastifyBaseLogger, phase: () => number, sharing?: CheckSharing) {
+  constructor (
+    pool: Pool, settings: PoolHealthSettings, deadlines: Deadlines, log: FastifyBaseLogger, phase: () => number, sharing?: CheckSharing, quorum?: Quorum
+  ) {
     this.pool = pool
     this.settings = settings
     this.#deadlines = deadlines
@@ -62,7 +66,10 @@ export class PoolMonitor implements CheckContext, OutlierContext {
     this.#phase = phase
     this.sharing = sharing
     this.#trafficAt = pool.environment.clock.now()
-    this.#outliers = settings.passive === undefined ? undefined : new Outliers(pool, settings.passive, this)
+    this.#quorum = quorum
+    if (settings.passive === undefined) return
+    const outliers = this.#outliers = new Outliers(pool, settings.passive, this)
+    quorum?.watch(pool, (upstream, suspicion) => { outliers.take(upstream, suspicion) })
   }
 
   start (): void {
@@ -109,6 +116,10 @@ export class PoolMonitor implements CheckContext, OutlierContext {
 
   needed (upstream: Upstream): boolean {
     return this.members.get(upstream)?.check?.flapping === true && !this.steady(upstream)
+  }
+
+  decides (upstream: Upstream, suspicion: Suspicion): boolean {
+    return this.#quorum === undefined || this.#quorum.suspect(this.pool, upstream, suspicion)
   }
 
   silent (upstream: Upstream): void {
@@ -176,6 +187,7 @@ export class PoolMonitor implements CheckContext, OutlierContext {
     this.#end(member)
     this.members.delete(upstream)
     this.#outliers?.left(upstream)
+    this.#quorum?.withdraw(upstream)
   }
 
   readonly #onState = (upstream: Upstream, { from, to }: HealthChange): void => {
@@ -184,6 +196,7 @@ export class PoolMonitor implements CheckContext, OutlierContext {
     if (to === 'ejected') member.ejections++
     else if (from === 'ejected' && to === 'up') member.check?.steadiness.recovered()
     if (to === 'ejected' || from === 'ejected' || from === 'down') this.#outliers?.forget(upstream)
+    if (upstream.health.ready && (from === 'ejected' || from === 'down')) this.#quorum?.withdraw(upstream)
     if (!this.pool.upstreams.some(({ ready }) => ready)) {
       const now = this.pool.environment.clock.now()
       for (const { check } of this.members.values()) check?.urge(now)

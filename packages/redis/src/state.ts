@@ -8,6 +8,7 @@ import { type RateLimitStore, RedisCounters, rateLimitStore } from './counters.t
 import { RedisKeyValue } from './key-value.ts'
 import type { RedisOptions } from './options.ts'
 import { RedisStickTable, type StickTableOptions } from './stick-table.ts'
+import { RedisVotes, type VotesOptions } from './votes.ts'
 
 /** How often a process that uses its own tier without contact is waited for, in leases, before it is forgotten. */
 const FORGOTTEN = 6
@@ -22,6 +23,7 @@ export class RedisState {
   readonly #names: Names
   #log: PurgeLog | undefined
   #cache: RedisCacheStore | undefined
+  readonly #votes: RedisVotes[] = []
   #closed: Promise<void> | undefined
 
   constructor (options: RedisOptions) {
@@ -51,6 +53,13 @@ export class RedisState {
     return new RedisKeyValue(this.connection, this.prefix, name)
   }
 
+  /** The `store` for `quorum` of `@headgate/health`: whom this process would eject, told to the others. Throws `HG_POOL_INVALID_OPTION`. */
+  votes (options: VotesOptions = {}): RedisVotes {
+    const votes = new RedisVotes(this.connection, this.prefix, this.id, this.#options.lease ?? 5000, options)
+    this.#votes.push(votes)
+    return votes
+  }
+
   /** Counters for limits, under a name of their own. */
   counters (name: string): RedisCounters {
     return new RedisCounters(this.connection, this.prefix, name)
@@ -67,7 +76,7 @@ export class RedisState {
   /** Says goodbye to the others and ends the connections. */
   close (): Promise<void> {
     return this.#closed ??= (async () => {
-      await this.#log?.close()
+      await Promise.all([this.#log?.close(), ...this.#votes.map((votes) => votes.close())])
       this.connection.close()
     })()
   }
