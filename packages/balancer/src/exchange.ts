@@ -194,11 +194,11 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   }
 
   onData (chunk: Buffer, last: boolean): boolean {
-    this.#activity = this.#now()
     if (this.#lease !== undefined) this.#lease.received += chunk.length
     if (this.#sink === undefined) return true
     this.#resumption?.received(chunk.length)
     const more = this.#sink.write(chunk, last)
+    if (!last || !more) this.#activity = this.#now()
     this.#blocked = !more
     return more
   }
@@ -351,14 +351,14 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
       once: !this.repeatable || this.#body?.outgrows === true,
       trailerNames: body !== null && !Buffer.isBuffer(body) && body.length === undefined ? raw.headers.trailer : undefined
     }, this)
-    this.#schedule()
+    this.#schedule(lease.startedAt)
   }
 
-  #schedule (): void {
+  #schedule (now: number = this.#now()): void {
     const due = this.#due()
     // Meanwhile the head may come, or it may become the client's turn: then the time without a byte is what counts.
-    if (this.#lease !== undefined) this.#deadlines.schedule(this, Math.min(due, this.#now() + this.#route.idleTimeout))
-    else if (due !== Infinity) this.#deadlines.schedule(this, due)
+    if (this.#lease !== undefined) this.#deadlines.schedule(this, Math.min(due, now + this.#route.idleTimeout), now)
+    else if (due !== Infinity) this.#deadlines.schedule(this, due, now)
   }
 
   /** The running attempt's response head is here. */

@@ -83,9 +83,8 @@ export function requestHeaders (request: FastifyRequest, route: RouteSettings, u
     const { ips } = request
     // Fastify tells it through the socket, which a detached request has no more.
     const protocol = request.protocol ?? 'http'
-    const peer = socket?.remoteAddress ?? ''
-    const client = ips === undefined ? request.ip ?? peer : ips.at(-1) ?? peer
-    list.push('X-Forwarded-For', (ips === undefined ? client : ips.slice().reverse().join(', ')) || peer, 'X-Forwarded-Proto', protocol)
+    const client = (ips === undefined ? request.ip : ips.at(-1)) ?? socket?.remoteAddress ?? ''
+    list.push('X-Forwarded-For', ips === undefined ? client : ips.slice().reverse().join(', ') || client, 'X-Forwarded-Proto', protocol)
     if (host !== '') list.push('X-Forwarded-Host', host)
     if (socket?.localPort !== undefined) list.push('X-Forwarded-Port', String(socket.localPort))
     list.push('Forwarded', `for=${forwardedNode(client)};proto=${protocol}${host === '' ? '' : `;host=${quote(host)}`}`)

@@ -1,7 +1,9 @@
-import type { ServerResponse } from 'node:http'
+import { ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 import { fieldOf } from './fields.ts'
+import { hasFields } from './route-context.ts'
 
 /** Where a response's body goes. `write` false: wait for `drained`. */
 export interface ResponseSink {
@@ -80,17 +82,18 @@ export class RawSink implements ResponseSink {
   #last: Buffer | undefined
 
   constructor (reply: FastifyReply, status: number, reason: string, headers: readonly string[], sized: boolean, complete: boolean, drained: () => void) {
-    const merged = mergeHeaders(reply.getHeaders(), headers)
+    const response = this.#response = reply.raw
+    const set = response.getHeaderNames().length > 0
+    const merged = set || hasFields(reply) ? mergeHeaders(reply.getHeaders(), headers) : headers
     reply.hijack()
-    this.#response = reply.raw
     this.#drained = drained
     this.#sized = sized
     this.#http2 = reply.request.raw.httpVersionMajor >= 2
-    if (this.#http2 && complete) endWithHead(this.#response, status, fieldsOf(merged))
-    else if (this.#http2) this.#response.writeHead(status, fieldsOf(merged))
+    if (this.#http2 && complete) endWithHead(response, status, fieldsOf(merged))
+    else if (this.#http2) response.writeHead(status, fieldsOf(merged))
     // Where fields were set on the response itself, as app.inject always does, Node 20 keeps only the last of several in a list.
-    else if (this.#response.getHeaderNames().length > 0 || 'isLightMyRequest' in this.#response) this.#response.writeHead(status, reason, grouped(merged))
-    else this.#response.writeHead(status, reason, merged as never)
+    else if (set || 'isLightMyRequest' in response) response.writeHead(status, reason, grouped(merged))
+    else response.writeHead(status, reason, merged as never)
   }
 
   write (chunk: Buffer, last: boolean): boolean {
@@ -106,14 +109,13 @@ export class RawSink implements ResponseSink {
     const joined = last && chunk.length <= JOIN_LIMIT
     // TLS tells only later that it has enciphered a piece: holding each of them would cost more than the copy.
     if (!joined && 'encrypted' in socket) return this.#keep(Buffer.from(chunk), last)
-    // Corked by us, so that Node does not put the write off to the next tick.
-    socket.cork()
     if (joined) {
-      response.write(chunk.toString('latin1'), 'latin1')
-      socket.uncork()
+      writeWhole(response, socket, chunk.toString('latin1'))
       response.end()
       return true
     }
+    // Corked by us, so that Node does not put the write off to the next tick.
+    socket.cork()
     if (last) response.end(chunk)
     else response.write(chunk)
     socket.uncork()
@@ -150,6 +152,31 @@ export class RawSink implements ResponseSink {
     this.#response.once('drain', this.#drained)
     return false
   }
+}
+
+/** What Node's responses keep of their heads. */
+interface Head {
+  _header?: string | null
+  _headerSent?: boolean
+}
+
+const { write } = ServerResponse.prototype
+
+/**
+ * Writes what is left of a response, its head included where that has not gone out. Node's own `write` would cork the socket, keep
+ * head and body and write them when uncorked, which costs more than all the rest of it: so they go to the socket here, unless
+ * somebody looks at what is written.
+ */
+function writeWhole (response: ServerResponse & Head, socket: Socket, text: string): void {
+  const { _header: head } = response
+  if (response._headerSent === false && typeof head === 'string' && response.write === write && !response.strictContentLength) {
+    response._headerSent = true
+    socket.write(head + text, 'latin1')
+    return
+  }
+  socket.cork()
+  response.write(text, 'latin1')
+  socket.uncork()
 }
 
 /** Goes through `reply.send`, so that every `onSend` hook sees it: a body that came together with its head as one Buffer, else a stream. */

@@ -29,6 +29,16 @@ export function wantsOnSend (request: FastifyRequest, reply: FastifyReply, statu
   return hooks?.length !== 1 || hooks[0]![ON_HEAD]?.(request, reply, status, fields, length) !== true
 }
 
+let ownFields: symbol | undefined
+
+/** Has the app set response fields on the reply? Fastify gives them as a copy only; where its own are not found the answer is yes. */
+export function hasFields (reply: FastifyReply): boolean {
+  ownFields ??= Object.getOwnPropertySymbols(reply).find((candidate) => candidate.description === 'fastify.reply.headers')
+  if (ownFields === undefined) return true
+  for (const _name in (reply as unknown as Record<symbol, object>)[ownFields]) return true
+  return false
+}
+
 /** Was its logger made by Fastify for this request alone? A factory of the user's may give one to many. As above, no costs only speed. */
 export function hasLoggerOfItsOwn (request: FastifyRequest): boolean {
   return contextOf(request)?.childLoggerFactory?.name === 'defaultChildLoggerFactory' && request.log !== request.server.log

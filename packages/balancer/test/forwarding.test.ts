@@ -84,11 +84,12 @@ t.test('HEAD, 204 and 304 have no body and keep their fields', async (t) => {
 })
 
 t.test('hooks fire and headers survive on the raw path and through onSend', async (t) => {
-  const { url: to } = await upstream(t, (_request, response) => {
+  const { url: to } = await upstream(t, (request, response) => {
     response.setHeader('vary', 'origin')
-    response.end('x'.repeat(200_000))
+    response.end('x'.repeat(Number(request.url!.slice(1))))
   })
-  for (const withOnSend of [false, true]) {
+  // Large ones come in several pieces, small ones together with their head.
+  for (const [withOnSend, size] of [[false, 200_000], [true, 200_000], [false, 120], [true, 120]] as const) {
     const fired: string[] = []
     const { url } = await proxy(t, { pools: { web: [to] }, routes: [{ prefix: '/', pool: 'web' }] }, (app) => {
       app.addHook('onRequest', async (_request, reply) => {
@@ -102,14 +103,31 @@ t.test('hooks fire and headers survive on the raw path and through onSend', asyn
       })
       app.addHook('onResponse', async (request) => { fired.push(`onResponse ${request.upstream?.url}`) })
     })
-    const response = await fetch(url)
-    t.equal((await response.text()).length, 200_000)
+    const response = await fetch(`${url}/${size}`)
+    t.equal((await response.text()).length, size)
     t.equal(response.headers.get('x-frame-options'), 'DENY')
     t.equal(response.headers.get('vary'), 'accept, origin')
     t.equal(response.headers.get('x-sent'), withOnSend ? 'yes' : null)
     await new Promise((resolve) => { setImmediate(resolve) })
     t.same(fired, ['onRequest', ...(withOnSend ? ['onSend'] : []), `onResponse ${to}`])
   }
+})
+
+t.test('who looks at what is written to the response sees all of it', async (t) => {
+  const { url: to } = await upstream(t, (_request, response) => { response.end('hello') })
+  const seen: unknown[] = []
+  const { url } = await proxy(t, { pools: { web: [to] }, routes: [{ prefix: '/', pool: 'web' }] }, (app) => {
+    app.addHook('onRequest', async ({ url }, { raw }) => {
+      if (url !== '/watched') return
+      const { write } = raw
+      raw.write = function (chunk: string, ...rest: never[]) {
+        seen.push(chunk)
+        return write.call(this, chunk, ...rest)
+      } as typeof write
+    })
+  })
+  for (const path of ['/', '/watched']) t.equal(await (await fetch(`${url}${path}`)).text(), 'hello')
+  t.same(seen, ['hello'])
 })
 
 t.test('onSend hooks get a body that came with its head as one Buffer, a later or unknown one as a stream, none as nothing', async (t) => {

@@ -31,10 +31,9 @@ export class Deadlines {
     return this.#clock.now()
   }
 
-  /** Asks for `deadline.expired` at `at` (clock milliseconds), instead of any earlier wish. */
-  schedule (deadline: Deadline, at: number): void {
+  /** Asks for `deadline.expired` at `at` (clock milliseconds), instead of any earlier wish. `now`: the time, where it is known. */
+  schedule (deadline: Deadline, at: number, now: number = this.#clock.now()): void {
     if (deadline.deadlineBucket !== -1) this.cancel(deadline)
-    const now = this.#clock.now()
     const step = at - now > 1000 ? 250 : 20
     const bucket = Math.ceil(Math.max(at, now) / step) * step
     const first = this.#buckets.get(bucket)

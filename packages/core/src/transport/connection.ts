@@ -56,6 +56,8 @@ export class Connection implements ParserEvents {
   /** Clock time since which it lies idle, and until which it may. */
   idleSince = 0
   idleUntil = 0
+  /** It does not keep the process alive. */
+  #resting = false
   readonly #owner: ConnectionOwner
   readonly #clock: Clock
   readonly #buffers: ReadBuffers
@@ -116,12 +118,22 @@ export class Connection implements ParserEvents {
     this.#parser.reset(attempt.request.method, attempt.request.upgrade)
     if (this.requests++ > 0) {
       this.#buffers.busy(this.#buffer)
-      this.#socket.ref()
+      if (this.#resting) {
+        this.#socket.ref()
+        this.#resting = false
+      }
       this.#send(attempt, true)
     }
   }
 
   get keepAliveHint (): number { return this.#parser.keepAliveHint }
+
+  /** While it lies idle, it shall not keep the process alive. Not at once: between two requests that follow each other it would cost more than it brings. */
+  rest (): void {
+    if (this.#resting) return
+    this.#socket.unref()
+    this.#resting = true
+  }
 
   write (chunk: Buffer): boolean {
     if (!this.#written || this.#sendDone || chunk.length === 0) return true
@@ -271,10 +283,8 @@ export class Connection implements ParserEvents {
     this.#detach()
     // Given back first: what the handler starts in onComplete can use it.
     const reusable = this.#parser.keepAlive && this.#sendDone && !this.#extra && !this.#raw && !this.#peerEnded && this.#backlog === undefined
-    if (reusable && this.#owner.idle(this)) {
-      this.#socket.unref()
-      this.#buffer = this.#buffers.idle(this.#buffer, this.#reading)
-    } else this.#close()
+    if (reusable && this.#owner.idle(this)) this.#buffer = this.#buffers.idle(this.#buffer, this.#reading)
+    else this.#close()
     handler.onComplete(trailers)
   }
 

@@ -125,6 +125,7 @@ export class NativeTransport implements Transport, ConnectionOwner {
     this.#sweep = undefined
     const now = this.#clock.now()
     for (const connection of this.#idle.filter((idle) => idle.idleUntil <= now)) connection.destroy()
+    for (const connection of this.#idle) connection.rest()
     if (this.#idle.length > 0) this.#sweep = this.#clock.setTimeout(this.#onSweep, SWEEP)
   }
 }

@@ -22,6 +22,8 @@ const SWITCHED = 5
 
 const MAX_INFORMATIONAL = 32
 const END_OF_HEAD = Buffer.from('\r\n\r\n')
+/** Most heads end within so many bytes. */
+const SHORT = 1024
 /** Control characters, a CR without LF or an LF without CR: what no head may hold, wherever it ends. */
 // eslint-disable-next-line no-control-regex
 const BROKEN = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?=[^\n])|(?<!\r)\n/g
@@ -131,13 +133,16 @@ export class ResponseParser {
     let text = this.#pending
     let next = -1
     if (text === '') {
-      // The usual case: all of it is in this read. The buffer may hold an older head's end beyond what was read.
-      const hit = buffer.indexOf(END_OF_HEAD, at)
+      // The usual case: all of it is in this read. A text is looked through faster than a buffer, as long as it is short.
+      text = buffer.toString('latin1', at, Math.min(end, at + SHORT))
+      const near = text.indexOf('\r\n\r\n')
+      // The buffer may hold an older head's end beyond what was read.
+      const hit = near !== -1 ? at + near : end - at <= SHORT ? -1 : buffer.indexOf(END_OF_HEAD, at + SHORT - 3)
       if (hit === -1 || hit + 4 > end) text = buffer.toString('latin1', at, Math.min(end, at + this.#maxHead + 1))
       else {
         next = hit + 4
         if (next - at > this.#maxHead) throw tooLarge(this.#maxHead)
-        text = buffer.toString('latin1', at, hit + 2)
+        text = near !== -1 ? text.slice(0, near + 2) : buffer.toString('latin1', at, hit + 2)
       }
     } else {
       const before = text.length

@@ -2,6 +2,7 @@ import { Socket } from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'
 import { NativeTransport, type TransportOptions, parseTarget } from '../../src/index.ts'
+import { open } from '../../src/transport/connect.ts'
 import { FakeClock } from '../clock.ts'
 import { valid } from './corpus.ts'
 import { ours } from './oracle.ts'
@@ -50,6 +51,24 @@ t.test('how long and how often a connection is used again', async (t) => {
     t.equal((await send(transport).ended).status, 200)
     t.equal(server.count(), connections, `${JSON.stringify(options)} ${field.trim()} ${idle} ms`)
   }
+})
+
+t.test('a connection that lies idle for a while does not keep the process alive, until it is used again', async (t) => {
+  const server = await peer(t, 'tcp', ({ write }) => { write(`${ok}Content-Length: 0\r\n\r\n`) })
+  const clock = new FakeClock()
+  let socket: Socket | undefined
+  const transport = new NativeTransport(server.target, {}, clock, (...from) => socket = open(...from))
+  t.teardown(() => { transport.destroy() })
+  const keeps = (): boolean => (socket as unknown as { _handle: { hasRef (): boolean } })._handle.hasRef()
+  await send(transport).ended
+  clock.advance(1000)
+  t.notOk(keeps())
+  const { ended } = send(transport)
+  t.ok(keeps())
+  await ended
+  clock.advance(1000)
+  t.notOk(keeps())
+  t.equal(server.count(), 1)
 })
 
 t.test('a request that is not sent twice gets a connection that was used just now', async (t) => {
