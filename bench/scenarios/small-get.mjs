@@ -16,7 +16,7 @@ export default {
   backends: 3,
   load: { path: '/small' },
   base: 'reply-from',
-  targets: { ...proxies, 'TCP pass-through in Node': ({ node }) => node({ kind: 'tcp' }), 'Fastify hello, no proxy': ({ node }) => node({ kind: 'hello' }) },
+  targets: { ...proxies, 'bare proxy in Node': ({ node }) => node({ kind: 'bare' }), 'TCP pass-through in Node': ({ node }) => node({ kind: 'tcp' }), 'Fastify hello, no proxy': ({ node }) => node({ kind: 'hello' }) },
   expect: [
     { of: 'reply-from', atMost: 0.60 },
     { of: '@fastify/http-proxy', atMost: 0.50 },

@@ -1,4 +1,4 @@
-// One Fastify app by configuration: { kind, ports, features, policy, log, tls, upstreams }. Prints its port.
+// One Fastify app by configuration: { kind, ports, features, log, tls }. Prints its port.
 import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
@@ -41,6 +41,8 @@ if (kind === 'http-proxy') {
   const server = createServer((request, response) => { proxy.web(request, response, undefined, () => { response.destroy() }) })
   server.on('upgrade', (request, socket, head) => { proxy.ws(request, socket, head) })
   server.listen(0, '127.0.0.1', () => { console.log(server.address().port) })
+} else if (kind === 'bare') {
+  (await import('./bare.mjs')).startBare(ports[0])
 } else if (kind === 'tcp') {
   // The floor of proxying in Node: bytes from socket to socket.
   const { connect, createServer } = await import('node:net')
