@@ -119,11 +119,11 @@ t.test('who looks at what is written to the response sees all of it', async (t) 
   const { url } = await proxy(t, { pools: { web: [to] }, routes: [{ prefix: '/', pool: 'web' }] }, (app) => {
     app.addHook('onRequest', async ({ url }, { raw }) => {
       if (url !== '/watched') return
-      const { write } = raw
-      raw.write = function (chunk: string, ...rest: never[]) {
-        seen.push(chunk)
-        return write.call(this, chunk, ...rest)
-      } as typeof write
+      const write = raw.write.bind(raw) as (...given: unknown[]) => boolean
+      raw.write = (...given: unknown[]) => {
+        seen.push(given[0])
+        return write(...given)
+      }
     })
   })
   for (const path of ['/', '/watched']) t.equal(await (await fetch(`${url}${path}`)).text(), 'hello')
