@@ -1,15 +1,19 @@
-// Load for some seconds: wrk where it is, else autocannon. Gives { requests, rps, p50, p99 (ms), errors }.
+// Load for some seconds: wrk where it is, else autocannon; h2load for HTTP/2. Gives { requests, rps, p50, p99 (ms), errors }.
 import { spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { LOAD_CORE, find, pinned } from './system.mjs'
+import { LOAD_CORE, Skip, find, pinned } from './system.mjs'
 
 const script = fileURLToPath(new URL('load.lua', import.meta.url))
 const wrk = find('wrk')
 export const tool = wrk === undefined ? 'autocannon' : 'wrk'
 
 /** `requests`: { method, path, distinct: number of different paths, bodySize, headers }. */
-export async function load (url, { seconds, connections = 64, method = 'GET', path = '/small', distinct = 0, bodySize = 0, headers = {}, expected = 200 }) {
+export async function load (url, { seconds, connections = 64, method = 'GET', path = '/small', distinct = 0, bodySize = 0, headers = {}, expected = 200, http2 = false }) {
+  if (http2) return withH2load(`${url}${path}`, seconds, connections)
   return wrk === undefined ? autocannon(url, arguments[1]) : withWrk(url, { seconds, connections, method, path, distinct, bodySize, headers, expected })
 }
 
@@ -26,6 +30,26 @@ async function withWrk (url, options) {
   if (line === null) throw new Error(`wrk: ${text}`)
   const result = JSON.parse(line[1])
   return { requests: result.requests, rps: result.requests / result.seconds, p50: result.p50, p99: result.p99, bytes: result.bytes, errors: result.errors }
+}
+
+/** Ten streams at once on each connection. */
+async function withH2load (url, seconds, connections) {
+  if (find('h2load') === undefined) throw new Skip('h2load is not installed (Debian package nghttp2-client)')
+  const folder = mkdtempSync(join(tmpdir(), 'headgate-h2load-'))
+  try {
+    const log = join(folder, 'log')
+    const child = spawn(...pinned(LOAD_CORE, find('h2load'), ['-t1', `-c${Math.ceil(connections / 10)}`, '-m10', `-D${Math.max(1, Math.ceil(seconds))}`, `--log-file=${log}`, url]), { stdio: ['ignore', 'pipe', 'inherit'] })
+    let text = ''
+    for await (const data of child.stdout) text += data
+    const [, requests, succeeded] = /^requests: (\d+) total, .* (\d+) succeeded/m.exec(text) ?? []
+    if (!text.includes('Application protocol: h2')) throw new Error(`h2load: ${text}`)
+    // A line a request: its start, status and microseconds.
+    const times = readFileSync(log, 'utf8').trim().split('\n').map((line) => Number(line.split('\t')[2]) / 1000).sort((a, b) => a - b)
+    const at = (share) => times[Math.floor((times.length - 1) * share)]
+    return { requests: Number(succeeded), rps: Number(succeeded) / seconds, p50: at(0.5), p99: at(0.99), errors: Number(requests) - Number(succeeded) }
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
 }
 
 async function autocannon (url, { seconds, connections = 64, method = 'GET', path = '/small', distinct = 0, bodySize = 0, headers = {}, expected = 200 }) {

@@ -45,7 +45,7 @@ location /item/ { return 200 '${SMALL}'; } }`).join('\n')
 let instances = 0
 
 /** nginx as a proxy. `server` and `location` are further directives; `tls`: { key, cert } files. */
-export async function startNginx (work, ports, { server = '', location = '', http = '', method = '', tls } = {}) {
+export async function startNginx (work, ports, { server = '', location = '', http = '', method = '', tls, http2 = false } = {}) {
   const folder = join(work, `nginx-${++instances}`)
   mkdirSync(folder, { recursive: true })
   const [port] = await freePorts(1)
@@ -53,14 +53,14 @@ export async function startNginx (work, ports, { server = '', location = '', htt
   const conf = join(folder, 'nginx.conf')
   writeFileSync(conf, nginxFrame(folder, `${http.replaceAll('FOLDER', folder)}
 upstream backends { ${method} ${ports.map((each) => `server 127.0.0.1:${each} max_fails=3;`).join(' ')} keepalive 256; keepalive_requests 1000000000; keepalive_timeout 600s; }
-server { listen 127.0.0.1:${port}${tls === undefined ? '' : ' ssl'}; ${secure} ${server}
+server { listen 127.0.0.1:${port}${tls === undefined ? '' : ` ssl${http2 ? ' http2' : ''}`}; ${secure} ${server}
 location / { proxy_pass http://backends; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;
 proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto $scheme; ${location} } }`))
   return startProgram(PROXY_CORE, 'nginx', ['-c', conf, '-e', 'stderr'], port)
 }
 
 /** HAProxy with one thread. `tls`: a file that holds key and certificate. */
-export async function startHaproxy (work, ports, { balance = 'roundrobin', tls } = {}) {
+export async function startHaproxy (work, ports, { balance = 'roundrobin', tls, http2 = false } = {}) {
   const folder = join(work, `haproxy-${++instances}`)
   mkdirSync(folder, { recursive: true })
   const [port] = await freePorts(1)
@@ -76,7 +76,7 @@ defaults
   option forwardfor
   http-reuse always
 frontend in
-  bind 127.0.0.1:${port}${tls === undefined ? '' : ` ssl crt ${tls} ssl-min-ver TLSv1.3`}
+  bind 127.0.0.1:${port}${tls === undefined ? '' : ` ssl crt ${tls} ssl-min-ver TLSv1.3${http2 ? ' alpn h2' : ''}`}
   default_backend out
 backend out
   balance ${balance}

@@ -8,9 +8,11 @@ import { find } from '../../tools/system.mjs'
 
 export { find }
 export const cores = availableParallelism()
-/** The proxy has this core for itself; load and backends share the other. */
-export const PROXY_CORE = 0
-export const LOAD_CORE = cores > 1 ? 1 : 0
+/** The proxy has this core for itself; load and backends share another, or two where there are enough. */
+export const PROXY_CORE = '0'
+export const LOAD_CORE = cores >= 4 ? '1,3' : cores > 1 ? '1' : '0'
+/** For two processes that share the proxy's work. */
+export const WORKER_CORES = cores >= 4 ? '0,2' : '0'
 const taskset = find('taskset')
 const ticks = Number(spawnSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }).stdout) || 100
 
@@ -61,8 +63,16 @@ export async function startNode (core, script, config = {}, nodeArgs = []) {
 export async function startProgram (core, command, args, port) {
   const path = find(command)
   if (path === undefined) throw new Skip(`${command} is not installed (Debian package ${command})`)
-  const process_ = child(core, path, args)
-  for (let tries = 0; tries < 200; tries++) {
+  return listening(child(core, path, args), command, port)
+}
+
+/** The same for a script of ours, which is run by Node. */
+export async function startOwn (core, args, port) {
+  return listening(child(core, process.execPath, args), args[0], port)
+}
+
+async function listening (process_, command, port) {
+  for (let tries = 0; tries < 400; tries++) {
     if (process_.exitCode !== null) throw new Error(`${command} ended with ${process_.exitCode}: ${process_.errors()}`)
     const open = await new Promise((resolve) => {
       const socket = connect(port, '127.0.0.1', () => {
@@ -88,6 +98,12 @@ export async function stop ({ process }) {
 
 export async function stopAll () {
   await Promise.all([...running].map((process) => stop({ process })))
+}
+
+/** Microseconds on a CPU, user and system, of all threads, and of the processes that it started. */
+export function cpuOfAll (pid) {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter((text) => text !== '')
+  return children.reduce((sum, child) => sum + cpuOfAll(child), cpu(pid))
 }
 
 /** Microseconds on a CPU, user and system, of all threads. */

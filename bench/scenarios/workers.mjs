@@ -1,11 +1,44 @@
-import { Skip, cores } from '../lib/system.mjs'
+import { fileURLToPath } from 'node:url'
+import { load } from '../lib/load.mjs'
+import { median } from '../lib/rounds.mjs'
+import { WORKER_CORES, cores, cpuOfAll, freePorts, startOwn } from '../lib/system.mjs'
+
+const cli = fileURLToPath(new URL('../../packages/headgate/dist/cli.js', import.meta.url))
+/** Twice the work in 1 / 1.85 of the time: the CPU time of a request may grow by so much. */
+const DEARER = 2 / 1.85
 
 export default {
   order: 130,
   name: 'workers',
-  title: 'Two workers against one',
-  text: 'Requests per second with two processes, where there are at least four cores: two for the workers, two for load and backends.',
-  run () {
-    throw new Skip(cores < 4 ? `needs four cores, there are ${cores}` : 'no target that starts workers is written yet')
+  title: 'Two workers against one process',
+  text: '`headgate serve` with `--workers 2` and without. With four cores or more: two for the workers, two for load and backends, and requests per second count. With less, both workers share one core, where more requests per second cannot be had: there the CPU time of a request, of all processes, tells what the sharing costs.',
+  async run ({ rounds, seconds, startBackends, stop }) {
+    const [backend] = (await startBackends(1)).ports
+    const started = {}
+    for (const [name, workers] of [['one process', '0'], ['two workers', '2']]) {
+      const more = workers === '0' ? [] : ['--workers', workers]
+      const [port] = await freePorts(1)
+      started[name] = await startOwn(WORKER_CORES, [cli, 'serve', '--listen', `127.0.0.1:${port}`, '--upstream', `http://127.0.0.1:${backend}`, '--log-level', 'error', ...more], port)
+      await load(`http://127.0.0.1:${port}`, { seconds: 3 })
+    }
+    const figures = {}
+    for (let round = 0; round < rounds; round++) {
+      for (const [name, { pid, port }] of Object.entries(started)) {
+        const before = cpuOfAll(pid)
+        const { requests, rps } = await load(`http://127.0.0.1:${port}`, { seconds })
+        const own = figures[name] ??= { us: [], rps: [] }
+        own.us.push((cpuOfAll(pid) - before) / requests)
+        own.rps.push(rps)
+      }
+    }
+    await Promise.all(Object.values(started).map(stop))
+    const ratio = (metric) => median(figures['two workers'][metric].map((value, i) => value / figures['one process'][metric][i]))
+    return {
+      columns: ['', 'µs per request', 'requests/s'],
+      rows: Object.entries(figures).map(([name, { us, rps }]) => [name, median(us), median(rps)]),
+      checks: [cores >= 4
+        ? { text: 'two workers ≥ 1.85 × the requests/s of one process', value: ratio('rps'), met: ratio('rps') >= 1.85 }
+        : { text: `two workers ≤ ${DEARER.toFixed(2)} × the CPU time per request of one process`, value: ratio('us'), met: ratio('us') <= DEARER }]
+    }
   }
 }

@@ -1,11 +1,11 @@
-// One Fastify app by configuration: { kind, ports, features, log, tls }. Prints its port.
+// One Fastify app by configuration: { kind, ports, features, log, tls, http2 }. Prints its port.
 import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import Fastify from 'fastify'
 
 const config = JSON.parse(process.argv[2])
-const { kind, ports = [], features = [], log, tls } = config
+const { kind, ports = [], features = [], log, tls, http2 } = config
 
 // A profile is written only by a process that ends by itself.
 process.once('SIGTERM', () => { process.exit() })
@@ -56,6 +56,7 @@ if (kind === 'http-proxy') {
 } else {
   const app = Fastify({
     ...(log !== undefined && { logger: { level: 'info', file: log } }),
+    ...(http2 === true && { http2 }),
     ...(tls !== undefined && { https: { key: readFileSync(tls.key), cert: readFileSync(tls.cert), minVersion: 'TLSv1.3' } }),
     keepAliveTimeout: 600_000
   })

@@ -1,0 +1,36 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { Skip, find } from '../lib/system.mjs'
+
+const file = (name) => fileURLToPath(new URL(`../../packages/core/test/fixtures/${name}`, import.meta.url))
+const tls = { key: file('key.pem'), cert: file('cert.pem') }
+const secure = async (started) => {
+  if (find('h2load') === undefined) throw new Skip('h2load is not installed (Debian package nghttp2-client)')
+  return { ...await started, scheme: 'https' }
+}
+const plain = { http2: false }
+
+export default {
+  order: 92,
+  name: 'http2',
+  title: 'HTTP/2 to clients',
+  text: 'Small GET by h2load over 7 kept TLS connections with 10 streams at once on each; plain HTTP/1.1 to the backend. The two without TLS are asked by HTTP/1.1.',
+  remarks: 'Node’s HTTP/2 costs an app several times what its HTTP/1.1 does, with a proxy or without.',
+  base: 'Fastify hello, HTTP/2',
+  load: { path: '/small', http2: true, of: { 'headgate, HTTP/1.1': plain, 'Fastify hello, HTTP/1.1': plain } },
+  targets: {
+    headgate: ({ node }) => secure(node({ kind: 'headgate', tls, http2: true })),
+    'headgate, HTTP/1.1': ({ node }) => node({ kind: 'headgate' }),
+    'Fastify hello, HTTP/2': ({ node }) => secure(node({ kind: 'hello', tls, http2: true })),
+    'Fastify hello, HTTP/1.1': ({ node }) => node({ kind: 'hello' }),
+    nginx: ({ nginx }) => secure(nginx({ tls, http2: true })),
+    haproxy: ({ haproxy, work }) => {
+      const both = join(work, 'both.pem')
+      writeFileSync(both, readFileSync(tls.cert, 'utf8') + readFileSync(tls.key, 'utf8'))
+      return secure(haproxy({ tls: both, http2: true }))
+    }
+  },
+  // HTTP/2 costs the proxy no more than it costs a bare app.
+  expect: [{ what: 'headgate', of: 'headgate, HTTP/1.1', addsAs: ['Fastify hello, HTTP/2', 'Fastify hello, HTTP/1.1'], atMost: 1.15 }]
+}
