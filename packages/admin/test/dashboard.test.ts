@@ -7,10 +7,14 @@ import { skipWithout } from '../../../tools/system.mjs'
 import { upstream } from '../../balancer/test/helpers.ts'
 import metrics from '@headgate/metrics'
 import admin from '../src/index.ts'
+import { FakeClock } from '../../core/test/clock.ts'
 import { launch, open, serve, violations } from './browser.ts'
 
 // A browser on a busy machine takes its time.
 t.setTimeout(300_000)
+
+/** A whole day more instead of half an hour, for those who have minutes: `HEADGATE_DAY=1`. */
+const DAY = process.env['HEADGATE_DAY'] === '1'
 
 t.test('dashboard', { skip: skipWithout('chromium') }, async (t) => {
   const browser = await launch(t)
@@ -134,6 +138,44 @@ t.test('dashboard', { skip: skipWithout('chromium') }, async (t) => {
     await again.listen({ port: Number(port), host: '127.0.0.1' })
     await page.getByText('All well: 2 upstreams').waitFor()
     t.equal(await page.locator('.row:not([hidden])').count(), 2)
+  })
+
+  await t.test('left open, with upstreams that come, fail and go, it holds no more than after fifteen minutes', async (t) => {
+    const clock = new FakeClock()
+    const { app, url } = await serve(t, { pools: { web: ['http://127.0.0.1:1', 'http://127.0.0.1:2'] } }, { unsafe: true, clock }, false)
+    const pool = app.balancer.pool('web')
+    const { page, complaints } = await open(t, browser, url)
+    const debug = await page.context().newCDPSession(page)
+    let minutes = 0
+    /** One message for each second, as the page gets them; it has to keep up, or it would be cut off and begin anew. */
+    const pass = async (more: number): Promise<void> => {
+      for (const end = minutes + more; minutes < end; minutes++) {
+        const added = pool.add({ url: `http://127.0.0.1:${3 + minutes}`, id: `m${minutes}` })
+        clock.advance(20_000)
+        added.health.eject('it failed')
+        clock.advance(20_000)
+        await pool.remove(added.id)
+        clock.advance(20_000)
+        if (minutes % 5 === 0) await page.locator('#log .event').first().filter({ hasText: added.url }).waitFor()
+      }
+    }
+    const held = async (): Promise<{ heap: number; nodes: number; listeners: number }> => {
+      await debug.send('HeapProfiler.enable')
+      for (let i = 0; i < 3; i++) await debug.send('HeapProfiler.collectGarbage')
+      const { usedSize } = await debug.send('Runtime.getHeapUsage')
+      const { nodes, jsEventListeners } = await debug.send('Memory.getDOMCounters')
+      return { heap: usedSize, nodes, listeners: jsEventListeners }
+    }
+    // The plots are full then, and so is what is shown of the log.
+    await pass(40)
+    const before = await held()
+    await pass(DAY ? 24 * 60 : 30)
+    const after = await held()
+    t.comment(`after forty minutes ${JSON.stringify(before)}, at the end ${JSON.stringify(after)}`)
+    t.ok(after.heap < before.heap + 1_000_000, `heap: ${before.heap} → ${after.heap} bytes`)
+    t.ok(after.nodes < before.nodes + 100, `nodes: ${before.nodes} → ${after.nodes}`)
+    t.ok(after.listeners < before.listeners + 20, `listeners: ${before.listeners} → ${after.listeners}`)
+    t.same(complaints, [])
   })
 
   await t.test('a pool says how many upstreams it should have', async (t) => {

@@ -1,3 +1,6 @@
+import { type EventEmitter, once } from 'node:events'
+import { get } from 'node:http'
+import type { Socket } from 'node:net'
 import balancer, { type BalancerOptions } from '@headgate/balancer'
 import { channels } from '@headgate/core'
 import { FastifyOtelInstrumentation } from '@fastify/otel'
@@ -102,6 +105,29 @@ t.test('with an SDK', async (t) => {
     })
     t.notOk('error.type' in second.attributes)
     t.equal(second.status.code, SpanStatusCode.UNSET)
+  })
+
+  await t.test('an upgrade, as to a WebSocket, is an attempt as any other: its span ends with the tunnel and counts its bytes', async (t) => {
+    let seen: string | string[] | undefined
+    const echo = await upstream(t, () => {})
+    echo.server.on('upgrade', ({ headers }, socket) => {
+      seen = headers['traceparent']
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n')
+      socket.pipe(socket)
+    })
+    const { server, url } = await app(t, { pools: { web: [echo.url] }, routes: [{ prefix: '/', pool: 'web' }] })
+    const request = get(url, { headers: { traceparent, connection: 'Upgrade', upgrade: 'echo' } })
+    const [, socket] = await once(request, 'upgrade') as [unknown, Socket]
+    socket.write('x'.repeat(1000))
+    await once(socket, 'data')
+    t.equal(exporter.getFinishedSpans().length, 0, 'it runs')
+    const ended = once(server.balancer.pool('web') as unknown as EventEmitter, 'outcome')
+    socket.end()
+    await ended
+    const [span] = await spans(1) as [ReadableSpan]
+    t.match(span.attributes, { 'http.request.method': 'GET', 'http.response.status_code': 101, 'headgate.pool': 'web', 'headgate.attempt': 1, 'headgate.outcome': 'ok' })
+    t.ok(Number(span.attributes['http.response.body.size']) >= 1000)
+    t.equal(seen, `00-${TRACE}-${span.spanContext().spanId}-01`)
   })
 
   await t.test('a failed connection is an error with its reason; methods that nobody knows name no span', async (t) => {
