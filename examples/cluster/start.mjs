@@ -1,5 +1,6 @@
 // `node examples/cluster/start.mjs`: three proxies, Redis, a DNS server, upstreams and load that come and go, until Ctrl-C.
 // `--plan 2,5,1` goes through so many upstreams instead, one of which crashes in between, and ends with what it counted.
+import { setTimeout } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { Cluster } from './cluster.mjs'
 import { Load } from './load.mjs'
@@ -11,10 +12,8 @@ const LOOK = 3000
 const MOST = 8
 
 const cluster = new Cluster()
-let stopping = false
-let ended = () => {}
-const end = new Promise((resolve) => { ended = resolve })
-for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => { stopping = true; ended() })
+const stop = new AbortController()
+for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => { stop.abort() })
 
 try {
   await cluster.start()
@@ -38,8 +37,8 @@ async function steps (load, counts) {
   for (const count of counts) {
     await cluster.scale(count)
     const from = load.requests
-    while (load.requests < from + 100 && !stopping) await new Promise((resolve) => { setTimeout(resolve, 20) })
-    if (stopping) return
+    while (load.requests < from + 100 && !stop.signal.aborted) await setTimeout(20)
+    if (stop.signal.aborted) return
   }
   await cluster.scale(3)
   await cluster.crash()
@@ -47,10 +46,10 @@ async function steps (load, counts) {
 
 /** The load goes up and down, and upstreams follow what the dashboards show. */
 async function waves (load) {
-  for (let turn = 0; !stopping; turn++) {
+  for (let turn = 0; !stop.signal.aborted; turn++) {
     load.clients = Math.round(3 + 12 * (1 - Math.cos(turn / 5)))
-    await Promise.race([end, new Promise((resolve) => { setTimeout(resolve, LOOK) })])
-    if (stopping) return
+    await setTimeout(LOOK, undefined, { signal: stop.signal }).catch(() => {})
+    if (stop.signal.aborted) return
     const pools = await Promise.all(cluster.urls.map((url) => cluster.pool(url)))
     const rate = pools.reduce((sum, pool) => sum + pool.rate, 0)
     const wanted = Math.min(MOST, Math.max(1, Math.ceil(rate / EACH)))
