@@ -63,6 +63,7 @@ const pools = new Pools((pool) => {
 })
 
 let waiting = false
+let told = false
 /** At most once a frame, and not at all while nobody looks. */
 function update (): void {
   if (waiting) return
@@ -74,6 +75,8 @@ function update (): void {
     pools.update(store)
     table.update()
     detail.update()
+    if (told) log.update()
+    told = false
     plot()
     at('purge').hidden = !store.can.purge || !store.can.change
     at('add').hidden = !store.can.change
@@ -82,7 +85,11 @@ function update (): void {
 }
 
 store.on('state', update)
-store.on('events', () => { log.update() })
+// Events come in bursts: a hundred upstreams may join at once.
+store.on('events', () => {
+  told = true
+  update()
+})
 store.on('link', () => {
   overview.update(store)
   attribute(document.documentElement, 'data-link', store.connected ? 'up' : 'down')

@@ -30,7 +30,8 @@ export class Log {
     at('no-events').hidden = own.length > 0
     const newest = events[0]
     if (newest !== undefined && newest.id > this.#last) {
-      if (this.#last !== -1 && newest.severity === 'bad') text(at('announcer'), `${newest.pool} ${newest.url}: ${newest.text}`)
+      const bad = events.find(({ id, severity }) => id > this.#last && severity === 'bad')
+      if (this.#last !== -1 && bad !== undefined) text(at('announcer'), `${bad.pool} ${bad.url}: ${bad.text}`)
       this.#last = newest.id
     }
   }
