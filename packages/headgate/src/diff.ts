@@ -23,7 +23,9 @@ const SECRET = /(?:^|\.)(?:token|password|secret|key|keys|passphrase|pfx|authori
 function effectOf (path: string): ChangeEffect {
   if (/^pools\.[^.]+(?:\.upstreams)?(?:\[|$)/.test(path) || /^stream\.pools\.[^.]+(?:\.upstreams)?(?:\[|$)/.test(path)) return 'in-place'
   if (/^routes\[\d+\]\.rules\[\d+\]\.pool\./.test(path) || path === 'logLevel' || path === 'clientHeadersTimeout' || /^listen(?:\[|$)/.test(path)) return 'in-place'
-  return /^(?:stream|tls)\b/.test(path) ? 'restart' : 'rebuild'
+  // Whether there is TLS at all is a matter of the servers, as is what they are made with.
+  if (path === 'tls' || /^tls\.(?:http2|handshakeTimeout)\b/.test(path) || path === 'tls.clientCertificates') return 'restart'
+  return /^stream\b/.test(path) ? 'restart' : 'rebuild'
 }
 
 function shown (path: string, value: unknown): unknown {

@@ -31,7 +31,7 @@ interface Secured {
 export class Proxy {
   readonly #front: Front
   readonly #layer4: FastifyInstance | undefined
-  readonly #edge: Secured | undefined
+  #edge: Secured | undefined
   readonly #retiring = new Set<Generation>()
   #options: ServeOptions
   #reloading: Promise<unknown> = Promise.resolve()
@@ -65,7 +65,7 @@ export class Proxy {
         connectionsCheckingInterval: Math.max(50, Math.min(5000, Math.floor(clientHeadersTimeout / 4))),
         requestTimeout: 0
       }
-      const make = (): Server => edge === undefined ? createServer(limits) : edge.tls.createServer(() => {}, { http: limits })
+      const make = (): Server => edge === undefined ? createServer(limits) : edge.tls.current.createServer(() => {}, { http: limits })
       front = new Front(generation, make)
       for (const [text, address] of addresses) await front.open(text, address)
       if (edge !== undefined) edgeApp = await startEdge(edge, options, outer)
@@ -122,9 +122,12 @@ export class Proxy {
     const parsed = addresses.map((text) => [text, parseListen(text)] as const)
     const rebuild = changes.some(({ effect }) => effect === 'rebuild')
     // Everything that may fail comes before anything that shows. What is changed in place is checked by building it once, too.
-    const next = await start(options, this.#front, { stream: this.#layer4?.stream, edge: this.#edge?.edge })
+    const secured = await this.#nextEdge(options)
+    const edge = secured ?? this.#edge
     const opened: string[] = []
+    let next: Generation | undefined
     try {
+      next = await start(options, this.#front, { stream: this.#layer4?.stream, edge: edge?.edge })
       for (const [text, address] of parsed) {
         if (this.#front.has(text)) continue
         await this.#front.open(text, address)
@@ -132,11 +135,18 @@ export class Proxy {
       }
     } catch (error) {
       await Promise.all(opened.map((text) => this.#front.shut(text)))
-      await next.app.close()
+      await next?.app.close()
+      await secured?.app.close()
       throw error
     }
     const before = this.#options
     this.#options = options
+    if (secured !== undefined) {
+      secured.edge.tls.takeOver()
+      const old = this.#edge!
+      this.#edge = secured
+      void old.app.close().catch((error: unknown) => { this.app.log.error({ err: error }, 'certificates from before could not be closed') })
+    }
     if (rebuild) {
       const old = this.#front.generation
       this.#front.serve(next)
@@ -151,6 +161,17 @@ export class Proxy {
     this.#front.headersTimeout = options.clientHeadersTimeout ?? 60_000
     for (const key of this.#front.keys) if (!addresses.includes(key)) void this.#front.shut(key)
     return changes
+  }
+
+  /** TLS by other options, for the servers that run; `undefined` where nothing of it changes, or nothing can. */
+  async #nextEdge (options: ServeOptions): Promise<Secured | undefined> {
+    const old = this.#edge
+    if (old === undefined || options.tls === undefined) return undefined
+    const { createTls, keptOptions } = await import('@headgate/tls')
+    const { options: live } = keptOptions(old.edge.tls.options, options.tls)
+    if (isDeepStrictEqual(live, old.edge.tls.options)) return undefined
+    const edge = await nested('tls', async () => createTls(live, old.edge))
+    return { edge, app: await startEdge(edge, options, this.#front) }
   }
 
   /** Members and weights change while those that stay keep what is known of them. */

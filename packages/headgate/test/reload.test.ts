@@ -1,8 +1,11 @@
 import { once } from 'node:events'
 import { type IncomingMessage, createServer } from 'node:http'
 import { type AddressInfo, type Socket, connect, createServer as createTcpServer } from 'node:net'
+import { connect as connectSecure } from 'node:tls'
 import t from 'tap'
 import { Agent, request } from 'undici'
+import { skipWithout } from '../../../tools/system.mjs'
+import { Authority } from '../../tls/test/certificates.ts'
 import { diffConfig } from '../src/diff.ts'
 import { type ServeOptions, serve } from '../src/index.ts'
 
@@ -189,4 +192,62 @@ t.test('differences', async (t) => {
     { path: 'stream', kind: 'added', after: { listeners: [] }, effect: 'restart' }
   ])
   t.same(diffConfig(before, before), [])
+})
+
+t.test('options of TLS change while requests go on, and bad ones change nothing', { skip: skipWithout('openssl') }, async (t) => {
+  const authority = new Authority(t)
+  const [a, b] = [authority.issue(['a.example'], { subject: '/CN=a' }), authority.issue(['b.example'], { subject: '/CN=b' })]
+  const { url: up, held } = await upstream(t, 'up')
+  const options = (tls: object): ServeOptions => one(up, { tls })
+  const proxy = await serve(options({ certificates: [{ name: 'a', ...a }], redirect: { listen: '127.0.0.1:0', port: 1 } }))
+  t.teardown(() => proxy.close())
+  const { port } = new URL(proxy.addresses[0]!)
+  const tls = (): { redirectAddress: string | undefined } => proxy.app.tls
+  const plain = tls().redirectAddress!
+  const agents = ['a.example', 'b.example'].map((servername) => new Agent({ connect: { ca: authority.ca, servername, checkServerIdentity: () => undefined } }))
+  t.teardown(() => Promise.all(agents.map((agent) => agent.close())))
+  const shown = (servername: string): Promise<string> => new Promise((resolve, reject) => {
+    const socket = connectSecure({ port: Number(port), servername, ca: authority.ca, checkServerIdentity: () => undefined }, () => {
+      resolve(String(socket.getPeerCertificate().subject.CN))
+      socket.destroy()
+    })
+    socket.on('error', reject)
+  })
+  const running = (await request(`${proxy.addresses[0]!}/slow`, { dispatcher: agents[0]! })).body.text()
+  await held.arrived
+  let going = true
+  let failures = 0
+  let answered = 0
+  const load = [true, false].map(async (fresh) => {
+    while (going) {
+      const dispatcher = fresh ? new Agent({ connect: { ca: authority.ca, servername: 'a.example' } }) : agents[0]!
+      await request(proxy.addresses[0]!, { dispatcher }).then(async ({ body }) => { await body.text(); answered++ }, () => { failures++ })
+      if (fresh) await dispatcher.destroy()
+    }
+  })
+  t.equal(await shown('b.example'), 'a')
+  const changes = await proxy.reload(options({
+    certificates: [{ name: 'a', ...a }, { name: 'b', ...b }], hsts: true, http2: false, redirect: { listen: '127.0.0.1:0', port: 2 }
+  }))
+  t.same(changes.map(({ path, effect }) => ({ path, effect })), [
+    { path: 'tls.certificates', effect: 'rebuild' }, { path: 'tls.redirect.port', effect: 'rebuild' }, { path: 'tls.hsts', effect: 'rebuild' }, { path: 'tls.http2', effect: 'restart' }
+  ])
+  t.equal(await shown('b.example'), 'b')
+  t.equal((await request(proxy.addresses[0]!, { dispatcher: agents[1]! })).headers['strict-transport-security'], 'max-age=63072000')
+  t.equal(tls().redirectAddress, plain, 'the redirect listens on')
+  t.match((await request(plain, { headers: { host: 'a.example' } })).headers.location, 'https://a.example:2/')
+  for (const [bad, message] of [
+    [{ certificates: [{ name: 'a', cert: a.cert, key: b.key }] }, /certificate 'a' cannot be used/],
+    [{ certificates: [{ name: 'b', ...b }], profile: 'old' }, /^options\.tls\.profile/]
+  ] as const) await t.rejects(proxy.reload(options(bad)), { message })
+  t.equal(await shown('b.example'), 'b')
+  await proxy.reload(options({ certificates: [{ name: 'b', ...b }, { name: 'a', ...a }], profile: 'modern' }))
+  t.equal(await shown('c.example'), 'b', 'the default, too')
+  await t.rejects(request(plain), { code: 'ECONNREFUSED' }, 'the redirect has gone')
+  while (answered < 60) await new Promise((resolve) => { setTimeout(resolve, 5) })
+  going = false
+  await Promise.all(load)
+  t.equal(failures, 0)
+  held.release()
+  t.equal(await running, 'up begins, up ends')
 })

@@ -16,12 +16,13 @@ const LONGEST = 65_536
 
 /** Stands before a server: PROXY headers, and first bytes that are not for it. */
 export class Gate {
-  readonly #settings: GateSettings
+  /** For connections that come from now on. */
+  settings: GateSettings
   /** Connections that are here, or in the handshake that follows. */
   readonly #pending = new Set<Socket>()
 
   constructor (settings: GateSettings) {
-    this.#settings = settings
+    this.settings = settings
   }
 
   /** Takes the place of the server's own listener for connections. */
@@ -31,7 +32,7 @@ export class Gate {
     server.on('connection', (socket: Socket) => {
       this.#pending.add(socket)
       socket.once('close', this.#closed)
-      new Visit(this.#settings, socket, () => { for (const listener of listeners) listener.call(server, socket) }).start()
+      new Visit(this.settings, socket, () => { for (const listener of listeners) listener.call(server, socket) }).start()
     })
   }
 

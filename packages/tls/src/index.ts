@@ -10,6 +10,7 @@ export * from './errors.ts'
 export * from './options.ts'
 export type { PemOrFile } from './pem.ts'
 export type { Profile } from './profiles.ts'
+export { keptOptions } from './kept.ts'
 export { fileTicketStore, type TicketStore } from './tickets.ts'
 export type { CertificateStatus, ReloadResult, Tls } from './tls.ts'
 
@@ -37,10 +38,11 @@ export interface Edge {
 
 /**
  * Reads and checks certificates, and makes what a Fastify app needs to be served by TLS.
+ * `before`: whose servers it is to take over while they run, once `tls.takeOver()` is called (see {@link keptOptions}).
  * Throws `HG_POOL_INVALID_OPTION`, `HG_TLS_CERTIFICATE`.
  */
-export async function createTls (options: TlsOptions): Promise<Edge> {
-  const tls = await Tls.create(options)
+export async function createTls (options: TlsOptions, before?: Edge): Promise<Edge> {
+  const tls = await Tls.create(options, before?.tls)
   const serverFactory: FastifyServerFactory = (handler, fastify) => tls.createServer(handler as never, fastify as never)
   // By `https` Fastify knows which scheme its log lines are to show.
   const server = { https: {}, http2: tls.options.http2 !== false, serverFactory }

@@ -1,13 +1,11 @@
-import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { addClientCert, clientCertificateOf, dropClientCert } from './client-certificate.ts'
-import { RedirectListenError } from './errors.ts'
 import { hstsValue } from './hsts.ts'
 import { parseListen } from './listen.ts'
 import type { RedirectOptions } from './options.ts'
-import { redirectServer } from './redirect.ts'
+import { Redirect } from './redirect.ts'
 import type { Tls } from './tls.ts'
 
 /** Milliseconds that handshakes may go on when the app closes. */
@@ -40,7 +38,7 @@ export function pluginFor (tls: Tls): FastifyPluginAsync {
   return fp(async (app) => {
     await app.register(fields)
     app.addHook('onReady', async () => { tls.start(app.log) })
-    app.addHook('preClose', async () => { tls.clock.setTimeout(() => { tls.gate.close() }, HANDSHAKES) })
+    app.addHook('preClose', async () => { tls.clock.setTimeout(() => { tls.closeGate() }, HANDSHAKES) })
     app.addHook('onClose', async () => { tls.stop() })
 
     if (redirect !== false) redirectFor(app, tls, redirect === true ? {} : redirect)
@@ -51,33 +49,17 @@ export function pluginFor (tls: Tls): FastifyPluginAsync {
 
 /** Listens for plain HTTP from when the app is ready until it is closed. */
 function redirectFor (app: FastifyInstance, tls: Tls, { listen = ':80', port, challenge }: RedirectOptions): void {
-  const where = parseListen(listen, 'options.redirect.listen')
-  const server = redirectServer({
+  const redirect = tls.redirect = new Redirect(parseListen(listen, 'options.redirect.listen'), {
     port: () => port ?? (app.server.address() as AddressInfo | null)?.port ?? 443,
     challenge: async (token) => await tls.acme?.storage.token(token) ?? challenge?.(token),
     failed: (error) => { app.log.error({ err: error }, 'an ACME challenge could not be looked up') }
   })
   // Not onListen: nobody waits for that, and an address that is taken has to end the start.
   app.addHook('onReady', async () => {
-    await open(server, where)
-    const { address, port } = server.address() as AddressInfo
-    tls.redirectAddress = `http://${address.includes(':') ? `[${address}]` : address}:${port}`
-    app.log.info({ address: tls.redirectAddress }, 'redirecting to HTTPS')
+    // The one before listens there until this one takes its place.
+    if (redirect.isAt(tls.before?.redirect)) return
+    await redirect.open()
+    app.log.info({ address: redirect.address }, 'redirecting to HTTPS')
   })
-  app.addHook('onClose', async () => {
-    tls.redirectAddress = undefined
-    server.closeAllConnections()
-    if (server.listening) await new Promise((resolve) => { server.close(resolve) })
-  })
-}
-
-function open (server: Server, where: { host: string; port: number }): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const failed = (error: Error): void => { reject(new RedirectListenError(`${where.host}:${where.port}`, error.message)) }
-    server.once('error', failed)
-    server.listen(where, () => {
-      server.off('error', failed)
-      resolve()
-    })
-  })
+  app.addHook('onClose', async () => redirect.close())
 }

@@ -43,6 +43,12 @@ export class TicketKeys {
     return Buffer.from(hkdfSync('sha256', this.#secret, '', `headgate tls tickets ${trust}`, SIZE))
   }
 
+  /** Goes on with another one's secret, where both would have made up their own for the same time. */
+  follow (before: TicketKeys): void {
+    if (this.#store !== undefined || before.#store !== undefined || this.#epoch !== before.#epoch || this.#rotate !== before.#rotate) return
+    this.#secret = before.#secret
+  }
+
   /** Takes the secret of this time. Rejects when the store fails: the one before then stays. */
   async renew (): Promise<boolean> {
     const epoch = Math.floor(this.#clock.wall() / this.#rotate)

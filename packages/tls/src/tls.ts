@@ -18,6 +18,7 @@ import { isPath, readPem } from './pem.ts'
 import { answerPlainHttp, looksLikeHttp } from './plain-http.ts'
 import { profileOptions } from './profiles.ts'
 import { Provider } from './provider.ts'
+import type { Redirect } from './redirect.ts'
 import { type FactoryOptions, NO_TICKETS, secureServer } from './server.ts'
 import { sendUnrecognizedName, type SniCallback, sniOf } from './sni.ts'
 import { CertificateStore } from './store.ts'
@@ -51,11 +52,16 @@ const WARN_BEFORE = 21 * 86_400_000
 export class Tls {
   readonly options: TlsOptions
   readonly clock: Clock
-  readonly gate: Gate
+  readonly acme: Acme | undefined
+  /** Whose servers it is to take over; `undefined` once that is done. */
+  before: Tls | undefined
+  /** The listener that redirects; there from when the app is ready, where one is wanted. */
+  redirect: Redirect | undefined
+  #gate: Gate
+  #successor: Tls | undefined
   readonly #store: CertificateStore
   readonly #provider: Provider | undefined
   readonly #tickets: TicketKeys | undefined
-  readonly acme: Acme | undefined
   readonly #staples: Staples | undefined
   readonly #base: SecureContextOptions
   readonly #servers = new Set<Server>()
@@ -68,11 +74,10 @@ export class Tls {
   #reloading: Promise<ReloadResult[]> = Promise.resolve([])
   /** Certificates that were set or removed at run time: files have no more say in them. */
   readonly #manual = new Set<string>()
-  /** `http://host:port` of the listener that redirects; `undefined` while there is none. */
-  redirectAddress: string | undefined
 
-  private constructor (options: TlsOptions) {
+  private constructor (options: TlsOptions, before?: Tls) {
     checkTls(options, 'options')
+    this.before = before
     this.options = options
     this.clock = options.clock ?? systemClock
     const { tickets = {}, proxyProtocol } = options
@@ -104,7 +109,7 @@ export class Tls {
         this.#log?.[mustStaple ? 'error' : 'warn']({ err: error, certificate: name }, 'no OCSP response could be got to staple')
       })
     }
-    this.gate = new Gate({
+    this.#gate = new Gate({
       proxyProtocol: proxyProtocol === undefined
         ? undefined
         : { peers: new Peers(proxyProtocol.from, 'options.proxyProtocol.from'), closeOthers: proxyProtocol.others !== 'plain' },
@@ -116,8 +121,8 @@ export class Tls {
   }
 
   /** Reads and checks what is listed, and neither writes nor asks anything. Throws as {@link create} does. */
-  static async check (options: TlsOptions): Promise<Tls> {
-    const tls = new Tls(options)
+  static async check (options: TlsOptions, before?: Tls): Promise<Tls> {
+    const tls = new Tls(options, before)
     for (const [index, certificate] of (options.certificates ?? []).entries()) {
       tls.#store.set(await tls.#load(certificate, nameOf(certificate, index)))
     }
@@ -126,8 +131,8 @@ export class Tls {
   }
 
   /** Reads and checks all certificates. Throws `HG_POOL_INVALID_OPTION` and `HG_TLS_CERTIFICATE`. */
-  static async create (options: TlsOptions): Promise<Tls> {
-    const tls = await Tls.check(options)
+  static async create (options: TlsOptions, before?: Tls): Promise<Tls> {
+    const tls = await Tls.check(options, before)
     await tls.acme?.prepare()
     await tls.#tickets?.renew()
     return tls
@@ -139,7 +144,7 @@ export class Tls {
     const server = secureServer({
       options: this.serverOptions(),
       http2: http2 === false ? undefined : http2 === true ? {} : http2,
-      gate: this.gate,
+      gate: this.#gate,
       clock: this.clock,
       limited: this.#limited,
       failed: this.#failed,
@@ -163,10 +168,51 @@ export class Tls {
   /** Keeps a server's default certificate and the key of its tickets up to date. */
   adopt (server: Server): void {
     this.#servers.add(server)
-    const staples = this.#staples
-    if (staples !== undefined) server.on('OCSPRequest', (certificate: Buffer, _issuer, callback) => { callback(null, staples.find(certificate)!) })
-    server.on('close', () => { this.#servers.delete(server) })
+    this.#staple(server)
+    server.on('close', () => { this.current.#servers.delete(server) })
     this.#giveTicketKey(server)
+  }
+
+  /** Who answers now for servers that were made here: the last of those that took over. */
+  get current (): Tls {
+    return this.#successor === undefined ? this : this.#successor = this.#successor.current
+  }
+
+  /** `http://host:port` of the listener that redirects; `undefined` while there is none. */
+  get redirectAddress (): string | undefined { return this.redirect?.address }
+
+  /**
+   * Takes the servers of `before`: new connections see these options, open ones go on. What servers were made with stays: see `keptOptions`.
+   * Cannot fail.
+   */
+  takeOver (): void {
+    const before = this.before!
+    this.before = undefined
+    before.#successor = this
+    before.#gate.settings = this.#gate.settings
+    this.#gate = before.#gate
+    if (before.#tickets !== undefined) this.#tickets?.follow(before.#tickets)
+    for (const server of before.#servers) {
+      this.#servers.add(server)
+      if (server.listenerCount('OCSPRequest') === 0) this.#staple(server)
+    }
+    before.#servers.clear()
+    this.#refresh()
+    for (const certificate of before.#store.all) if (this.#store.get(certificate.name) === undefined) tell(certificate, 'removed')
+    if (this.redirect?.isAt(before.redirect) === true) {
+      this.redirect.takeOver(before.redirect!)
+      this.#log?.info({ address: this.redirectAddress }, 'redirecting to HTTPS')
+    }
+  }
+
+  /** Closes whoever is still in the handshake, unless another one answers for them. */
+  closeGate (): void {
+    if (this.#successor === undefined) this.#gate.close()
+  }
+
+  #staple (server: Server): void {
+    if (this.#staples === undefined) return
+    server.on('OCSPRequest', (certificate: Buffer, _issuer, callback) => { callback(null, this.current.#staples?.find(certificate) as Buffer) })
   }
 
   /** Watches files and the time from here on. */
@@ -194,7 +240,7 @@ export class Tls {
     this.#tickets?.stop()
     this.acme?.stop()
     this.#staples?.stop()
-    this.gate.close()
+    this.closeGate()
   }
 
   /** All certificates but those of the provider. */
@@ -354,7 +400,7 @@ export class Tls {
     callback(new Error('no certificate for this host'))
   }
 
-  readonly #sni = sniOf((socket, name, callback) => { this.#choose(socket, name, callback) })
+  readonly #sni = sniOf((socket, name, callback) => { this.current.#choose(socket, name, callback) })
 
   readonly #inspect = (first: Buffer, socket: Socket): 'pass' | 'more' | 'taken' => {
     if (!looksLikeHttp(first)) return this.acme === undefined ? 'pass' : this.acme.inspect(first, socket)
@@ -364,15 +410,16 @@ export class Tls {
   }
 
   readonly #limited = (message: Http2LimitMessage): void => {
-    this.#log?.[message.closed ? 'warn' : 'debug'](message, HTTP2_LIMIT)
+    this.current.#log?.[message.closed ? 'warn' : 'debug'](message, HTTP2_LIMIT)
   }
 
   readonly #failed = (error: Error & { code?: string }, socket: TLSSocket): void => {
-    this.#log?.debug({ code: error.code, reason: error.message, remoteAddress: socket.remoteAddress, host: socket.servername }, 'a TLS handshake failed')
+    this.current.#log?.debug({ code: error.code, reason: error.message, remoteAddress: socket.remoteAddress, host: socket.servername }, 'a TLS handshake failed')
   }
 
   /** Whether a client that has finished its handshake may come in. */
   readonly admit = (socket: TLSSocket): boolean => {
+    if (this.#successor !== undefined) return this.current.admit(socket)
     const { clientCertificates } = this.options
     if (clientCertificates === undefined) return true
     // The socket's own word alone will not do: of a resumed session without any certificate Node says that it is authorized.
