@@ -16,6 +16,7 @@ import * as healthChecks from '../examples/health-checks.ts'
 import * as inProcess from '../examples/in-process.ts'
 import * as loginSessions from '../examples/login-sessions.ts'
 import * as manyPools from '../examples/many-pools.ts'
+import * as mirroring from '../examples/mirroring.ts'
 import * as monitoring from '../examples/monitoring.ts'
 import * as nearest from '../examples/nearest.ts'
 import * as runtimeChanges from '../examples/runtime-changes.ts'
@@ -114,6 +115,26 @@ t.test('in-process', async (t) => {
   const reply = await app.inject('/')
   t.equal(reply.headers['retry-after'], '30')
   t.same(reply.json(), { message: 'We are back in a minute' })
+})
+
+t.test('mirroring', async (t) => {
+  const json = async (version: number): Promise<string> => {
+    const server = createServer((request, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ requestId: version, path: request.url, ...version === 2 && request.url === '/b' && { extra: [1] } }))
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    t.teardown(() => { server.closeAllConnections(); server.close() })
+    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  }
+  const app = await mirroring.build({ current: [await json(1)], next: [await json(2)] })
+  t.teardown(() => app.close())
+  t.match((await app.inject('/a')).json(), { requestId: 1, path: '/a' })
+  t.match((await app.inject('/b')).json(), { requestId: 1, path: '/b' })
+  interface Shadow { readonly counts: Record<string, number>; readonly differences: string[] }
+  const look = async (): Promise<Shadow> => (await app.inject('/-/shadow')).json()
+  for (let seen = await look(); seen.counts['same']! + seen.counts['different']! < 2; seen = await look()) await new Promise((resolve) => { setTimeout(resolve, 5) })
+  t.match(await look(), { counts: { answered: 2, same: 1, different: 1 }, differences: ['GET /b: body /extra added'] })
 })
 
 t.test('runtime-changes', async (t) => {

@@ -1,7 +1,7 @@
 import { type Channel, channel } from 'node:diagnostics_channel'
 import {
-  type Clock, type DiscoveryMessage, type HealthMessage, type HealthState, type MembershipMessage, type PanicMessage, type Pool, type RetryMessage,
-  type ShedMessage, channels
+  type Clock, type ComparisonMessage, type DiscoveryMessage, type HealthMessage, type HealthState, type MembershipMessage, type PanicMessage,
+  type Pool, type RetryMessage, type ShedMessage, channels
 } from '@headgate/core'
 import type { PoolAdvice } from '@headgate/metrics'
 import type { EventView, Severity } from './model.ts'
@@ -54,6 +54,7 @@ export class EventLog {
     channels.panic.subscribe(this.#onPanic)
     channels.shed.subscribe(this.#onShed)
     channels.retry.subscribe(this.#onRetry)
+    channels.comparison.subscribe(this.#onComparison)
     advices.subscribe(this.#onAdvice)
   }
 
@@ -64,6 +65,7 @@ export class EventLog {
     channels.panic.unsubscribe(this.#onPanic)
     channels.shed.unsubscribe(this.#onShed)
     channels.retry.unsubscribe(this.#onRetry)
+    channels.comparison.unsubscribe(this.#onComparison)
     advices.unsubscribe(this.#onAdvice)
   }
 
@@ -152,6 +154,12 @@ export class EventLog {
     if (this.#advised(advice.pool) !== advice) return
     const { pool, desired, ready, reason } = advice
     this.addSeen({ kind: 'scaling', severity: 'info', pool, text: `${desired} ${desired === 1 ? 'upstream' : 'upstreams'} advised, ${ready} ready: ${reason}` })
+  }
+
+  readonly #onComparison = (message: unknown): void => {
+    const { source, pool, result } = message as ComparisonMessage
+    if (!this.#owns(source) || result !== 'different') return
+    this.#flood(`shadow ${pool}`, { kind: 'shadow', severity: 'warn', pool, text: '' }, (count) => `${requests(count)} answered otherwise by this shadow than by clients' own upstreams`)
   }
 
   readonly #onRetry = (message: unknown): void => {

@@ -105,7 +105,7 @@ export interface EventView {
   /** Ascending. */
   readonly id: number
   readonly at: number
-  readonly kind: 'health' | 'membership' | 'panic' | 'audit' | 'purge' | 'scaling' | 'retry' | 'shed'
+  readonly kind: 'health' | 'membership' | 'panic' | 'audit' | 'purge' | 'scaling' | 'retry' | 'shed' | 'shadow'
   readonly severity: Severity
   readonly pool: string
   readonly upstream: string

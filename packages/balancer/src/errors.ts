@@ -20,6 +20,8 @@ export const OverloadedError: Code<503> = createError('HG_POOL_OVERLOADED', 'Too
 export const UpstreamFailedError: Code<502> = createError('HG_UPSTREAM_FAILED', 'The upstream failed', 502)
 /** The upstream did not answer in time. */
 export const UpstreamTimeoutError: Code<504> = createError('HG_UPSTREAM_TIMEOUT', 'The upstream did not answer in time', 504)
+/** The upstream answered with a status for which the route has a page of its own. */
+export const UpstreamStatusError: Code<502> = createError('HG_UPSTREAM_STATUS', 'The upstream answered %s', 502)
 /** The request came back to a proxy that had forwarded it. */
 export const LoopError: Code<508> = createError('HG_BALANCER_LOOP', 'The request loops through this proxy', 508)
 /** No rule of the route takes the request. */
@@ -27,6 +29,9 @@ export const NoRuleError: Code<404> = createError('HG_BALANCER_NO_RULE', 'Nothin
 /** A wrong change of a split's weights: names the split. */
 export const InvalidSplitError: Code<500> = createError('HG_BALANCER_INVALID_SPLIT', "split '%s' %s", 500, TypeError)
 export const UnknownSplitError: Code<500> = createError('HG_BALANCER_UNKNOWN_SPLIT', "there is no split '%s'; splits are: %s", 500)
+/** The route is closed for maintenance. */
+export const MaintenanceError: Code<503> = createError('HG_BALANCER_MAINTENANCE', 'Closed for maintenance', 503)
+export const UnknownRouteError: Code<500> = createError('HG_BALANCER_UNKNOWN_ROUTE', "there is no route with the prefix '%s'; there are: %s", 500)
 /** The client's address may not come. */
 export const ForbiddenClientError: Code<403> = createError('HG_BALANCER_FORBIDDEN', 'Not from this address', 403)
 export const UrlTooLongError: Code<414> = createError('HG_BALANCER_URL_TOO_LONG', 'The request target is too long', 414)

@@ -12,18 +12,19 @@ import { remember } from './decision.ts'
 import { dueAt } from './due.ts'
 import { callTimeout, grpcTrailers, isGrpc, isGrpcStatus, passGrpcTimeout, sendGrpcError } from './grpc.ts'
 import { requestHeaders, responseHeaders } from './headers.ts'
-import { endEarly, hasContent, isAnswered } from './http2.ts'
+import { endEarly, isAnswered } from './http2.ts'
 import { clientLocationOf, hashKeyOf } from './pool-questions.ts'
 import { forwardInterim } from './interim.ts'
 import type { RouteSettings } from './options.ts'
+import type { Answer } from './mirror/answer.ts'
+import { intercepted } from './pages/intercept.ts'
 import { parsedBody } from './parsed-body.ts'
 import { describeFailure } from './problem.ts'
 import { type Repeatability, backoff, isRepeatable, isRetryStatus, mayRepeat } from './repeat.ts'
 import { type BodyOwner, RequestBody } from './request-body.ts'
-import { RawSink, ReplySink, mergeHeaders, type ResponseSink } from './response-sink.ts'
+import { type ResponseSink, mergeHeaders, sinkFor } from './response-sink.ts'
 import { Resumption } from './resume.ts'
 import { rewriteResponse } from './rewrite-response.ts'
-import { wantsOnSend } from './route-context.ts'
 import { serverTiming } from './server-timing.ts'
 import { Tunnel } from './tunnel.ts'
 import { upgradeOf } from './upgrade.ts'
@@ -70,6 +71,8 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
   #retries = 0
   #done = false
   attempts = 0
+  /** Keeps what the client is answered, to compare a mirror's answer with it. */
+  witness: Answer | undefined
 
   constructor (request: FastifyRequest, reply: FastifyReply, pools: readonly Pool[], route: RouteSettings, target: string, deadlines: Deadlines) {
     super()
@@ -81,16 +84,11 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     this.#pools = pools
     this.#pool = pools[0]!
     this.startedAt = this.#activity = this.#pool.environment.clock.now()
-    const { headers } = request.raw
-    const length = headers['content-length']
-    this.#emptyBody = length === '0'
+    this.#emptyBody = request.raw.headers['content-length'] === '0'
     this.#upgrade = upgradeOf(request.raw)
     this.#parsedBody = parsedBody(request)
-    const streamed = this.#parsedBody === null && this.#upgrade === undefined &&
-      ((length !== undefined && length !== '0') || headers['transfer-encoding'] !== undefined ||
-        hasContent(request.raw))
-    this.#body = streamed ? new RequestBody(request.raw, length === undefined ? undefined : Number(length), route, this) : undefined
-    this.#withheld = streamed && awaitsContinue(request.raw)
+    this.#body = this.#parsedBody === null && this.#upgrade === undefined ? RequestBody.of(request.raw, route, this) : undefined
+    this.#withheld = this.#body !== undefined && awaitsContinue(request.raw)
     this.#grpc = isGrpc(request)
     this.#timeout = this.#grpc ? callTimeout(request, route.timeout) : route.timeout
   }
@@ -180,6 +178,9 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
       this.#drop('ok', unwanted)
       return this.#again()
     }
+    this.witness?.head(status, headers, now - this.startedAt)
+    const instead = intercepted(this.#request, this.#reply, this.#route, status, headers, this.#lease!.upstream)
+    if (instead !== undefined) return this.#giveUp(`status-${status}`, instead, 'ok')
     // A final answer without the body: it is not wanted any more.
     this.#withheld = false
     const list = responseHeaders(headers, this.#request.raw.httpVersionMajor >= 2 || (length === -1 && this.#request.raw.httpVersion === '1.1'))
@@ -188,14 +189,13 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     if (this.#route.serverTiming) list.push('Server-Timing', serverTiming(this, now))
     describeChoice(this.#reply, this.#lastUrl(), this.attempts, now - this.startedAt)
     if (this.#route.resume && !complete && this.method === 'GET' && this.#body === undefined) this.#resumption = Resumption.of(status, headers, length)
-    this.#sink = this.#upgrade !== undefined || !wantsOnSend(this.#request, this.#reply, status, list, complete ? 0 : length)
-      ? new RawSink(this.#reply, status, reason, list, length >= 0, complete, this.#onDrained)
-      : new ReplySink(this.#reply, status, list, length, complete, this.#onDrained)
+    this.#sink = sinkFor(this.#reply, status, reason, list, length, complete, this.#upgrade !== undefined, this.#onDrained)
   }
 
   onData (chunk: Buffer, last: boolean): boolean {
     if (this.#lease !== undefined) this.#lease.received += chunk.length
     if (this.#sink === undefined) return true
+    this.witness?.data(chunk)
     this.#resumption?.received(chunk.length)
     const more = this.#sink.write(chunk, last)
     if (!last || !more) this.#activity = this.#now()
@@ -210,7 +210,7 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     this.#release('ok')
     endEarly(this.#request.raw, this.#reply.raw, this.#body)
     this.#sink.end(trailers)
-    this.#end()
+    this.#end(true)
   }
 
   onDrain (): void { this.#body?.drained() }
@@ -450,8 +450,10 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     void this.#reply.send(error)
   }
 
-  #end (): void {
+  /** `complete`: with the whole of an upstream's answer. */
+  #end (complete = false): void {
     this.#done = true
+    this.witness?.end(complete)
     this.#deadlines.cancel(this)
     // Where the answer did not wait for all of it, the client goes on sending and must be able to.
     this.#body?.discard()

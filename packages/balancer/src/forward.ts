@@ -28,7 +28,12 @@ function accepted (request: FastifyRequest, settings: RouteSettings): string {
 export function forwardTo (request: FastifyRequest, reply: FastifyReply, pools: readonly Pool[], settings: RouteSettings, deadlines: Deadlines): void {
   const target = accepted(request, settings)
   if (maxForwardsOf(request) === 0) return answerLast(request, reply)
-  new Exchange(request, reply, pools, settings, target, deadlines).start()
+  const exchange = new Exchange(request, reply, pools, settings, target, deadlines)
+  if (settings.mirror === undefined) return exchange.start()
+  const copy = settings.mirror.take(request, settings, target)
+  exchange.witness = copy?.primary
+  exchange.start()
+  copy?.start()
 }
 
 /** Does with a request what a rule says; `undefined`: none took it. `settings` are the route's own. */

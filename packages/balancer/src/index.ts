@@ -8,8 +8,10 @@ import { type Decision, WAY, attemptsOf, decisionOf } from './decision.ts'
 import { listenForExpectations } from './expect-continue.ts'
 import { type ExplainedRoute, type ImaginedRequest, type RouteExplanation, explainRoute } from './explain.ts'
 import { forwardTo, sendTo } from './forward.ts'
+import { Gate, Maintenance } from './maintenance.ts'
+import { Mirror, type MirrorMaker } from './mirror/mirror.ts'
 import { checkBalancer, checkForward, routeSettings } from './options.ts'
-import type { BalancerOptions, BalancerPoolOptions, ForwardOptions, PoolName, RouteOptions, RouteSettings } from './options.ts'
+import type { BalancerOptions, BalancerPoolOptions, ForwardOptions, MirrorOptions, PoolName, RouteOptions, RouteSettings } from './options.ts'
 import { useProblems } from './problem.ts'
 import { UnknownSplitError } from './errors.ts'
 import { refuseRoute } from './refuse.ts'
@@ -29,6 +31,8 @@ export { bodies } from './bodies.ts'
 export { clientErrors } from './client-errors.ts'
 export { http2Limits } from './http2-limits.ts'
 export { sendProblem } from './problem.ts'
+export type { Mirror, MirrorCounts } from './mirror/mirror.ts'
+export type { Maintenance } from './maintenance.ts'
 export type { Split, Weights } from './routing/split.ts'
 
 declare module 'fastify' {
@@ -65,7 +69,16 @@ export class Balancer {
   readonly routes: RouteOptions[] = []
   /** Rules that share requests among pools, by name: their weights can be changed. */
   readonly splits: Map<string, Split> = new Map()
+  /** Closes routes and opens them. */
+  readonly maintenance: Maintenance
+  /** Copies of requests for shadow pools, in the order of configuration. */
+  readonly mirrors: Mirror[] = []
   readonly #explained: ExplainedRoute[] = []
+
+  /** `changed` hears of routes that are closed and opened. */
+  constructor (changed: (prefix: string, active: boolean) => void) {
+    this.maintenance = new Maintenance(changed)
+  }
 
   /** Throws `HG_POOL_UNKNOWN`. */
   pool (name: PoolName): Pool {
@@ -99,14 +112,42 @@ async function withLocator (options: BalancerPoolOptions, path: string): Promise
   return { ...options as PoolOptions, clientLocation: await clientLocator(clientLocation, `${path}.clientLocation`) }
 }
 
+/** Rules inherit a route's mirror: its bounds hold for all of them together. */
+function mirrorMaker (balancer: Balancer, random: () => number, deadlines: Deadlines): MirrorMaker {
+  const known = new WeakMap<MirrorOptions, Mirror>()
+  return (options, path) => {
+    const before = known.get(options)
+    if (before !== undefined) return before
+    const pool = balancer.pools.get(options.pool)
+    if (pool === undefined) refuseRoute(`${path}.pool`, `must be one of the pools ${[...balancer.pools.keys()].join(', ')}`, options.pool)
+    const mirror = new Mirror(options, pool, random, deadlines)
+    known.set(options, mirror)
+    balancer.mirrors.push(mirror)
+    return mirror
+  }
+}
+
+/** Handlers may write options anew for each request: equal ones are one mirror, or its bounds would hold for nothing. */
+function byContent (make: MirrorMaker): MirrorMaker {
+  const known = new Map<string, MirrorOptions>()
+  return (options, path) => {
+    const text = JSON.stringify(options)
+    if (!known.has(text)) known.set(text, options)
+    return make(known.get(text)!, path)
+  }
+}
+
 const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance, options) => {
   checkBalancer(options)
   const environment = { clock: options.clock ?? systemClock, random: options.random ?? Math.random }
   const deadlines = new Deadlines(environment.clock)
   const first = !app.hasDecorator('balancer')
-  const balancer = first ? new Balancer() : app.balancer
+  const balancer = first ? new Balancer((route, active) => { app.log.warn({ route }, active ? 'closed for maintenance' : 'open again') }) : app.balancer
   const viaName = options.viaName ?? `headgate-${randomBytes(4).toString('hex')}`
   const own: Pool[] = []
+  const mirrors = mirrorMaker(balancer, environment.random, deadlines)
+  // Nobody waits for a copy, and so closing does not either.
+  app.addHook('preClose', async () => { for (const mirror of balancer.mirrors) mirror.stop() })
   app.addHook('onClose', async () => { await Promise.all(own.map((pool) => pool.close())) })
   for (const [name, given] of Object.entries(options.pools)) {
     if (balancer.pools.has(name)) refuseRoute(`options.pools.${name}`, 'is already there; pool names are unique in an app', name)
@@ -128,7 +169,8 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
     app.decorateRequest(WAY as never, null as never)
     app.decorateRequest('attempts', { getter () { return attemptsOf(this as never) } })
     app.decorateRequest('decision', { getter () { return decisionOf(this as never) } })
-    const defaults = routeSettings('/', {}, viaName, 'reply.forward options')
+    const defaults = routeSettings('/', {}, viaName, 'reply.forward options', mirrors)
+    const forwardMirrors = byContent(mirrors)
     const known = new WeakMap<ForwardOptions, Map<string, RouteSettings>>()
     app.decorateReply('forward', function forward (this: FastifyReply, name: string, forwardOptions?: ForwardOptions): FastifyReply {
       const pool = balancer.pool(name)
@@ -142,7 +184,7 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
         settings = byRoute.get(url)
         if (settings === undefined) {
           checkForward(given, 'reply.forward options')
-          byRoute.set(url, settings = routeSettings(url.replace(/\/?\*$/, '') || '/', given, viaName, 'reply.forward options'))
+          byRoute.set(url, settings = routeSettings(url.replace(/\/?\*$/, '') || '/', given, viaName, 'reply.forward options', forwardMirrors))
         }
       }
       forwardTo(this.request, this, [pool], settings, deadlines)
@@ -161,20 +203,22 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
     const before = balancer.prefixes.get(prefix)
     if (before !== undefined) refuseRoute(`${path}.prefix`, `is already taken by ${before}; use rules for several pools under one prefix`, route.prefix)
     balancer.prefixes.set(prefix, first ? path : `an earlier registration's ${path}`)
-    const settings = routeSettings(prefix, route, viaName, path)
+    const settings = routeSettings(prefix, route, viaName, path, mirrors)
     const choose = compileChooser(route, path, {
-      settings, pools: balancer.pools, random: environment.random,
+      settings, pools: balancer.pools, random: environment.random, mirrors,
       splits: (split, at) => {
         if (balancer.splits.has(split.name)) refuseRoute(`${at}.name`, 'is already there; names of splits are unique in an app', split.name)
         balancer.splits.set(split.name, split as Split)
       }
     })
-    const limit = route.limits && compileLimits(route.limits, `${path}.limits`)
+    const gate = new Gate(route.maintenance ?? options.maintenance ?? {}, route.maintenance === undefined ? 'options.maintenance' : `${path}.maintenance`)
+    balancer.maintenance.add(prefix, gate)
+    const onRequest = route.limits === undefined ? [gate.hook] : [compileLimits(route.limits, `${path}.limits`), gate.hook]
     balancer.routes.push(route)
     balancer.explains({ prefix, settings, choose })
     await app.register(async (scope) => {
-      useProblems(scope, app)
-      addRoute(scope, route.prefix, route.config ?? {}, path, (request, reply) => { sendTo(request, reply, choose(request), settings, deadlines) }, limit)
+      useProblems(scope, app, settings.pages)
+      addRoute(scope, route.prefix, route.config ?? {}, path, (request, reply) => { sendTo(request, reply, choose(request), settings, deadlines) }, onRequest)
     })
   }
 }

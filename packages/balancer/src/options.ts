@@ -4,6 +4,12 @@ import {
   type Clock, type HashKey, type Location, type OptionUnit, type PoolOptions, type Random, type UpstreamSpec, checkOptions
 } from '@headgate/core'
 import type { ClientLocationOptions } from './client-location.ts'
+import type { Mirror, MirrorMaker } from './mirror/mirror.ts'
+import { type MirrorOptions, mirrorSchema } from './mirror/options.ts'
+import { type MaintenanceOptions, maintenanceSchema } from './maintenance.ts'
+import { Pages } from './pages/compile.ts'
+import { type Intercepts, compileIntercepts } from './pages/intercept.ts'
+import { type ErrorPages, errorPagesSchema, interceptSchema } from './pages/options.ts'
 import { isPlainPath } from './path.ts'
 import { refuseRoute } from './refuse.ts'
 import { type FixedResponse, type Redirect, redirectSchema, respondSchema } from './routing/answers.ts'
@@ -13,6 +19,9 @@ import { type RuleMatch, matchSchema, method } from './routing/match-options.ts'
 import type { CompiledPaths } from './routing/path-match.ts'
 import { type PathRewrite, type PathRewriter, compilePathRewrite, rewritePathSchema } from './routing/rewrite-path.ts'
 
+export type { CompareOptions, MirrorOptions } from './mirror/options.ts'
+export type { MaintenanceOptions } from './maintenance.ts'
+export type { ErrorPage, ErrorPages, PageContext } from './pages/options.ts'
 export type { FixedResponse, Redirect } from './routing/answers.ts'
 export type { FieldRules, HeaderRules } from './routing/fields.ts'
 export type { RequestLimits } from './routing/limits.ts'
@@ -73,7 +82,7 @@ export interface BalancerPoolOptions extends Omit<PoolOptions, 'hashOn' | 'clien
  * forwarding that it has of its own go before those of its route; its `rewritePrefix` replaces the prefix of its own `match.path`
  * where that is a `/prefix/*`.
  */
-export interface Rule<P extends string = PoolName> extends ForwardOptions {
+export interface Rule<P extends string = PoolName> extends ForwardOptions<P> {
   readonly match?: RuleMatch | ((request: FastifyRequest) => boolean)
   /** One pool, or pools with shares: `{ web: 95, canary: 5 }`. */
   readonly pool?: P | Readonly<Partial<Record<P, number>>>
@@ -89,7 +98,7 @@ export interface Rule<P extends string = PoolName> extends ForwardOptions {
   readonly redirect?: Redirect
 }
 
-export interface ForwardOptions {
+export interface ForwardOptions<P extends string = PoolName> {
   /** Replaces the route's prefix: `/api` with `/v1`; `/` strips it. @default unchanged */
   readonly rewritePrefix?: string
   /** Rewrite the path by pattern, after `rewritePrefix`; the query stays. @default unchanged */
@@ -122,6 +131,12 @@ export interface ForwardOptions {
   readonly timeout?: number
   /** Bytes of a request body that are accepted; more is answered 413. @default unlimited */
   readonly bodyLimit?: number
+  /** Copy requests to a shadow pool, whose answers nobody gets; `false`: not even where the route does. @default false */
+  readonly mirror?: false | MirrorOptions<P>
+  /** Pages for errors, by status (`'503'`) or class (`'5xx'`), for clients that take them by `Accept`. @default problem documents (RFC 9457) */
+  readonly errorPages?: ErrorPages
+  /** Answer with these pages instead of what upstreams say as well: `true`, for 5xx; or for these statuses, 400–599. @default false */
+  readonly interceptErrors?: boolean | readonly number[]
   /** What may be tried again; `false`: nothing. */
   readonly retry?: false | RetryOptions
   /**
@@ -137,7 +152,7 @@ export interface ForwardOptions {
   readonly exposeErrors?: boolean
 }
 
-export interface RouteOptions<P extends string = PoolName> extends ForwardOptions {
+export interface RouteOptions<P extends string = PoolName> extends ForwardOptions<P> {
   /** Path prefix, with a slash in front; `/` takes everything. */
   readonly prefix: string
   /** The pool; this or `rules`. */
@@ -146,6 +161,8 @@ export interface RouteOptions<P extends string = PoolName> extends ForwardOption
   readonly config?: FastifyContextConfig
   /** What is refused before anything else of the route happens. @default nothing */
   readonly limits?: RequestLimits
+  /** What it answers while it is closed for maintenance. @default the balancer's */
+  readonly maintenance?: MaintenanceOptions
   /** Several pools by rules; the first that matches is taken. */
   readonly rules?: readonly Rule<P>[]
 }
@@ -155,6 +172,8 @@ export interface BalancerOptions<P extends string = PoolName> {
   readonly pools: Readonly<Partial<Record<P, readonly UpstreamSpec[] | BalancerPoolOptions>>>
   /** Prefixes to forward; their pools may also come from an earlier registration. Without any, use `reply.forward` in your own routes. @default [] */
   readonly routes?: readonly RouteOptions<NoInfer<P>>[]
+  /** What routes answer while they are closed for maintenance: `app.balancer.maintenance.begin()` closes them. @default 503 */
+  readonly maintenance?: MaintenanceOptions
   /** The proxy's name in `Via`, a token; one that comes back with it is answered 508. @default 'headgate-' and a random part */
   readonly viaName?: string
   /** Milliseconds that requests and tunnels may go on once the app closes, 0–86,400,000. @default 30000 */
@@ -200,6 +219,9 @@ export interface RouteSettings {
   readonly continueTimeout: number
   readonly timeout: number
   readonly bodyLimit: number
+  readonly mirror: Mirror | undefined
+  readonly pages: Pages | undefined
+  readonly intercepts: Intercepts | undefined
   readonly retries: number
   readonly retryStatuses: ReadonlySet<number>
   readonly retryMethods: ReadonlySet<string>
@@ -231,6 +253,9 @@ const forwardSchema = {
   tunnelTimeout: { ...time, minimum: 0 },
   continueTimeout: { ...time, maximum: 600_000 },
   bodyLimit: { type: 'integer', minimum: 0, unit: 'bytes' satisfies OptionUnit },
+  mirror: mirrorSchema,
+  errorPages: errorPagesSchema,
+  interceptErrors: interceptSchema,
   resume: { type: 'boolean' },
   serverTiming: { type: 'boolean' },
   explain: { type: 'boolean' },
@@ -281,6 +306,7 @@ const routeSchema = {
     pool: { type: 'string' },
     config: { type: 'object' },
     limits: limitsSchema,
+    maintenance: maintenanceSchema,
     rules: { type: 'array', minItems: 1, items: ruleSchema }
   } satisfies Record<keyof RouteOptions, object>
 }
@@ -293,6 +319,7 @@ export const balancerSchema: SchemaObject = {
   properties: {
     pools: { type: 'object', minProperties: 1 },
     routes: { type: 'array', items: routeSchema },
+    maintenance: maintenanceSchema,
     viaName: { type: 'string', pattern: "^[!#$%&'*+.^_`|~\\w-]+$" },
     closeTimeout: { ...time, minimum: 0 },
     clock: { type: 'object' },
@@ -328,7 +355,9 @@ function checkRewrite ({ rewritePrefix, host, preserveHost }: ForwardOptions, pa
 }
 
 /** Fills in a route's defaults. `path` names the options in errors; `paths`: what the rule they belong to says of paths. */
-export function routeSettings (prefix: string, options: ForwardOptions, viaName: string, path: string, paths?: CompiledPaths): RouteSettings {
+export function routeSettings (
+  prefix: string, options: ForwardOptions, viaName: string, path: string, mirrors: MirrorMaker, paths?: CompiledPaths
+): RouteSettings {
   const { headers = {}, rewritePath, rewriteLocation = false, cookieDomain, cookiePath } = options
   const rewritesCookies = cookieDomain !== undefined || cookiePath !== undefined
   const retry = options.retry === false ? { attempts: 0 } : options.retry ?? {}
@@ -354,6 +383,9 @@ export function routeSettings (prefix: string, options: ForwardOptions, viaName:
     continueTimeout: options.continueTimeout ?? 1000,
     timeout: options.timeout ?? 0,
     bodyLimit: options.bodyLimit ?? Infinity,
+    mirror: options.mirror === undefined || options.mirror === false ? undefined : mirrors(options.mirror, `${path}.mirror`),
+    pages: options.errorPages && new Pages(options.errorPages, `${path}.errorPages`),
+    intercepts: compileIntercepts(options.interceptErrors),
     retries: retry.attempts ?? 2,
     retryStatuses: new Set(retry.statuses ?? (retry.attempts === 0 ? [] : [429, 502, 503, 504])),
     retryMethods: new Set(retry.methods ?? IDEMPOTENT),

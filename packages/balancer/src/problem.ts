@@ -2,7 +2,9 @@ import { STATUS_CODES } from 'node:http'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { isGrpc, sendGrpcError } from './grpc.ts'
 import type { RouteSettings } from './options.ts'
-import { proxyStatus } from './proxy-status.ts'
+import type { Page, Pages } from './pages/compile.ts'
+import { attachPages, pageFor, sendPage } from './pages/send.ts'
+import { ANSWERED, proxyStatus } from './proxy-status.ts'
 
 const CLOSING = [400, 408, 413] as const
 
@@ -32,38 +34,61 @@ export interface Failure {
 /** Gives an error its `Proxy-Status`, the members of its problem document, and an end of the connection where one is due. */
 export function describeFailure (error: Error, request: FastifyRequest, route: RouteSettings, { reason, cause, attempts, hop }: Failure): void {
   const problem = error as ProxyError
+  attachPages(error, route.pages)
   const shown = route.exposeErrors
   problem.headers = { 'proxy-status': proxyStatus(route.viaName, reason, shown ? cause : undefined, shown ? hop : undefined) }
   // What is left of such a request is not worth waiting for, or not to be trusted.
-  if ((CLOSING as readonly unknown[]).includes(problem.statusCode) && request.raw.httpVersionMajor < 2) problem.headers['connection'] = 'close'
+  const closing = (CLOSING as readonly unknown[]).includes(problem.statusCode) && !reason.startsWith(ANSWERED)
+  if (closing && request.raw.httpVersionMajor < 2) problem.headers['connection'] = 'close'
   // What is undefined is left out when the document is written.
   if (shown) problem.extensions = { reason, attempts, upstream: hop, cause }
 }
 
-/** Answers with a problem document (RFC 9457). Anything that is not the proxy's own error is left to Fastify: it is sent as it is. */
-export function sendProblem (error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+/**
+ * Answers with a page of `errorPages` where there is one that the client takes, else with a problem document (RFC 9457). Anything that is
+ * not the proxy's own error is left to Fastify: it is sent as it is.
+ */
+export function sendProblem (error: FastifyError, request: FastifyRequest, reply: FastifyReply): void | Promise<void> {
+  const page = pageFor(error, request, reply, undefined)
+  if (page === undefined) return sendDocument(error, request, reply)
+  return sendInstead(page, error, request, reply, () => { sendDocument(error, request, reply) })
+}
+
+function tell (error: FastifyError, request: FastifyRequest): void {
+  request.log[(error.statusCode ?? 500) >= 500 ? 'error' : 'info']({ err: error }, error.message)
+}
+
+async function sendInstead (page: Page, error: FastifyError, request: FastifyRequest, reply: FastifyReply, otherwise: () => void): Promise<void> {
+  tell(error, request)
+  if (!await sendPage(page, error, request, reply)) otherwise()
+}
+
+function sendDocument (error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
   if (!isProxyError(error)) {
     void reply.send(error)
     return
   }
   const status = error.statusCode!
-  request.log[status >= 500 ? 'error' : 'info']({ err: error }, error.message)
+  tell(error, request)
   void reply.code(status).headers(error.headers ?? {}).header('content-type', 'application/problem+json').send(Buffer.from(JSON.stringify({
     type: 'about:blank', title: STATUS_CODES[status] ?? 'Error', status, detail: error.message, code: error.code, ...error.extensions
   })))
 }
 
 /**
- * Makes a route's scope answer with problem documents as long as `parent` has no error handler of its own; where it has one,
- * set before or after, that one answers.
+ * Makes a route's scope answer with its `pages`, where it has one for the error, whoever's error it is; else with problem documents as
+ * long as `parent` has no error handler of its own; where it has one, set before or after, that one answers.
  */
-export function useProblems (scope: FastifyInstance, parent: FastifyInstance): void {
+export function useProblems (scope: FastifyInstance, parent: FastifyInstance, pages: Pages | undefined): void {
   scope.setErrorHandler((error: FastifyError, request, reply) => {
-    if (isProxyError(error) && isGrpc(request)) return sendGrpcError(reply, error)
+    const grpc = isGrpc(request)
+    if (isProxyError(error) && grpc) return sendGrpcError(reply, error)
+    const page = grpc ? undefined : pageFor(error, request, reply, pages)
+    if (page !== undefined) return sendInstead(page, error, request, reply, () => { sendDocument(error, request, reply) })
     const { errorHandler } = parent
     // Fastify gives no other way to ask whether its own is in force.
     if (errorHandler.name !== 'defaultErrorHandler') return errorHandler.call(parent, error, request, reply) as unknown
     if (!isProxyError(error)) throw error
-    return sendProblem(error, request, reply)
+    return sendDocument(error, request, reply)
   })
 }

@@ -27,9 +27,13 @@ function quoted (text: string): string {
   return `"${text.replace(/[^\x20-\x7e]/g, '').replace(/["\\]/g, '\\$&')}"`
 }
 
+/** What a reason begins with where an upstream has answered, and the client does not get it: its status follows. */
+export const ANSWERED = 'status-'
+
 /** Value of `Proxy-Status` (RFC 9209) for an error of the proxy `name`; `details` and `nextHop` only where they may be shown. */
 export function proxyStatus (name: string, reason: string, details?: string, nextHop?: string): string {
   const identifier = /^[A-Za-z*][!#$%&'*+\-.^_`|~\w:/]*$/.test(name) ? name : quoted(name)
-  return `${identifier}; error=${TYPES[reason] ?? 'http_request_error'}` +
+  const what = reason.startsWith(ANSWERED) ? `received-status=${reason.slice(ANSWERED.length)}` : `error=${TYPES[reason] ?? 'http_request_error'}`
+  return `${identifier}; ${what}` +
     (nextHop === undefined ? '' : `; next-hop=${quoted(nextHop)}`) + (details === undefined ? '' : `; details=${quoted(details)}`)
 }

@@ -1,5 +1,12 @@
 import type { IncomingMessage } from 'node:http'
 import type { Attempt } from '@headgate/core'
+import { hasContent } from './http2.ts'
+
+/** Does a request bring a body that is still to be read? */
+export function awaitsBody (raw: IncomingMessage): boolean {
+  const length = raw.headers['content-length']
+  return (length !== undefined && length !== '0') || raw.headers['transfer-encoding'] !== undefined || hasContent(raw)
+}
 
 /** Who is told of the body's progress. */
 export interface BodyOwner {
@@ -31,6 +38,13 @@ export class RequestBody {
   #ended = false
   #paused = true
   #attempt: Attempt | undefined
+
+  /** `undefined`: the request has none. */
+  static of (source: IncomingMessage, limits: { readonly replayLimit: number; readonly bodyLimit: number }, owner: BodyOwner): RequestBody | undefined {
+    if (!awaitsBody(source)) return undefined
+    const length = source.headers['content-length']
+    return new RequestBody(source, length === undefined ? undefined : Number(length), limits, owner)
+  }
 
   constructor (source: IncomingMessage, length: number | undefined, limits: { readonly replayLimit: number; readonly bodyLimit: number }, owner: BodyOwner) {
     this.#source = source

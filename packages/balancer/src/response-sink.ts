@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 import { fieldOf } from './fields.ts'
-import { hasFields } from './route-context.ts'
+import { hasFields, wantsOnSend } from './route-context.ts'
 
 /** Where a response's body goes. `write` false: wait for `drained`. */
 export interface ResponseSink {
@@ -271,6 +271,15 @@ export class ReplySink implements ResponseSink {
     this.#sent = true
     this.#reply.send(payload)
   }
+}
+
+/** Takes the short way where no `onSend` hook would miss what goes by, and for answers to upgrades. */
+export function sinkFor (
+  reply: FastifyReply, status: number, reason: string, list: string[], length: number, complete: boolean, upgrade: boolean, drained: () => void
+): ResponseSink {
+  return upgrade || !wantsOnSend(reply.request, reply, status, list, complete ? 0 : length)
+    ? new RawSink(reply, status, reason, list, length >= 0, complete, drained)
+    : new ReplySink(reply, status, list, length, complete, drained)
 }
 
 /** Sends a head that ends the stream; after `writeHead` an empty DATA frame would end it, which is no Trailers-Only of gRPC. */

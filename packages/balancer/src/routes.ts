@@ -13,7 +13,7 @@ const BODILESS = new Set(['GET', 'HEAD', 'TRACE'])
 /** Registers one prefix in a scope of its own, where bodies of all types pass unread. `path` names the route's option in errors. */
 export function addRoute (
   app: FastifyInstance, prefix: string, config: FastifyContextConfig, path: string, handler: (request: FastifyRequest, reply: FastifyReply) => void,
-  onRequest?: onRequestHookHandler
+  onRequest: onRequestHookHandler[]
 ): void {
   leaveUnread(app)
   for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method, { hasBody: true })
@@ -33,8 +33,7 @@ export function addRoute (
       if (url === base) continue
       refuseRoute(`${path}.prefix`, `must leave something to forward, but the app has its own ${taken} for every method`, prefix)
     }
-    const limits = onRequest === undefined ? {} : { onRequest }
-    const settings = { url, exposeHeadRoute: false, bodyLimit: Number.MAX_SAFE_INTEGER, preHandler: upgrades, handler, ...limits }
+    const settings = { url, exposeHeadRoute: false, bodyLimit: Number.MAX_SAFE_INTEGER, preHandler: upgrades, handler, onRequest }
     const bodiless = free.filter((method) => BODILESS.has(method))
     const others = free.filter((method) => !BODILESS.has(method))
     // Fastify writes into a route's config.

@@ -228,6 +228,62 @@ export interface Http2LimitMessage {
   readonly remoteAddress: string
 }
 
+/**
+ * What became of a request's copy for a shadow pool. `dropped`: it was not sent, or given up, by `reason`: `busy`, `body-too-large`,
+ * `body-too-slow`, `body-broken`, `none-ready`, `saturated`, `closing`.
+ */
+export interface MirrorMessage {
+  /** The shadow pool. */
+  readonly pool: string
+  /** '' where it was not sent. */
+  readonly upstream: string
+  readonly url: string
+  readonly result: 'answered' | 'failed' | 'timed-out' | 'dropped'
+  /** Why, in a word; '' when it was answered. */
+  readonly reason: string
+  /** 0 without a response head. */
+  readonly status: number
+  /** Milliseconds from the pick to the end. */
+  readonly duration: number
+  readonly source: Pool
+}
+
+/** One place in which a shadow's answer differs from the client's. */
+export interface AnswerDifference {
+  readonly part: 'status' | 'header' | 'body'
+  /** Name of the field; in JSON a pointer (RFC 6901); '' for the whole. */
+  readonly at: string
+  /** `missing`: only the client's answer has it; `added`: only the shadow's. */
+  readonly change: 'changed' | 'missing' | 'added'
+  /** What they are, shortened; only where the route asks for values. */
+  readonly expected?: string
+  readonly actual?: string
+}
+
+/** A shadow's answer was compared with the client's. Times in milliseconds from the request to the response head, −1 without one. */
+export interface ComparisonMessage {
+  /** The shadow pool. */
+  readonly pool: string
+  /** As Fastify has it. */
+  readonly route: string
+  readonly requestId: string
+  readonly method: string
+  /** The target as sent. */
+  readonly path: string
+  /** `skipped`, by `reason`: `primary-incomplete`, `shadow-incomplete`, `too-large`, `not-decoded`. */
+  readonly result: 'same' | 'different' | 'skipped'
+  readonly reason: string
+  /** At most 20 of them. */
+  readonly differences: readonly AnswerDifference[]
+  /** All of them. */
+  readonly count: number
+  readonly primaryStatus: number
+  readonly shadowStatus: number
+  readonly primaryLatency: number
+  readonly shadowLatency: number
+  readonly source: Pool
+}
+
 /** A channel of which the payload's type is known. Build a message only when `hasSubscribers`. */
 export type TypedChannel<T> = Omit<Channel, 'publish'> & { publish (message: T): void }
 
@@ -252,6 +308,8 @@ export const channels: {
   readonly sticky: TypedChannel<StickyMessage>
   readonly certificate: TypedChannel<CertificateMessage>
   readonly http2Limit: TypedChannel<Http2LimitMessage>
+  readonly mirror: TypedChannel<MirrorMessage>
+  readonly comparison: TypedChannel<ComparisonMessage>
 } = {
   attempt: typed('headgate:balancer:attempt'),
   dispatch: typed('headgate:balancer:dispatch'),
@@ -269,5 +327,7 @@ export const channels: {
   stream: typed('headgate:stream:end'),
   sticky: typed('headgate:sticky:binding'),
   certificate: typed('headgate:tls:certificate'),
-  http2Limit: typed('headgate:http2:limit')
+  http2Limit: typed('headgate:http2:limit'),
+  mirror: typed('headgate:balancer:mirror'),
+  comparison: typed('headgate:balancer:comparison')
 }

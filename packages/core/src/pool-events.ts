@@ -1,4 +1,4 @@
-import type { DiscoveryMessage } from './channels.ts'
+import type { ComparisonMessage, DiscoveryMessage, MirrorMessage } from './channels.ts'
 import type { HealthChange } from './health.ts'
 import type { Lease, Outcome } from './lease.ts'
 import type { Upstream } from './upstream.ts'
@@ -18,4 +18,8 @@ export interface PoolEvents {
   trailers: [lease: Lease, trailers: readonly string[]]
   /** One attempt ended: what passive health feeds on. */
   outcome: [upstream: Upstream, outcome: Outcome, lease: Lease, reason: string]
+  /** A copy that the pool got as a shadow has ended, or was not sent. */
+  mirrored: [message: MirrorMessage]
+  /** Its answer was compared with the client's. */
+  compared: [message: ComparisonMessage]
 }

@@ -89,8 +89,8 @@ Options of serve:
   --workers N|auto               processes that share the work, auto: one for each core; SIGHUP renews them one after the other
   --redis URL                    cache and session tables shared with other machines, in Redis or Valkey
   --config FILE                  .json, .yaml, .yml, .js, .mjs, or .ts where Node runs TypeScript; it holds
-                                 { listen, pools, routes, health, cache, compress, sticky, stream, tls, admin, logLevel,
-                                 closeTimeout, clientHeadersTimeout }. Without --upstream and --config it is
+                                 { listen, pools, routes, maintenance, health, cache, compress, sticky, stream, tls, admin,
+                                 logLevel, closeTimeout, clientHeadersTimeout }. Without --upstream and --config it is
                                  headgate.config.{ts,js,json,yaml} of this folder. SIGHUP reads it again
   --watch                        read the file again when it changes, too
   --log-level LEVEL              ${logLevels.join(', ')}  (default info)

@@ -101,6 +101,9 @@ export function families (recorder: Recorder, neighbours: Neighbours): Family[] 
     pool('retry_budget_available', 'gauge', 'Retries that could be made now.', (r, l) => one(l, r.pool.retryBudget.available)),
     pool('shed_total', 'counter', 'Requests answered 503 without an attempt, by reason.', (r, l) => words(l, 'reason', r.shed)),
 
+    pool('mirrored_total', 'counter', 'Copies of requests for a shadow pool, by what became of them.', (r, l) => words(l, 'result', r.mirrored)),
+    pool('mirror_dropped_total', 'counter', 'Copies that were not sent, or given up, by why.', (r, l) => words(l, 'reason', r.undelivered)),
+    pool('mirror_compared_total', 'counter', 'Comparisons of a shadow pool\'s answers with those of clients, by result.', (r, l) => words(l, 'result', r.compared)),
     pool('sticky_total', 'counter', 'What became of sessions (hit, new, rebind, forged …), by the kind of affinity.', function * (r, l) {
       for (const [by, counts] of r.sticky) yield * words({ ...l, by }, 'result', counts)
     }),

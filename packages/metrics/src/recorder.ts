@@ -1,6 +1,6 @@
 import {
-  type AttemptMessage, type ConnectMessage, type HealthMessage, type MembershipMessage, type Pool, type QueueMessage, type RetryMessage,
-  type ShedMessage, type StickyMessage, type Upstream, channels
+  type AttemptMessage, type ComparisonMessage, type ConnectMessage, type HealthMessage, type MembershipMessage, type MirrorMessage, type Pool,
+  type QueueMessage, type RetryMessage, type ShedMessage, type StickyMessage, type Upstream, channels
 } from '@headgate/core'
 import { PluginRecords } from './plugin-records.ts'
 import { PoolRecord, RouteRecord, UpstreamRecord, WordCounts } from './records.ts'
@@ -44,6 +44,8 @@ export class Recorder {
     channels.retry.subscribe(this.#onRetry)
     channels.shed.subscribe(this.#onShed)
     channels.sticky.subscribe(this.#onSticky)
+    channels.mirror.subscribe(this.#onMirror)
+    channels.comparison.subscribe(this.#onComparison)
     this.plugins.start()
   }
 
@@ -56,6 +58,8 @@ export class Recorder {
     channels.retry.unsubscribe(this.#onRetry)
     channels.shed.unsubscribe(this.#onShed)
     channels.sticky.unsubscribe(this.#onSticky)
+    channels.mirror.unsubscribe(this.#onMirror)
+    channels.comparison.unsubscribe(this.#onComparison)
     this.plugins.stop()
   }
 
@@ -167,6 +171,18 @@ export class Recorder {
   readonly #onShed = (message: unknown): void => {
     const { source, reason } = message as ShedMessage
     this.pool(source)?.shed.add(reason)
+  }
+
+  readonly #onMirror = (message: unknown): void => {
+    const { source, result, reason } = message as MirrorMessage
+    const pool = this.pool(source)
+    pool?.mirrored.add(result)
+    if (result === 'dropped') pool?.undelivered.add(reason)
+  }
+
+  readonly #onComparison = (message: unknown): void => {
+    const { source, result } = message as ComparisonMessage
+    this.pool(source)?.compared.add(result)
   }
 
   readonly #onSticky = (message: unknown): void => {

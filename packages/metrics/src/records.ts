@@ -107,6 +107,10 @@ export class PoolRecord extends AttemptRecord {
   readonly shed: WordCounts = new WordCounts()
   /** What became of sessions, by the kind of affinity. */
   readonly sticky: Map<string, WordCounts> = new Map()
+  /** Copies that it got as a shadow, why some were dropped, and what comparisons of its answers said. */
+  readonly mirrored: WordCounts = new WordCounts()
+  readonly undelivered: WordCounts = new WordCounts()
+  readonly compared: WordCounts = new WordCounts()
   budgetExhausted = 0
 
   constructor (pool: Pool, bounds: readonly number[]) {

@@ -150,11 +150,28 @@ t.test('two apps of one process keep their figures apart', async (t) => {
 })
 
 t.test('nobody listens after close, nor without the plugin', async (t) => {
-  const names = ['attempt', 'connect', 'queue', 'health', 'membership', 'retry', 'shed', 'sticky'] as const
+  const names = ['attempt', 'connect', 'queue', 'health', 'membership', 'retry', 'shed', 'sticky', 'mirror', 'comparison'] as const
   const server = await app(t, undefined)
   t.ok(names.every((name) => channels[name].hasSubscribers))
   await server.close()
   t.notOk(names.some((name) => channels[name].hasSubscribers))
+})
+
+t.test("a shadow's copies and comparisons", async (t) => {
+  const [a, b] = [await upstream(t, (_, response) => { response.end('a') }), await upstream(t, (_, response) => { response.end('b') })]
+  const server = await app(t, {
+    pools: { web: [a.url], next: [b.url] },
+    routes: [{ prefix: '/', pool: 'web', mirror: { pool: 'next', compare: true, bodyLimit: 1 } }]
+  })
+  const compared = new Promise((resolve) => { server.balancer.pool('next').once('compared', resolve) })
+  await server.inject('/')
+  await compared
+  await server.inject({ method: 'POST', url: '/', payload: 'long', headers: { 'content-type': 'text/plain' } })
+  const text = await scrape(server)
+  t.equal(value(text, 'headgate_pool_mirrored_total{pool="next",result="answered"}'), 1)
+  t.equal(value(text, 'headgate_pool_mirrored_total{pool="next",result="dropped"}'), 1)
+  t.equal(value(text, 'headgate_pool_mirror_dropped_total{pool="next",reason="body-too-large"}'), 1)
+  t.equal(value(text, 'headgate_pool_mirror_compared_total{pool="next",result="different"}'), 1)
 })
 
 t.test('the guard stands in front', async (t) => {

@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import type { Pool } from '@headgate/core'
+import type { MirrorMaker } from '../mirror/mirror.ts'
 import { routeSettings, type ForwardOptions, type RouteOptions, type RouteSettings, type Rule } from '../options.ts'
 import { hashKeyOf } from '../pool-questions.ts'
 import { refuseRoute } from '../refuse.ts'
@@ -25,6 +26,7 @@ export interface Surroundings {
   readonly settings: RouteSettings
   readonly pools: ReadonlyMap<string, Pool>
   readonly random: () => number
+  readonly mirrors: MirrorMaker
   /** Takes note of a split, so that its weights can be changed. Throws when the name is taken. */
   readonly splits: (split: Split<Destination>, path: string) => void
 }
@@ -61,11 +63,11 @@ function compileRule (route: RouteOptions, rule: Rule, index: number, path: stri
   if (targets.length !== 1) refuseRoute(path, "needs one of 'pool', 'respond' and 'redirect'", rule)
   if (rule.pool === undefined && rule.fallback !== undefined) refuseRoute(`${path}.fallback`, "has no place without 'pool'", rule.fallback)
   // What a rule says of its own goes before what its route says.
-  const { rules: _rules, pool: _pool, limits: _limits, ...inherited } = route
+  const { rules: _rules, pool: _pool, limits: _limits, maintenance: _maintenance, ...inherited } = route
   const { match: _match, pool: _own, respond: _respond, redirect: _redirect, fallback: _fallback, splitOn: _splitOn, name: _name, ...own } = rule
   const options: ForwardOptions = { ...inherited, ...own }
   const replaced = own.rewritePrefix !== undefined && paths?.prefix !== undefined ? paths.prefix : prefix
-  const settings = routeSettings(replaced, options, viaName, path, paths)
+  const settings = routeSettings(replaced, options, viaName, path, around.mirrors, paths)
   if (rule.respond !== undefined) return { matches, to: { pools: [], settings, answer: compileResponse(rule.respond, `${path}.respond`) } }
   if (rule.redirect !== undefined) return { matches, to: { pools: [], settings, answer: compileRedirect(rule.redirect, `${path}.redirect`, paths) } }
   const fallback = (rule.fallback ?? []).map((name, i) => poolOf(around, name, `${path}.fallback[${i}]`))

@@ -12,6 +12,7 @@ const properties = {
   pools: { type: 'object' },
   routes: { type: 'array' },
   logLevel: { type: 'string', enum: logLevels },
+  maintenance: balancing['maintenance']!,
   viaName: balancing['viaName']!,
   closeTimeout: balancing['closeTimeout']!,
   health: { anyOf: [{ const: false }, { type: 'object' }] },
