@@ -27,6 +27,7 @@ import { Resumption } from './resume.ts'
 import { rewriteResponse } from './rewrite-response.ts'
 import { serverTiming } from './server-timing.ts'
 import { Tunnel } from './tunnel.ts'
+import { openClient } from './tunnel-client.ts'
 import { upgradeOf } from './upgrade.ts'
 
 /**
@@ -227,7 +228,9 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     this.#end()
     this.#reply.hijack()
     const fields = mergeHeaders(this.#reply.getHeaders(), list)
-    void new Tunnel(this.#request.raw, this.#reply.raw, fields, socket, head, this.#deadlines, this.#route.tunnelTimeout, () => { tunnelled(lease, socket) })
+    const client = openClient(this.#request.raw, this.#reply.raw, fields, socket)
+    if (client === undefined) return lease.release('failed-after-send', 'malformed')
+    void new Tunnel(client, socket, head, this.#deadlines, this.#route.tunnelTimeout, () => { tunnelled(lease, socket) })
   }
 
   onError (error: TransportError): void {

@@ -57,7 +57,7 @@ function grouped (list: readonly string[]): Record<string, string | string[]> {
  * The same for node:http2, which throws where a field that is no list comes several times: RFC 9110 5.3 allows one line instead,
  * but for Set-Cookie.
  */
-function fieldsOf (list: readonly string[]): Record<string, string | string[]> {
+export function fieldsOf (list: readonly string[]): Record<string, string | string[]> {
   const fields = grouped(list)
   for (const name in fields) if (Array.isArray(fields[name]) && name !== 'set-cookie') fields[name] = (fields[name] as string[]).join(', ')
   return fields

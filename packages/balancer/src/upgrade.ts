@@ -1,8 +1,10 @@
 import { type IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
+import { listenForConnects } from './extended-connect.ts'
 
 const heads = new WeakMap<IncomingMessage, Buffer>()
+const NOTHING = Buffer.alloc(0)
 
 /**
  * What followed the head of a request that may switch protocols; `undefined` for other requests. Where `@fastify/websocket`
@@ -23,6 +25,7 @@ export function headOf (request: IncomingMessage): Buffer | undefined {
  * (`@fastify/websocket`) listens already, upgrades are left to it.
  */
 export function listenForUpgrades (app: FastifyInstance): void {
+  listenForConnects(app, (request) => { heads.set(request, NOTHING) })
   if (app.server.listenerCount('upgrade') > 0) return
   app.server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
     heads.set(request, head)

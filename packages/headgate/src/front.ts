@@ -1,6 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { offerConnects } from '@headgate/balancer'
 import type { Generation, Outer } from './generation.ts'
 import { type Address, listen } from './listen.ts'
 
@@ -29,7 +30,7 @@ export class Front implements Outer {
   /** Opens an address; `key` names it. */
   async open (key: string, address: Address): Promise<void> {
     const server = this.#make()
-    const over = (event: 'request' | 'checkContinue') => (request: IncomingMessage, response: ServerResponse): void => {
+    const over = (event: 'request' | 'checkContinue' | 'connect') => (request: IncomingMessage, response: ServerResponse): void => {
       const { server: inner, streamPath, streams } = this.#generation
       if (streamPath !== undefined && request.url?.startsWith(streamPath) === true) {
         streams.add(response)
@@ -39,6 +40,8 @@ export class Front implements Outer {
     }
     server.on('request', over('request'))
     server.on('checkContinue', over('checkContinue'))
+    server.on('connect', over('connect'))
+    offerConnects(server)
     server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => { this.#generation.server.upgrade(request, socket, head) })
     server.on('clientError', (error: Error, socket: Duplex) => { this.#generation.server.emit('clientError', error, socket) })
     this.#servers.set(key, { server, url: await listen(server, address) })

@@ -46,7 +46,7 @@ export class InnerServer extends Server {
     return this.running === 0 ? Promise.resolve() : new Promise((resolve) => { this.#idle.push(resolve) })
   }
 
-  request (event: 'request' | 'checkContinue', request: IncomingMessage, response: ServerResponse): void {
+  request (event: 'request' | 'checkContinue' | 'connect', request: IncomingMessage, response: ServerResponse): void {
     this.running++
     response.on('close', this.#ended)
     this.emit(event, request, response)

@@ -67,7 +67,7 @@ class PerClient {
     if (now >= this.#limit) return false
     this.#running.set(client, now + 1)
     // A tunnel goes on behind its response.
-    const end = headOf(request.raw) === undefined ? reply.raw : request.raw.socket
+    const end = headOf(request.raw) === undefined || request.raw.httpVersionMajor >= 2 ? reply.raw : request.raw.socket
     end.once('close', () => {
       const left = this.#running.get(client)! - 1
       if (left === 0) this.#running.delete(client)
