@@ -4,6 +4,7 @@ import { channels, type CacheResult } from './channels.ts'
 import type { CacheClock } from './clock.ts'
 import { completeFields } from './combine.ts'
 import { decide, type Forward, usableWhileSlow } from './decide.ts'
+import { sendHints } from './early-hints.ts'
 import type { Entry } from './entry.ts'
 import { OnlyIfCachedError } from './errors.ts'
 import { handBack } from './flight/detached-request.ts'
@@ -193,6 +194,7 @@ export class Engine {
     if (request.method === 'HEAD') return this.pass(request, reply, route, forward, '')
     const visit = new Visit(this, request, reply, route, where, forward, entry)
     visit.plain = plain
+    if (settings.earlyHints && entry !== undefined && !plain) sendHints(request, reply, entry)
     this.flights.board(visit, entries)
     this.#armSlow(visit, now)
   }

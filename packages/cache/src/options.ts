@@ -61,6 +61,11 @@ export interface RouteCacheOptions {
   readonly setCookie?: SetCookiePolicy
   /** Targeted fields that come before Cache-Control (RFC 9213), the first valid one counts. @default ['cdn-cache-control'] */
   readonly targets?: readonly string[]
+  /**
+   * Send `103 Early Hints` with the preload, modulepreload and preconnect links of a stored response while it is fetched anew: to
+   * HTTP/2 clients, and to browsers that navigate. @default false
+   */
+  readonly earlyHints?: boolean
   /** Follow the Cache-Control of requests (RFC 9111 5.2.1). @default true */
   readonly requestDirectives?: boolean
   readonly key?: KeyOptions
@@ -132,6 +137,7 @@ const routeProperties = {
   staleWhileSlowMax: TTL,
   setCookie: { enum: ['explicit', 'store', 'strip', 'refuse'] },
   targets: { type: 'array', items: { type: 'string', pattern: TOKEN } },
+  earlyHints: { type: 'boolean' },
   requestDirectives: { type: 'boolean' },
   key: keySchema,
   collapse: { anyOf: [{ const: false }, { type: 'number', minimum: 1, maximum: 600_000, unit: 'ms' }] },
@@ -209,6 +215,7 @@ export interface RouteSettings {
   readonly staleIfError: number
   readonly staleWhileSlow: false | number | 'p95'
   readonly staleWhileSlowMax: number
+  readonly earlyHints: boolean
   readonly requestDirectives: boolean
   readonly key: KeySettings
   readonly collapse: number
@@ -261,6 +268,7 @@ export function routeSettings (options: RouteCacheOptions): RouteSettings {
     staleIfError: options.staleIfError ?? 0,
     staleWhileSlow: options.staleWhileSlow ?? false,
     staleWhileSlowMax: options.staleWhileSlowMax ?? 86_400_000,
+    earlyHints: options.earlyHints ?? false,
     requestDirectives: options.requestDirectives ?? true,
     key: {
       sortQuery: key.sortQuery ?? false,

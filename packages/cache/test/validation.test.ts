@@ -1,6 +1,12 @@
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import { once } from 'node:events'
+import { get, type IncomingMessage } from 'node:http'
+import { connect } from 'node:http2'
+import type { AddressInfo } from 'node:net'
+import balancer from '@headgate/balancer'
+import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify'
 import t from 'tap'
-import { app, counting, eventually, proxied, TestClock } from './helpers.ts'
+import cache from '../src/index.ts'
+import { app, counting, eventually, origin, proxied, TestClock } from './helpers.ts'
 
 t.test('a stale response is validated with both validators, and a 304 freshens it with the new fields', async (t) => {
   const clock = new TestClock()
@@ -187,4 +193,65 @@ t.test('a POST that says what GET would give', async (t) => {
     await instance.inject({ method: 'POST', url: '/x' })
     t.match((await instance.inject('/x')).headers['cache-status'], /fwd=/, JSON.stringify(other))
   }
+})
+
+t.test('103 with the links of the stored response while it is validated', async (t) => {
+  let [hinted, waiting]: [boolean, (() => void) | undefined] = [false, undefined]
+  const link = '</app.css>; rel=preload; as=style, </about>; rel=next, <https://cdn.example>; rel="preconnect dns-prefetch", <https://fonts.example>; rel="preconnect"; crossorigin, <a,b.js>;rel=modulepreload'
+  const { url: to } = await origin(t, (request, response) => {
+    const answer = (): void => {
+      response.setHeader('cache-control', 'no-cache')
+      response.setHeader('etag', '"1"')
+      response.setHeader('link', request.url === '/odd' ? '<x>; rel=preload; title="a b"' : request.url === '/none' ? '</about>; rel=next' : link)
+      response.statusCode = request.headers['if-none-match'] === '"1"' ? 304 : 200
+      response.end(response.statusCode === 304 ? '' : 'page')
+    }
+    if (request.headers['if-none-match'] !== undefined && request.headers['x-slow'] !== undefined && !hinted) waiting = answer
+    else answer()
+  })
+  const make = async (http2: boolean, earlyHints: boolean): Promise<number> => {
+    const app = Fastify({ forceCloseConnections: true, ...http2 && { http2: true } } as object)
+    await app.register(cache, { earlyHints })
+    await app.register(balancer, { pools: { web: [to] }, routes: [{ prefix: '/', pool: 'web', retry: false }] })
+    await app.listen({ port: 0, host: '127.0.0.1' })
+    t.teardown(() => app.close())
+    return (app.server.address() as AddressInfo).port
+  }
+  const early = ['</app.css>; rel=preload; as=style', '<https://fonts.example>; rel="preconnect"; crossorigin', '<a,b.js>;rel=modulepreload']
+
+  const ports = [await make(true, true), await make(true, false)]
+  const two = async (port: number, path: string, slow = false): Promise<string[]> => {
+    const session = connect(`http://127.0.0.1:${port}`)
+    const stream = session.request({ ':path': path, ...slow && { 'x-slow': '1' } })
+    const hints: string[] = []
+    stream.on('headers', (fields) => {
+      hints.push(String(fields[':status']), ...String(fields['link']).split(/, (?=<)/))
+      hinted = true
+      waiting?.()
+    })
+    const [fields] = await once(stream, 'response') as [{ ':status': number }]
+    t.equal(fields[':status'], 200)
+    stream.resume()
+    await once(stream, 'end')
+    session.close()
+    return hints
+  }
+  t.same(await two(ports[0]!, '/'), [], 'nothing is known of it yet')
+  t.same(await two(ports[0]!, '/', true), ['103', ...early], 'they come while the origin has not answered')
+  for (const path of ['/odd', '/none']) for (let i = 0; i < 2; i++) t.same(await two(ports[0]!, path), [], path)
+  for (let i = 0; i < 2; i++) t.same(await two(ports[1]!, '/'), [], 'not without being asked for')
+
+  const port = await make(false, true)
+  const one = async (headers: Record<string, string>): Promise<string[]> => {
+    const request = get({ port, host: '127.0.0.1', headers })
+    const hints: string[] = []
+    request.on('information', ({ statusCode, headers }) => { hints.push(String(statusCode), ...String(headers['link']).split(/, (?=<)/)) })
+    const [response] = await once(request, 'response') as [IncomingMessage]
+    response.resume()
+    await once(response, 'end')
+    return hints
+  }
+  t.same(await one({}), [])
+  t.same(await one({}), [], 'a client of HTTP/1.1 may not know what to do with it')
+  t.same(await one({ 'sec-fetch-mode': 'navigate' }), ['103', ...early])
 })
