@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { createServer, type IncomingMessage } from 'node:http'
 import { get } from 'node:https'
 import type { AddressInfo } from 'node:net'
+import grpc from '@grpc/grpc-js'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import * as authAndLogging from '../examples/auth-and-logging.ts'
@@ -11,6 +12,7 @@ import * as basic from '../examples/basic.ts'
 import * as cache from '../examples/cache.ts'
 import * as compress from '../examples/compress.ts'
 import * as discovery from '../examples/discovery.ts'
+import * as grpcExample from '../examples/grpc.ts'
 import * as https from '../examples/https.ts'
 import * as healthChecks from '../examples/health-checks.ts'
 import * as inProcess from '../examples/in-process.ts'
@@ -325,6 +327,49 @@ t.test('tracing', async (t) => {
     { 'headgate.attempt': 1, 'error.type': 'connect-refused' }, { 'headgate.attempt': 2, 'http.response.status_code': 200 }
   ])
   t.equal(new Set(spans.map(({ traceId }) => traceId)).size, 1)
+})
+
+t.test('grpc', async (t) => {
+  const text = { requestSerialize: Buffer.from, requestDeserialize: String, responseSerialize: Buffer.from, responseDeserialize: String }
+  const service = {
+    hello: { path: '/demo.Greeter/Hello', requestStream: false, responseStream: false, ...text },
+    count: { path: '/demo.Greeter/Count', requestStream: false, responseStream: true, ...text }
+  }
+  // Its health protocol, written by hand: one field, a number, where 1 is SERVING.
+  const healthService = { check: { path: '/grpc.health.v1.Health/Check', requestStream: false, responseStream: false, ...text, requestDeserialize: () => ({}), responseSerialize: (value: Buffer) => value } }
+  type Callback = (error: object | null, value?: string | Buffer) => void
+  const replica = async (name: string, serving: boolean): Promise<string> => {
+    const server = new grpc.Server()
+    server.addService(service as never, {
+      hello: ({ request }: { request: string }, callback: Callback) => { callback(serving ? null : { code: grpc.status.UNAVAILABLE, details: 'starting' }, `${request} from ${name}`) },
+      count: (call: { write (text: string): void; end (): void }) => {
+        for (const text of ['one', 'two', 'three']) call.write(text)
+        call.end()
+      }
+    })
+    server.addService(healthService as never, { check: (_call: unknown, callback: Callback) => { callback(null, Buffer.from([8, serving ? 1 : 2])) } })
+    const port = await new Promise<number>((resolve, reject) => {
+      server.bindAsync('127.0.0.1:0', grpc.ServerCredentials.createInsecure(), (error, port) => { if (error === null) resolve(port); else reject(error) })
+    })
+    t.teardown(() => { server.forceShutdown() })
+    return `http://127.0.0.1:${port}`
+  }
+  const app = await grpcExample.build({ upstreams: [await replica('a', true), await replica('b', false)] })
+  t.teardown(() => app.close())
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  // What a generic client has comes from the table above, which no type follows.
+  // eslint-disable-next-line typescript/no-explicit-any
+  const client = new (grpc.makeGenericClientConstructor(service as never, 'Greeter'))(`127.0.0.1:${(app.server.address() as AddressInfo).port}`, grpc.credentials.createInsecure()) as any
+  t.teardown(() => { client.close() })
+  for (let i = 0; i < 6; i++) {
+    const answer = await new Promise((resolve, reject) => {
+      client.hello('hi', { deadline: Date.now() + 60_000 }, (error: Error | null, value: string) => { if (error === null) resolve(value); else reject(error) })
+    })
+    t.equal(answer, 'hi from a', 'a replica that cannot take a call is not all there is')
+  }
+  const pool = app.balancer.pool('rpc')
+  while (pool.ready.length !== 1) await new Promise((resolve) => { setTimeout(resolve, 10) })
+  t.same(await client.count('to three').toArray(), ['one', 'two', 'three'], 'its health check takes it out')
 })
 
 t.test('https', { skip: skipWithout('openssl') }, async (t) => {
