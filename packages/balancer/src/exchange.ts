@@ -5,7 +5,7 @@ import {
   type PoolContext, type PoolWaiter, type Ticket, type Timer, type TransportError, channels, explainPick, hash32
 } from '@headgate/core'
 import { BodyTooLargeError, NoneReadyError, OverloadedError, SlowBodyError, UpstreamFailedError, UpstreamTimeoutError } from './errors.ts'
-import { begins, tunnelled } from './accounting.ts'
+import { begins } from './accounting.ts'
 import { awaitsContinue } from './expect-continue.ts'
 import { describeChoice } from './choice-log.ts'
 import { remember } from './decision.ts'
@@ -26,7 +26,7 @@ import { type ResponseSink, mergeHeaders, sinkFor } from './response-sink.ts'
 import { Resumption } from './resume.ts'
 import { rewriteResponse } from './rewrite-response.ts'
 import { serverTiming } from './server-timing.ts'
-import { Tunnel } from './tunnel.ts'
+import { joinTunnel } from './tunnel.ts'
 import { openClient } from './tunnel-client.ts'
 import { upgradeOf } from './upgrade.ts'
 
@@ -222,15 +222,12 @@ export class Exchange extends Deadline implements AttemptHandler, PoolContext, P
     const list = headers.slice()
     this.#request.affinity?.answered?.(this.#lease!.upstream, 101, list)
     describeChoice(this.#reply, this.#lastUrl(), this.attempts, now - this.startedAt)
-    this.#attempt = undefined
     const lease = this.#lease!
-    this.#lease = undefined
+    this.#attempt = this.#lease = undefined
     this.#end()
     this.#reply.hijack()
-    const fields = mergeHeaders(this.#reply.getHeaders(), list)
-    const client = openClient(this.#request.raw, this.#reply.raw, fields, socket)
-    if (client === undefined) return lease.release('failed-after-send', 'malformed')
-    void new Tunnel(client, socket, head, this.#deadlines, this.#route.tunnelTimeout, () => { tunnelled(lease, socket) })
+    const client = openClient(this.#request.raw, this.#reply.raw, mergeHeaders(this.#reply.getHeaders(), list), socket)
+    joinTunnel(client, socket, head, this.#deadlines, this.#route.tunnelTimeout, lease)
   }
 
   onError (error: TransportError): void {

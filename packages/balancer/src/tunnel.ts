@@ -1,12 +1,13 @@
 import type { Duplex } from 'node:stream'
-import { Deadline, type Deadlines } from '@headgate/core'
+import { Deadline, type Deadlines, type Lease } from '@headgate/core'
+import { tunnelled } from './accounting.ts'
 import type { TunnelClient } from './tunnel-client.ts'
 
 /** How often a tunnel is looked at within its timeout: it ends at most a quarter too late. */
 const LOOKS = 4
 
 /** The two connections of an upgraded exchange, joined until both are closed. Half-close is passed on. */
-export class Tunnel extends Deadline {
+class Tunnel extends Deadline {
   readonly #client: Duplex
   readonly #passed: () => number
   readonly #upstream: Duplex
@@ -62,4 +63,10 @@ export class Tunnel extends Deadline {
     }
     if (this.#open === 0) this.#ended()
   }
+}
+
+/** Joins a client and an upstream until both are closed; without a client the upstream's answer was none. */
+export function joinTunnel (client: TunnelClient | undefined, upstream: Duplex, head: Buffer, deadlines: Deadlines, timeout: number, lease: Lease): void {
+  if (client === undefined) lease.release('failed-after-send', 'malformed')
+  else void new Tunnel(client, upstream, head, deadlines, timeout, () => { tunnelled(lease, upstream) })
 }

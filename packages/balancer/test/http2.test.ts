@@ -100,7 +100,8 @@ t.test('an app of one\'s own is bounded by a plugin: a rapid reset is logged, an
 
 /** A WebSocket in a stream: the client's half of `ws`, or the server's. */
 function socketIn (stream: Duplex, isServer: boolean): WebSocket {
-  const socket = new WebSocket(null as never, undefined as never, {}) as WebSocket & { _isServer: boolean; setSocket (stream: Duplex, head: Buffer, options: object): void }
+  type Inner = WebSocket & { _isServer: boolean; setSocket (stream: Duplex, head: Buffer, options: object): void }
+  const socket = new WebSocket(null as never, undefined as never, {}) as Inner
   socket._isServer = isServer
   // What `ws` knows of sockets alone.
   Object.assign(stream, { setTimeout: () => stream, setNoDelay: () => stream })
