@@ -1,7 +1,10 @@
 import { readFileSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import type { IncomingMessage } from 'node:http'
+import { createServer, type IncomingMessage } from 'node:http'
+import { connect } from 'node:http2'
 import { get } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { Authority } from '../packages/tls/test/certificates.ts'
 import { skipWithout } from '../tools/system.mjs'
@@ -62,4 +65,36 @@ tls:
   const wrong = run(t, 'serve', '--config', config)
   t.equal((await wrong.ended).status, 2)
   t.match(wrong.stderr(), /config\.yaml:2:\d+: tls\.profile: must be one of 'intermediate', 'modern'; got 'old'/)
+})
+
+t.test('HTTP/2 by the command: its limits are announced, and WebSockets go through', { skip }, async (t) => {
+  const authority = new Authority(t)
+  const { files } = authority.issue(['site.example'])
+  const to = createServer((_request, response) => { response.end('plain') })
+  to.on('upgrade', (request, socket) => {
+    const accept = createHash('sha1').update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
+    socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`)
+    socket.pipe(socket)
+  })
+  to.listen(0, '127.0.0.1')
+  await once(to, 'listening')
+  t.teardown(() => {
+    to.closeAllConnections()
+    to.close()
+  })
+  const { url } = await serve(t, '--upstream', `http://127.0.0.1:${(to.address() as AddressInfo).port}`, '--tls-cert', files.cert, '--tls-key', files.key)
+  const session = connect(url, { ca: authority.ca, servername: 'site.example' })
+  session.on('error', () => {})
+  t.teardown(() => { session.destroy() })
+  await once(session, 'remoteSettings')
+  t.match(session.remoteSettings, { maxConcurrentStreams: 128, enableConnectProtocol: true })
+  const stream = session.request({ ':method': 'CONNECT', ':protocol': 'websocket', ':scheme': 'https', ':path': '/', ':authority': 'site.example', 'sec-websocket-version': '13' })
+  const [fields] = await once(stream, 'response') as [{ ':status': number }]
+  t.equal(fields[':status'], 200)
+  stream.write('there and back')
+  const [data] = await once(stream, 'data') as [Buffer]
+  t.equal(String(data), 'there and back')
+  stream.end()
+  stream.resume()
+  await once(stream, 'close')
 })

@@ -29,13 +29,19 @@ const known = new WeakMap<object, ClientCertificate | null>()
 
 /** The certificate of a request's client; `null` without one, and on connections without TLS. */
 export function clientCertificateOf (raw: IncomingMessage): ClientCertificate | null {
-  // HTTP/2's requests show a stand-in for the socket, made anew for each session.
-  const { stream, socket } = raw as IncomingMessage & { stream?: { session?: { socket: TLSSocket } } }
-  const secure = stream?.session?.socket ?? socket as TLSSocket | null
-  if (secure === null || typeof secure.getPeerX509Certificate !== 'function') return null
+  const secure = tlsSocketOf(raw)
+  if (secure === undefined) return null
   let certificate = known.get(secure)
   if (certificate === undefined) known.set(secure, certificate = describe(secure))
   return certificate
+}
+
+/** A request's connection; `undefined` without TLS. */
+export function tlsSocketOf (raw: IncomingMessage): TLSSocket | undefined {
+  // HTTP/2's requests show a stand-in for the socket, made anew for each session.
+  const { stream, socket } = raw as IncomingMessage & { stream?: { session?: { socket: TLSSocket } } }
+  const secure = stream?.session?.socket ?? socket as TLSSocket | null
+  return secure === null || typeof secure.getPeerX509Certificate !== 'function' ? undefined : secure
 }
 
 export function describe (socket: TLSSocket): ClientCertificate | null {

@@ -105,6 +105,11 @@ export interface TlsOptions {
   readonly default?: string
   /** Clients that name a host for which there is no certificate get the default one, or an alert. @default 'default' */
   readonly unknownHost?: 'default' | 'refuse'
+  /**
+   * Requests for a host that the certificate of their connection is not for, while another one here is, or with `unknownHost`
+   * `'refuse'` none: status 421, so that the client opens a connection for it, or served all the same. @default 'refuse'
+   */
+  readonly misdirected?: 'refuse' | 'serve'
   /** Finds certificates when they are asked for. */
   readonly provider?: ProviderOptions
   /** Gets certificates from an authority, and renews them. */
@@ -171,6 +176,7 @@ export const tlsSchema: SchemaObject = {
     },
     default: text,
     unknownHost: { type: 'string', enum: ['default', 'refuse'] },
+    misdirected: { type: 'string', enum: ['refuse', 'serve'] },
     provider: object({
       find: isFunction, ttl: time(0, WEEK), negativeTtl: time(0, 3_600_000), max: integer(1, 1_000_000)
     } satisfies Record<keyof ProviderOptions, object>, ['find']),

@@ -2,6 +2,7 @@ import type { AddressInfo } from 'node:net'
 import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { addClientCert, clientCertificateOf, dropClientCert } from './client-certificate.ts'
+import { MisdirectedError } from './errors.ts'
 import { hstsValue } from './hsts.ts'
 import { parseListen } from './listen.ts'
 import type { RedirectOptions } from './options.ts'
@@ -13,13 +14,17 @@ const HANDSHAKES = 1000
 
 /** What an app's requests get: fields and headers. Start and end are elsewhere. */
 export function fieldsFor (tls: Tls): FastifyPluginAsync {
-  const { hsts = false, forwardClientCertificate = true } = tls.options
+  const { hsts = false, forwardClientCertificate = true, misdirected = 'refuse' } = tls.options
   return fp(async (app) => {
     app.decorate('tls', tls)
     app.decorateRequest('clientCertificate', { getter (this: FastifyRequest) { return clientCertificateOf(this.raw) } })
     const header = hsts === false ? undefined : hstsValue(hsts === true ? {} : hsts)
     app.addHook('onRequest', (request, reply, done) => {
       const { raw } = request
+      if (misdirected === 'refuse') {
+        const host = tls.misdirectedHost(raw)
+        if (host !== '') return done(new MisdirectedError(host))
+      }
       dropClientCert(raw)
       if (forwardClientCertificate) {
         const certificate = clientCertificateOf(raw)

@@ -1,4 +1,4 @@
-import type { RequestListener, Server as HttpServer } from 'node:http'
+import type { IncomingMessage, RequestListener, Server as HttpServer } from 'node:http'
 import type { Socket } from 'node:net'
 import type { SecureContext, SecureContextOptions, Server, TlsOptions as NodeTlsOptions, TLSSocket } from 'node:tls'
 import { channels, type Clock, Deadlines, HTTP2_LIMIT, type Http2LimitMessage, Peers, systemClock } from '@headgate/core'
@@ -13,6 +13,7 @@ import { Staples } from './ocsp/staples.ts'
 import { FileWatch } from './file-watch.ts'
 import { Gate } from './gate.ts'
 import { hostName } from './host-index.ts'
+import { misdirectedHost } from './misdirected.ts'
 import { type CertificateOptions, checkTls, nameOf, type ProvidedCertificate, type TlsOptions } from './options.ts'
 import { isPath, readPem } from './pem.ts'
 import { answerPlainHttp, looksLikeHttp } from './plain-http.ts'
@@ -268,6 +269,11 @@ export class Tls {
     this.#staples?.forget(name)
     this.#manual.add(name)
     this.#refresh()
+  }
+
+  /** The host of a request that belongs on another connection; '' for one that is where it should be. */
+  misdirectedHost (raw: IncomingMessage): string {
+    return misdirectedHost(raw, this.#store, this.#provider !== undefined, this.options.unknownHost === 'refuse')
   }
 
   /** Forgets what the provider said of a host. */

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { connect as connectHttp2 } from 'node:http2'
 import { connect as connectOver } from 'node:tls'
 import helmet from '@fastify/helmet'
+import type { FastifyInstance } from 'fastify'
 import { systemClock, writeProxyV1, writeProxyV2 } from '@headgate/core'
 import t from 'tap'
 import { FLAG, type Frame, frame, FrameReader, headers, PREFACE, reset, settings, TYPE } from '../../core/test/transport/frames.ts'
@@ -202,4 +203,45 @@ t.test('HTTP/2 is bounded by default, and by options', { skip }, async (t) => {
   await two.closed
   t.match(lines.at(-1), { reason: 'pings', closed: true })
   await t.rejects(site(t, { certificates, http2: { limits: { pings: { burst: 0, rate: 0 } } } }), { code: 'HG_POOL_INVALID_OPTION', message: /options\.http2\.limits\.pings\.burst/ })
+})
+
+t.test('421 for a request on the connection of another host, where that has a certificate of its own', { skip }, async (t) => {
+  const authority = new Authority(t)
+  const [ab, c, wild] = [authority.issue(['a.example', 'b.example']), authority.issue(['c.example']), authority.issue(['*.wild.example', 'wild.example'])]
+  const certificates = [ab, c, wild, authority.issue(['own.wild.example'])]
+  const app = (app: FastifyInstance): void => {
+    app.get('/', async () => 'served')
+    app.setErrorHandler(async (error, _request, reply) => reply.code((error as { statusCode: number }).statusCode).send((error as { code: string }).code))
+  }
+  const one = async (port: number, servername: string, host: string): Promise<string> => {
+    const text = await ask(await handshake(port, { servername, ca: authority.ca, checkServerIdentity: () => undefined }), `GET / HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`)
+    return `${text.slice(9, 12)} ${bodyOf(text)}`
+  }
+  const two = async (port: number, servername: string, ...hosts: string[]): Promise<string[]> => {
+    const session = connectHttp2(`https://127.0.0.1:${port}`, { servername, ca: authority.ca, checkServerIdentity: () => undefined })
+    const answers = await Promise.all(hosts.map(async (host) => {
+      const stream = session.request({ ':path': '/', ':authority': host })
+      const [fields] = await once(stream, 'response') as [{ ':status': number }]
+      stream.setEncoding('utf8')
+      return `${fields[':status']} ${(await stream.toArray()).join('')}`
+    }))
+    session.close()
+    return answers
+  }
+  const [good, bad] = ['200 served', '421 HG_TLS_MISDIRECTED']
+  const { port } = await site(t, { certificates }, app)
+  t.same(await two(port, 'a.example', 'a.example', 'b.example:8443', 'c.example', 'A.EXAMPLE', 'b.example.', 'elsewhere.example', '127.0.0.1'),
+    [good, good, bad, good, good, good, good], "what the certificate is for may share a connection; who is nobody's is served as on a new one")
+  t.same(await two(port, 'x.wild.example', 'y.wild.example', 'own.wild.example', 'a.example'), [good, good, bad], 'a certificate may cover what has one of its own')
+  t.same(await two(port, 'elsewhere.example', 'elsewhere.example', 'a.example', 'c.example'), [good, good, bad], 'who got the default one')
+  t.same(await two(port, '', 'a.example', 'c.example'), [good, good], 'who named nobody is not judged')
+  t.equal(await one(port, 'a.example', 'b.example'), good)
+  t.equal(await one(port, 'a.example', 'c.example'), bad, 'HTTP/1.1 too')
+
+  const strict = await site(t, { certificates, unknownHost: 'refuse' }, app)
+  t.same(await two(strict.port, 'a.example', 'elsewhere.example', 'b.example'), [bad, good], 'whom a new connection would refuse')
+  const lax = await site(t, { certificates, misdirected: 'serve' }, app)
+  t.same(await two(lax.port, 'a.example', 'c.example'), [good])
+  const provided = await site(t, { certificates: [c], provider: { find: (host) => host === 'a.example' ? ab : undefined } }, app)
+  t.same(await two(provided.port, 'a.example', 'b.example', 'c.example'), [good, good], "a provider's certificate is not judged")
 })
