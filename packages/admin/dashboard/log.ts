@@ -9,13 +9,12 @@ const SIGNS = { good: '●', bad: '✕', warn: '▲', info: '·' } as const
 /** What happened, newest first. Bad news is also spoken. */
 export class Log {
   readonly #store: Store
-  #last = 0
+  /** The newest that was seen; the first ones are no news. Not by its number, which begins anew when the server does. */
+  #seen: EventView | undefined
   #scope = ''
 
   constructor (store: Store) {
     this.#store = store
-    // Those that were there before are no news.
-    this.#last = -1
   }
 
   set scope (pool: string) {
@@ -29,11 +28,11 @@ export class Log {
     fill(at('log'), ...own.slice(0, SHOWN).map(item))
     at('no-events').hidden = own.length > 0
     const newest = events[0]
-    if (newest !== undefined && newest.id > this.#last) {
-      const bad = events.find(({ id, severity }) => id > this.#last && severity === 'bad')
-      if (this.#last !== -1 && bad !== undefined) text(at('announcer'), `${bad.pool} ${bad.url}: ${bad.text}`)
-      this.#last = newest.id
-    }
+    if (newest === undefined || newest === this.#seen) return
+    const until = this.#seen === undefined ? 0 : events.indexOf(this.#seen)
+    const bad = events.slice(0, until === -1 ? events.length : until).find(({ severity }) => severity === 'bad')
+    if (bad !== undefined) text(at('announcer'), `${bad.pool} ${bad.url}: ${bad.text}`)
+    this.#seen = newest
   }
 }
 
