@@ -31,7 +31,8 @@ const LOOPBACK = /^(127(\.\d{1,3}){3}|::1|::ffff:127(\.\d{1,3}){3})$/
  */
 export async function fromHere (request: FastifyRequest, reply: FastifyReply): Promise<void> {
   const { remoteAddress } = request.raw.socket
-  const name = request.hostname.replace(/^\[|\]$/g, '')
+  // As it came: with `trustProxy` the request's own host is what X-Forwarded-Host says.
+  const name = String(request.headers[':authority'] ?? request.headers.host ?? '').replace(/:\d*$/, '').replace(/^\[|\]$/g, '')
   // A Unix socket has no addresses: its permissions are the guard.
   const near = remoteAddress === undefined || LOOPBACK.test(remoteAddress)
   const named = name === 'localhost' || name.endsWith('.localhost') || (isIP(name) !== 0 && LOOPBACK.test(name))

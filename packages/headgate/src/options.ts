@@ -9,6 +9,7 @@ import { parseListen } from './listen.ts'
 import { type LogLevel, logLevels, type ServeAdminOptions, type ServeOptions } from './serve-options.ts'
 import { KEYS_VARIABLE, parseSticky, withKeys } from './sticky.ts'
 import { ALLOWED, parseUnit } from './config/units.ts'
+import { trusted } from './trust-proxy.ts'
 import { UsageError } from './usage-error.ts'
 import { parseWorkers } from './workers.ts'
 
@@ -40,6 +41,7 @@ export const flags = {
   'connect-timeout': { type: 'string' },
   timeout: { type: 'string' },
   'client-headers-timeout': { type: 'string' },
+  'trust-proxy': { type: 'string' },
   'health-path': { type: 'string' },
   'health-interval': { type: 'string' },
   'no-passive': { type: 'boolean' },
@@ -90,11 +92,13 @@ Options of serve:
   --redis URL                    cache and session tables shared with other machines, in Redis or Valkey
   --config FILE                  .json, .yaml, .yml, .js, .mjs, or .ts where Node runs TypeScript; it holds
                                  { listen, pools, routes, maintenance, health, cache, compress, sticky, stream, tls, admin,
-                                 logLevel, closeTimeout, clientHeadersTimeout }. Without --upstream and --config it is
+                                 logLevel, closeTimeout, clientHeadersTimeout, trustProxy }. Without --upstream and --config it is
                                  headgate.config.{ts,js,json,yaml} of this folder. SIGHUP reads it again
   --watch                        read the file again when it changes, too
   --log-level LEVEL              ${logLevels.join(', ')}  (default info)
   --client-headers-timeout TIME  for a client to send its request's head (default 60s)
+  --trust-proxy LIST             addresses and networks of proxies before this one, whose X-Forwarded-* are believed;
+                                 loopback, linklocal and uniquelocal are networks, too
 
 Commands for a proxy that runs with --admin (--url ADDRESS, default http://127.0.0.1:8080/headgate; the token as above):
   top [--once] [--json] [--pool POOL]       what goes on, live or once
@@ -140,6 +144,7 @@ export async function parseCommand (args: readonly string[], environment: NodeJS
     ...values.listen !== undefined && { listen: values.listen },
     ...logLevel !== undefined && { logLevel },
     ...clientHeadersTimeout !== undefined && { clientHeadersTimeout },
+    ...values['trust-proxy'] !== undefined && { trustProxy: trustedFlag(values['trust-proxy']) },
     ...adminOf(values.admin, environment),
     ...tlsOf(values)
   }
@@ -217,6 +222,15 @@ function tlsOf (values: { readonly 'tls-cert'?: string; readonly 'tls-key'?: str
   }
   if (cert === undefined || key === undefined) throw new UsageError('--tls-cert and --tls-key go together')
   return { tls: { certificates: [{ cert, key }], ...redirect !== undefined && { redirect: { listen: redirect } } } }
+}
+
+function trustedFlag (text: string): string {
+  try {
+    trusted(text)
+  } catch {
+    throw new UsageError(`--trust-proxy must be addresses, networks such as 10.0.0.0/8, loopback, linklocal or uniquelocal, with commas between them; it is '${text}'`)
+  }
+  return text
 }
 
 function isLogLevel (text: string): text is LogLevel {

@@ -45,6 +45,11 @@ export interface ServeOptions extends Omit<BalancerOptions, 'pools'> {
   readonly logLevel?: LogLevel
   /** Milliseconds in which a client has to send a request's head, 1–600,000. @default 60000 */
   readonly clientHeadersTimeout?: number
+  /**
+   * Proxies before this one, whose `X-Forwarded-For`, `-Host` and `-Proto` are believed: addresses and networks, or `loopback`,
+   * `linklocal`, `uniquelocal`, as a list or with commas between them. @default none
+   */
+  readonly trustProxy?: string | readonly string[]
   /** Options of `@headgate/tls`: HTTPS instead of plain HTTP at `listen`. @default none */
   readonly tls?: TlsOptions
   /** Options of `@headgate/stream`: listeners for TCP and UDP beside the one for HTTP. @default none */

@@ -11,6 +11,7 @@ import { fromHere, withToken } from './admin-guard.ts'
 import { instance } from './instance.ts'
 import type { ServeAdminOptions, ServeHealthOptions, ServeOptions } from './serve-options.ts'
 import { KEYS_VARIABLE } from './sticky.ts'
+import { trusted } from './trust-proxy.ts'
 
 /** Path of the dashboard, the admin API and the metrics unless the options say otherwise. */
 export const DEFAULT_ADMIN = '/headgate'
@@ -27,13 +28,14 @@ export interface Shared {
 /** The app of a proxy, which does not listen yet. */
 export async function build (options: ServeOptions, shared: Shared = {}): Promise<FastifyInstance> {
   const {
-    listen: _listen, logLevel = 'info', clientHeadersTimeout: _timeout, pools = {}, health: watching = { check: false }, cache: caching = false, compress: encoding = false,
+    listen: _listen, logLevel = 'info', clientHeadersTimeout: _timeout, trustProxy, pools = {}, health: watching = { check: false }, cache: caching = false, compress: encoding = false,
     sticky = false, stream: layer4, redis: store, admin: steering, tls: _tls, ...balancing
   } = options
   const { edge } = shared
   const app = fastify({
     ...edge?.server,
     logger: { level: logLevel },
+    ...trustProxy !== undefined && { trustProxy: trusted(trustProxy) },
     clientErrorHandler: clientErrors,
     // Who still sends on a kept connection while it closes is served, and told that the connection ends.
     return503OnClosing: false,

@@ -43,6 +43,7 @@ t.test('mistakes in flags and files are named', async (t) => {
     ['malformed file', ['serve', '--config', join(dir, 'broken.json')], /broken\.json/],
     ['unknown key of a file', ['serve', '--config', join(dir, 'unknown.json')], /unknown\.json:1:\d+: port: unknown option/],
     ['pools without routes', ['serve', '--config', join(dir, 'two.json')], /routes.*\(a, b\)/],
+    ['trusted', ['serve', ...up, '--trust-proxy', 'loopback, everybody'], /--trust-proxy must be addresses.*; it is 'loopback, everybody'/],
     ['file and health', ['serve', '--config', join(dir, 'two.json'), '--no-passive'], /--no-passive and --config/],
     ['file and upstreams', ['serve', '--config', join(dir, 'two.json'), ...up], /--upstream and --config/]
   ]
@@ -51,12 +52,12 @@ t.test('mistakes in flags and files are named', async (t) => {
 
 t.test('flags become options', async (t) => {
   t.match(await parseCommand(['serve', '--upstream', 'http://a:1', '--upstream', 'http://b:1;weight=3', '--policy', 'p2c', '--connect-timeout', '500ms',
-    '--timeout', '1.5m', '--client-headers-timeout', '9000', '--listen', ':0', '--log-level', 'warn']), {
+    '--timeout', '1.5m', '--client-headers-timeout', '9000', '--trust-proxy', 'loopback,10.0.0.0/8', '--listen', ':0', '--log-level', 'warn']), {
     name: 'serve',
     options: {
       pools: { default: { upstreams: ['http://a:1', 'http://b:1;weight=3'], policy: 'p2c', connection: { connectTimeout: 500 } } },
       routes: [{ prefix: '/', pool: 'default', headersTimeout: 90_000, idleTimeout: 90_000 }],
-      clientHeadersTimeout: 9000, listen: ':0', logLevel: 'warn'
+      clientHeadersTimeout: 9000, trustProxy: 'loopback,10.0.0.0/8', listen: ':0', logLevel: 'warn'
     }
   })
   const health = async (...args: string[]): Promise<unknown> => {

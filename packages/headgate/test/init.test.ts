@@ -21,6 +21,7 @@ const given = fc.record({
   'health-path': fc.constantFrom('/healthz', '/a:b#c', "/it's", '/${X}'),
   'no-passive': fc.constant(true), cache: fc.constant(true), compress: fc.constant(true),
   sticky: fc.oneof(fc.constantFrom('cookie', 'source-ip'), token.map((name) => `app-cookie:${name}`), token.map((name) => `header:${name}`), fc.string({ minLength: 1 }).map((name) => `query:${name}`)),
+  'trust-proxy': fc.constantFrom('loopback', '10.0.0.0/8, ::1'),
   'tls-cert': fc.constantFrom('/etc/tls/a.pem', "/it's/\\a.pem", '/${X}/ü.pem'), admin: fc.constant('/headgate'), 'log-level': fc.constantFrom('warn', 'silent')
 }, { requiredKeys: ['upstream'] }).map((flags) => [
   ...Object.entries(flags).flatMap(([name, value]) => [value].flat().map((one) => one === true ? `--${name}` : `--${name}=${one}`)),
@@ -70,7 +71,7 @@ t.test('what is not said stands there as a comment', async (t) => {
   const file = join(folder, 'all.yaml')
   writeFileSync(file, yaml.replace(/^# ?((?:\w+:| {2,}).*)$/gm, '$1'))
   const all = await readConfig(file, {})
-  t.same(Object.keys(all).toSorted(), ['admin', 'cache', 'clientHeadersTimeout', 'compress', 'health', 'listen', 'logLevel', 'pools', 'redis', 'routes', 'sticky', 'tls'])
+  t.same(Object.keys(all).toSorted(), ['admin', 'cache', 'clientHeadersTimeout', 'compress', 'health', 'listen', 'logLevel', 'pools', 'redis', 'routes', 'sticky', 'tls', 'trustProxy'])
   const { redis: _, ...rest } = all
   const app = await build({ ...rest, logLevel: 'silent' })
   await app.close()

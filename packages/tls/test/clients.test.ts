@@ -44,8 +44,8 @@ t.test('who has to show a certificate, who may, and what becomes of it', { skip 
   const at = async (verify: 'require' | 'optional' | 'any'): Promise<(pair?: object, head?: string, servername?: string) => Promise<string>> => {
     const { port } = await site(t, { certificates, clientCertificates: { verify, ca: authority.path('ca.pem') } }, prepare)
     // By TLS 1.3 a client learns only after its handshake that it was refused.
-    return async (pair = {}, head, servername = 'b.example') =>
-      handshake(port, { servername, ca: authority.ca, ...pair }).then((socket) => ask(socket, head)).then(bodyOf, () => '')
+    return async (pair = {}, head = 'GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n', servername = 'b.example') =>
+      handshake(port, { servername, ca: authority.ca, ...pair }).then((socket) => ask(socket, head.replace('a.example', servername))).then(bodyOf, () => '')
   }
   const [require, optional, any] = [await at('require'), await at('optional'), await at('any')]
   t.equal(await require(alice), 'true  alice alice.example')

@@ -23,6 +23,7 @@ const properties = {
   compress: { anyOf: [{ type: 'boolean' }, { type: 'object' }] },
   sticky: { anyOf: [{ const: false }, { type: 'object' }] },
   clientHeadersTimeout: { type: 'number', minimum: 1, maximum: 600_000, unit: 'ms' },
+  trustProxy: { anyOf: [{ type: 'string', minLength: 1 }, { type: 'array', minItems: 1, uniqueItems: true, items: { type: 'string' } }] },
   admin: {
     type: 'object',
     additionalProperties: false,

@@ -35,7 +35,8 @@ const SECTIONS: { readonly [name in keyof ServeOptions]?: Section } = {
     example: { prefix: '/headgate' }
   },
   logLevel: { about: ['fatal, error, warn, info, debug, trace, silent'], example: 'info' },
-  clientHeadersTimeout: { about: ['Milliseconds in which a client has to send its head.'], example: 60_000 }
+  clientHeadersTimeout: { about: ['Milliseconds in which a client has to send its head.'], example: 60_000 },
+  trustProxy: { about: ['Proxies before this one, whose X-Forwarded-* are believed.'], example: ['loopback', '10.0.0.0/8'] }
 }
 
 /** A configuration file that says what `options` say, with what else there is as comments. */
