@@ -105,6 +105,8 @@ export class Connection extends EventEmitter<{ away: [reason: string]; back: [] 
       const late = (): void => {
         if (over) return
         over = true
+        // A server that hangs keeps its connections, though another one may have taken its place long ago.
+        if (this.#breaker.open && this.client.status === 'ready') this.client.disconnect(true)
         this.#fail(`no answer within ${ms} ms`)
         reject(new RedisAwayError(`Redis is away: ${this.#reason}`))
       }
@@ -127,6 +129,20 @@ export class Connection extends EventEmitter<{ away: [reason: string]; back: [] 
         this.#fail((error as Error).message)
         reject(new RedisAwayError(`Redis is away: ${this.#reason}`))
       })
+    })
+  }
+
+  /** Resolves when it is connected, and after `ms` in any case: for those who have nothing to go by instead. */
+  async connected (ms: number): Promise<void> {
+    if (this.client.status === 'ready') return
+    await new Promise<void>((resolve) => {
+      const end = (): void => {
+        this.clock.clearTimeout(timer)
+        this.client.off('ready', end)
+        resolve()
+      }
+      const timer = this.clock.setTimeout(end, ms, true)
+      this.client.on('ready', end)
     })
   }
 

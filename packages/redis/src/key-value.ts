@@ -1,4 +1,4 @@
-import { type Connection, evalBuffer } from './connection.ts'
+import { type Client, type Connection, evalBuffer } from './connection.ts'
 
 /** KEYS: the value. ARGV: value, milliseconds to live. Gives what is there then. */
 const CLAIM = `
@@ -21,24 +21,28 @@ export class RedisKeyValue {
 
   /** Keeps `value` for `ttl` milliseconds unless a value is kept there already; gives the one that is kept then: all get the same. */
   claim (name: string, value: Buffer, ttl: number): Promise<Buffer> {
-    return this.#connection.ask((client) => evalBuffer<Buffer>(client, CLAIM, 1, this.#prefix + name, value, Math.ceil(ttl)), this.#patience)
+    return this.#ask((client) => evalBuffer<Buffer>(client, CLAIM, 1, this.#prefix + name, value, Math.ceil(ttl)))
   }
 
   async get (name: string): Promise<Buffer | undefined> {
-    return await this.#connection.ask((client) => client.getBuffer(this.#prefix + name), this.#patience) ?? undefined
+    return await this.#ask((client) => client.getBuffer(this.#prefix + name)) ?? undefined
   }
 
   /** `ttl`: milliseconds to live; without one, for good. */
   async set (name: string, value: Buffer, ttl?: number): Promise<void> {
     const key = this.#prefix + name
-    await this.#connection.ask((client) => ttl === undefined ? client.set(key, value) : client.set(key, value, 'PX', Math.ceil(ttl)), this.#patience)
+    await this.#ask((client) => ttl === undefined ? client.set(key, value) : client.set(key, value, 'PX', Math.ceil(ttl)))
   }
 
   /** `false` when there was none. */
   async delete (name: string): Promise<boolean> {
-    return await this.#connection.ask((client) => client.del(this.#prefix + name), this.#patience) === 1
+    return await this.#ask((client) => client.del(this.#prefix + name)) === 1
   }
 
   /** Nobody's request waits for it, and there is no other answer. */
-  get #patience (): number { return Math.max(2000, this.#connection.timeout) }
+  async #ask<T> (question: (client: Client) => Promise<T>): Promise<T> {
+    const patience = Math.max(2000, this.#connection.timeout)
+    await this.#connection.connected(patience)
+    return this.#connection.ask(question, patience)
+  }
 }

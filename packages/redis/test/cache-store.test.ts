@@ -174,6 +174,20 @@ t.test('the cache store', { skip: skipWithout('redis-server') }, async (t) => {
     t.same(await two.get('http://a.example/x'), [])
   })
 
+  t.test('a purge that comes while a long body is read holds for it as well', async (t) => {
+    const [one, two] = await pair(t)
+    for (const mode of ['hard', 'invalidate'] as const) {
+      const url = `http://a.example/${mode}`
+      await put(one, entry(url), randomBytes(300_000))
+      const [found] = await two.get(url) as Entry[]
+      await one.purge!({ by: 'url', names: [url], mode })
+      t.equal((await two.read(found!, 0, 299_999))!.length, 300_000, 'who asked before may have it')
+      const after = await two.get(url)
+      if (mode === 'hard') t.same(after, [])
+      else t.ok(after.every(({ invalidated }) => invalidated))
+    }
+  })
+
   t.test('of many who want a response one fetches', async (t) => {
     const [one, two] = await pair(t)
     const ask = { key: 'http://a.example/x', url: 'http://a.example/x', variant: 'http://a.example/x', known: [], wait: 60_000 }

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -119,4 +119,21 @@ export class Cable {
     this.#cut = false
     for (const pair of this.#pairs) for (const socket of pair) socket.destroy()
   }
+}
+
+/** A real Sentinel that watches the primary at a port, under the name `main`; ended with the test. */
+export async function sentinel (t: Test, primary: number): Promise<{ readonly port: number; readonly url: string }> {
+  const port = await freePort()
+  const folder = mkdtempSync(join(tmpdir(), 'hg-sentinel-'))
+  const file = join(folder, 'sentinel.conf')
+  writeFileSync(file, `port ${port}\nbind 127.0.0.1\ndir ${folder}\nsentinel monitor main 127.0.0.1 ${primary} 2\nsentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 5000\n`)
+  const child = spawn(find('redis-server') as string | undefined ?? 'redis-server', [file, '--sentinel'], { stdio: 'ignore', env: { PATH: process.env['PATH'] } })
+  const ended = once(child, 'exit')
+  t.teardown(async () => {
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
+    await ended
+    rmSync(folder, { recursive: true, force: true })
+  })
+  await until(() => accepts(port))
+  return { port, url: `redis://127.0.0.1:${port}` }
 }

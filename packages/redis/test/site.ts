@@ -108,7 +108,7 @@ export class Traffic {
         this.seen.requests++
         if (cache.includes('; hit')) this.seen.hits++
         if (status !== 200) this.failed.push(`${where()} ${status}`)
-        else if (Number(body.split(' ')[0]) < wanted) this.stale.push(`${where()} ${body.slice(0, 6)} < ${wanted}`)
+        else if (Number(body.split(' ')[0]) < wanted) this.stale.push(`${where()} ${body.slice(0, 6)} < ${wanted} ${cache}`)
       } catch (error) {
         this.failed.push(`${where()} ${(error as Error).message}`)
       }

@@ -301,6 +301,10 @@ export class RedisCacheStore implements CacheStore, Target {
   }
 
   #keep (entry: Entry, body: Buffer): void {
+    // A purge may have come while its body did, and did not find it here.
+    const { gone, invalidated, staleAt } = this.#log.bans.judge(entry, this.#known.get(entry)?.position ?? '')
+    if (gone) return
+    if (invalidated || staleAt < Infinity) obey(entry, invalidated, staleAt)
     const writer = this.#memory.create(entry, body.length)
     writer?.write(body)
     void writer?.commit(NOTHING)
