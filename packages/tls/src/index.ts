@@ -6,6 +6,7 @@ import { Tls } from './tls.ts'
 
 export type { ClientCertificate } from './client-certificate.ts'
 export type { AcmeCertificateOptions, AcmeOptions, ExternalAccountOptions } from './acme/options.ts'
+export type { AcmeStore } from './acme/shared-storage.ts'
 export * from './errors.ts'
 export * from './options.ts'
 export type { PemOrFile } from './pem.ts'

@@ -75,7 +75,7 @@ export class TicketKeys {
       }
       if (!this.#stopped) later(wait)
     }
-    later(this.#left())
+    later(Number.isNaN(this.#epoch) ? 0 : this.#left())
   }
 
   stop (): void {

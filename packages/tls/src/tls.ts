@@ -99,7 +99,7 @@ export class Tls {
         options: options.acme,
         clock: this.clock,
         random: options.random ?? Math.random,
-        load: (name, file, hosts) => this.#load({ cert: file, key: file, hosts }, name),
+        load: (name, pem, hosts) => this.#load({ cert: pem, key: pem, hosts }, name),
         current: (name) => this.#store.get(name),
         use: (certificate) => { this.#use(certificate) },
         failed: (name, error) => { this.#report(name, error, 'a certificate could not be got from the ACME authority') }
@@ -135,7 +135,8 @@ export class Tls {
   static async create (options: TlsOptions, before?: Tls): Promise<Tls> {
     const tls = await Tls.check(options, before)
     await tls.acme?.prepare()
-    await tls.#tickets?.renew()
+    // A store that is away keeps nobody from serving: it is asked again from the start on.
+    await tls.#tickets?.renew().catch(() => {})
     return tls
   }
 

@@ -95,6 +95,34 @@ t.test('an authority that says no, and one that is not there, are asked again la
   await until(() => !locked())
 })
 
+t.test('two machines with one store: one orders, the other one answers the authority and takes what was issued', { skip }, async (t) => {
+  const authority = new Authority(t)
+  const server = await pebble(t, authority)
+  const kept = new Map<string, Buffer>()
+  const store = {
+    get: async (name: string) => kept.get(name),
+    set: async (name: string, value: Buffer) => { kept.set(name, value) },
+    delete: async (name: string) => kept.delete(name),
+    claim: async (name: string, value: Buffer) => { if (!kept.has(name)) kept.set(name, value); return kept.get(name)! }
+  }
+  const start = (clock: FakeClock): ReturnType<typeof site> => site(t, {
+    clock, random: () => 0,
+    acme: { certificates: [{ hosts: ['a.example'] }], termsOfServiceAgreed: true, directory: server.directory, ca: authority.ca, storage: store }
+  })
+  const clocks = [new FakeClock(Date.now() + 60_000), new FakeClock(Date.now() + 60_000)] as const
+  kept.set('lock-a.example', Buffer.from('another'))
+  const answers = await start(clocks[0])
+  server.tls.to(answers.port)
+  kept.delete('lock-a.example')
+  const orders = await start(clocks[1])
+  await until(async () => /Pebble/.test(await seen(orders.port, 'a.example')))
+  await until(() => !kept.has('lock-a.example'))
+  t.equal(await seen(answers.port, 'a.example'), '')
+  clocks[0].advance(60_000)
+  await until(async () => await seen(answers.port, 'a.example') === await seen(orders.port, 'a.example'))
+  t.same([...kept.keys()].filter((name) => !/^(certificate|account)-/.test(name)), [], 'challenges are cleaned away')
+})
+
 t.test('one process orders at a time; the lock of one that died is taken over', async (t) => {
   const authority = skip === false ? new Authority(t) : undefined
   if (authority === undefined) return t.pass('needs openssl')

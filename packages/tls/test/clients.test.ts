@@ -8,9 +8,10 @@ import stream from '@headgate/stream'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { skipWithout } from '../../../tools/system.mjs'
+import { FakeClock } from '../../core/test/clock.ts'
 import { fileTicketStore } from '../src/index.ts'
 import { Authority } from './certificates.ts'
-import { ask, bodyOf, handshake, site } from './helpers.ts'
+import { ask, bodyOf, handshake, shown, site, until } from './helpers.ts'
 
 const skip = skipWithout('openssl')
 
@@ -153,4 +154,22 @@ t.test('layer 4: the same certificates end TLS of a TCP listener, and the same c
   t.equal(await speak({}), 'first ', 'nobody without a certificate')
   await tls.set('a', authority.issue(['a.example'], { subject: '/CN=second' }))
   t.equal(await speak(alice), 'second hello')
+})
+
+t.test('a ticket store that is away keeps nobody from starting, and is asked again', { skip }, async (t) => {
+  const authority = new Authority(t)
+  let asked = 0
+  const store = {
+    claim (_name: string, value: Buffer) {
+      if (++asked < 3) throw new Error('away')
+      return value
+    }
+  }
+  const clock = new FakeClock(Date.now() + 60_000)
+  const { port } = await site(t, { clock, certificates: [authority.issue(['a.example'], { subject: '/CN=a.example' })], tickets: { store } })
+  t.equal(asked, 1)
+  t.equal(await shown(port, 'a.example', authority.ca), 'a.example')
+  clock.advance(0)
+  await until(() => asked === 2)
+  await until(() => { clock.advance(10_000); return asked === 3 })
 })

@@ -6,11 +6,12 @@ import type { Certificate } from '../certificate.ts'
 import { hostName } from '../host-index.ts'
 import { type AcmeCertificateOptions, acmeName, type AcmeOptions } from './options.ts'
 import { order } from './order.ts'
-import { AcmeStorage } from './storage.ts'
+import { SharedAcmeStorage } from './shared-storage.ts'
+import { AcmeStorage, type CertificateStorage } from './storage.ts'
 
 const PROTOCOL = 'acme-tls/1'
 type SNI = NonNullable<TlsOptions['SNICallback']>
-/** Another process may renew, or have renewed: its file is looked at this often. */
+/** Another process may renew, or have renewed: the storage is looked at this often. */
 const LOOK = 3_600_000
 const BUSY = 60_000
 const FIRST_RETRY = 60_000
@@ -20,8 +21,8 @@ export interface AcmeParts {
   readonly options: AcmeOptions
   readonly clock: Clock
   readonly random: () => number
-  /** Checks a certificate of this name in this file. */
-  readonly load: (name: string, file: string, hosts: readonly string[]) => Promise<Certificate>
+  /** Checks a certificate of this name, with its key in the same PEM. */
+  readonly load: (name: string, pem: Buffer, hosts: readonly string[]) => Promise<Certificate>
   readonly current: (name: string) => Certificate | undefined
   readonly use: (certificate: Certificate) => void
   readonly failed: (name: string, error: unknown) => void
@@ -29,7 +30,7 @@ export interface AcmeParts {
 
 /** Keeps certificates of an ACME authority: orders them, renews them before their end, and answers its challenges. */
 export class Acme {
-  readonly storage: AcmeStorage
+  readonly storage: CertificateStorage
   readonly #parts: AcmeParts
   readonly #timers = new Map<string, Timer>()
   readonly #challenges: Server
@@ -38,7 +39,8 @@ export class Acme {
 
   constructor (parts: AcmeParts) {
     this.#parts = parts
-    this.storage = new AcmeStorage(parts.options.storage)
+    const { storage } = parts.options
+    this.storage = typeof storage === 'string' ? new AcmeStorage(storage) : new SharedAcmeStorage(storage)
     const SNICallback: SNI = (host, callback) => { this.#prove(host, callback) }
     this.#challenges = createServer({ ALPNProtocols: [PROTOCOL], SNICallback }, (socket) => { socket.end() })
     this.#challenges.on('tlsClientError', (_error, socket) => { socket.destroy() })
@@ -47,7 +49,14 @@ export class Acme {
   /** Takes what there is already. */
   async prepare (): Promise<void> {
     await this.storage.prepare()
-    for (const certificate of this.#parts.options.certificates) await this.#fromFile(certificate)
+    for (const certificate of this.#parts.options.certificates) {
+      try {
+        await this.#fromStorage(certificate)
+      } catch (error) {
+        // It is tried again as soon as the app listens.
+        this.#parts.failed(acmeName(certificate), error)
+      }
+    }
   }
 
   /** Orders what is missing, now that the authority can reach us, and goes on. */
@@ -94,7 +103,7 @@ export class Acme {
     let wait: number
     let next = 0
     try {
-      await this.#fromFile(certificate)
+      await this.#fromStorage(certificate)
       const due = this.#due(name)
       if (due > 0) wait = Math.min(due, LOOK)
       else wait = await this.#order(certificate, name) ? LOOK : BUSY
@@ -123,22 +132,24 @@ export class Acme {
     try {
       this.#log?.info({ certificate: name, hosts: certificate.hosts }, 'ordering a certificate')
       await this.storage.saveCertificate(name, await order(certificate, this.#parts.options, this.storage))
-      await this.#fromFile(certificate)
+      await this.#fromStorage(certificate)
     } finally {
       await unlock()
     }
     return true
   }
 
-  /** What is in the file, if it is another one than what is used, and can be. */
-  async #fromFile (certificate: AcmeCertificateOptions): Promise<void> {
+  /** What is there, if it is another one than what is used, and can be. Rejects when the storage fails. */
+  async #fromStorage (certificate: AcmeCertificateOptions): Promise<void> {
     const name = acmeName(certificate)
     const before = this.#parts.current(name)
+    const pem = await this.storage.certificate(name)
+    if (pem === undefined) return
     let loaded: Certificate
     try {
-      loaded = await this.#parts.load(name, this.storage.certificateFile(name), certificate.hosts)
+      loaded = await this.#parts.load(name, pem, certificate.hosts)
     } catch (error) {
-      // Not there yet, or over: one is ordered.
+      // Over, perhaps: one is ordered.
       this.#log?.debug({ err: error, certificate: name }, 'there is no certificate in the storage that could be used')
       return
     }

@@ -1,6 +1,7 @@
 import { type OptionUnit, refuse } from '@headgate/core'
 import { hostName } from '../host-index.ts'
 import type { PemOrFile } from '../pem.ts'
+import type { AcmeStore } from './shared-storage.ts'
 
 export interface AcmeCertificateOptions {
   /** For logs and metrics, and the file's name: letters, digits, `.`, `_`, `-`. @default the first host */
@@ -14,8 +15,8 @@ export interface AcmeOptions {
   readonly certificates: readonly AcmeCertificateOptions[]
   /** You agree to the authority's terms of service: must be `true`. */
   readonly termsOfServiceAgreed: true
-  /** Folder for the account's key, certificates with their keys, and challenges: shared by all processes that serve these hosts. */
-  readonly storage: string
+  /** Folder, or store, for the account's key, certificates with their keys, and challenges: shared by all processes that serve these hosts. */
+  readonly storage: string | AcmeStore
   /** Where the authority writes to. @default nowhere */
   readonly email?: string
   /** Directory of the authority. @default Let's Encrypt's */
@@ -38,6 +39,7 @@ export interface ExternalAccountOptions {
 
 export const LETS_ENCRYPT = 'https://acme-v02.api.letsencrypt.org/directory'
 
+const STORAGE = { anyOf: [{ type: 'string', minLength: 1 }, { type: 'object', required: ['get', 'set', 'delete', 'claim'] }] }
 const text = { type: 'string', minLength: 1 }
 const object = (properties: object, required: string[]): object => ({ type: 'object', additionalProperties: false, properties, required })
 
@@ -50,7 +52,7 @@ export const acmeSchema: object = object({
     } satisfies Record<keyof AcmeCertificateOptions, object>, ['hosts'])
   },
   termsOfServiceAgreed: { const: true },
-  storage: text,
+  storage: STORAGE,
   email: { type: 'string', pattern: '^[^@\\s]+@[^@\\s]+$' },
   directory: { type: 'string', pattern: '^https://' },
   challenge: { type: 'string', enum: ['tls-alpn-01', 'http-01'] },

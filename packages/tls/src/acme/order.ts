@@ -4,10 +4,10 @@ import { rootCertificates } from 'node:tls'
 import type * as Acme from 'acme-client'
 import { readPem } from '../pem.ts'
 import { type AcmeCertificateOptions, type AcmeOptions, LETS_ENCRYPT } from './options.ts'
-import type { AcmeStorage } from './storage.ts'
+import type { CertificateStorage } from './storage.ts'
 
 /** Asks the authority for a certificate by the protocol of RFC 8555; gives key and chain in one PEM. Rejects with its reason. */
-export async function order (certificate: AcmeCertificateOptions, options: AcmeOptions, storage: AcmeStorage): Promise<string> {
+export async function order (certificate: AcmeCertificateOptions, options: AcmeOptions, storage: CertificateStorage): Promise<string> {
   // Only who orders loads it: it brings an HTTP client along.
   const { default: acme } = await import('acme-client') as unknown as { default: typeof Acme }
   const directoryUrl = options.directory ?? LETS_ENCRYPT
