@@ -56,11 +56,16 @@ const kinds: Readonly<Record<string, DiscoveryKind<never>>> = discoveries
 const schemas: ReadonlyMap<string, SchemaObject> = new Map(Object.entries(kinds).map(([type, { properties, required }]) =>
   [type, { type: 'object', additionalProperties: false, required: ['type', ...required], properties: { ...common, ...properties, type: { const: type } } }]))
 
-/** Where times, sizes and numbers stand, for programs that read configuration files: there they may be texts, of the environment too. */
-export const discoveryUnits: Readonly<Record<string, { readonly unit?: OptionUnit; readonly type?: string }>> = Object.fromEntries(Object.values(kinds)
-  .flatMap(({ properties }) => Object.entries(properties as Record<string, { readonly unit?: OptionUnit; readonly type?: string }>))
+interface Quantity { readonly unit?: OptionUnit; readonly type?: string; readonly anyOf?: readonly object[] }
+
+/**
+ * Where times, sizes and numbers stand, for programs that read configuration files: there they may be texts, of the environment too.
+ * What is a number for one kind may be a name for another, so that nothing is checked here.
+ */
+export const discoveryUnits: Readonly<Record<string, Quantity>> = Object.fromEntries(Object.values(kinds)
+  .flatMap(({ properties }) => Object.entries(properties as Record<string, Quantity>))
   .filter(([, { unit, type }]) => unit !== undefined || type === 'integer')
-  .map(([name, { unit, type }]) => [name, unit === undefined ? { type: type! } : { unit }]))
+  .map(([name, { unit }]) => [name, unit === undefined ? { anyOf: [{ type: 'integer' }, {}] } : { unit }]))
 
 /** Throws `HG_POOL_INVALID_OPTION` with a path that begins with `path`. */
 export function parseDiscovery (given: DiscoveryOptions | Discovery, path: string): DiscoverySettings {
