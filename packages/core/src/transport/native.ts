@@ -81,12 +81,14 @@ export class NativeTransport implements Transport, ConnectionOwner {
   }
 
   idle (connection: Connection): boolean {
-    if (this.#closing || this.#keepAliveTimeout === 0 || this.#idle.length >= this.#maxIdle || connection.requests >= this.#maxRequests) return false
+    if (this.#closing || this.#keepAliveTimeout === 0 || this.#maxIdle === 0 || connection.requests >= this.#maxRequests) return false
     const now = this.#clock.now()
     // Earlier than the server's own timeout by up to a second, so that a request does not cross its FIN (RFC 9112 9.5).
     const hint = connection.keepAliveHint * 1000
     const timeout = hint < 0 ? this.#keepAliveTimeout : Math.min(hint - Math.min(1000, hint / 2), MAX_HINT)
     if (timeout <= 0 || now - connection.createdAt >= this.#maxAge) return false
+    // The one that has rested longest goes: requests that want a connection used lately would find none but old ones, and open one each.
+    if (this.#idle.length >= this.#maxIdle) this.#idle.shift()!.destroy()
     connection.idleSince = now
     connection.idleUntil = Math.min(now + timeout, connection.createdAt + this.#maxAge)
     this.#idle.push(connection)

@@ -97,6 +97,18 @@ t.test('a request that is not sent twice gets a connection that was used just no
   t.equal(server.count(), 4)
 })
 
+t.test('where no more may be idle, the one that has rested longest goes', async (t) => {
+  const server = await peer(t, 'tcp', ({ write }) => { write(`${ok}Content-Length: 0\r\n\r\n`) })
+  const clock = new FakeClock()
+  const transport = new NativeTransport(server.target, { maxIdle: 2, freshFor: 200 }, clock)
+  t.teardown(() => { transport.destroy() })
+  await Promise.all([send(transport).ended, send(transport).ended])
+  clock.advance(500)
+  for (let i = 0; i < 5; i++) t.equal((await send(transport, { method: 'POST', once: true }).ended).status, 200)
+  t.equal(server.count(), 3, 'one more for those that want one used just now, not one for each')
+  t.same({ ...transport.stats }, { open: 2, idle: 2, connecting: 0 })
+})
+
 t.test('idle connections are swept when their time is over, and never more than maxIdle', async (t) => {
   const server = await peer(t, 'tcp', ({ write }) => { write(`${ok}Content-Length: 0\r\n\r\n`) })
   const clock = new FakeClock()
