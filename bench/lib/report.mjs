@@ -18,8 +18,15 @@ function figuresTable ({ figures, base }) {
     const reference = targets[base]
     if (name !== '') lines.push('', `**${name}**`)
     lines.push('', `| | µs per request | × ${base} (lowest–highest round) | requests/s | p50 ms | p99 ms | RSS MB |`, '|---|---|---|---|---|---|---|')
-    for (const [target, figure] of Object.entries(targets)) {
-      const ratios = reference === undefined ? undefined : figure.us.map((value, i) => value / reference.us[i])
+    for (const [target, all] of Object.entries(targets)) {
+      // A round in which nothing was answered has no cost per request, which JSON keeps as null.
+      const rounds = all.us.flatMap((us, i) => us === null || reference?.us[i] === null ? [] : [i])
+      if (rounds.length === 0) {
+        lines.push(`| ${target} | nothing answered within a round | | | | | |`)
+        continue
+      }
+      const figure = Object.fromEntries(Object.entries(all).map(([what, values]) => [what, rounds.map((i) => values[i])]))
+      const ratios = reference === undefined ? undefined : figure.us.map((value, i) => value / reference.us[rounds[i]])
       const ratio = ratios === undefined ? '' : `${median(ratios).toFixed(2)} (${Math.min(...ratios).toFixed(2)}–${Math.max(...ratios).toFixed(2)})`
       lines.push(`| ${target} | ${number(median(figure.us))} | ${ratio} | ${Math.round(median(figure.rps)).toLocaleString('en')} | ${number(median(figure.p50))} | ${number(median(figure.p99))} | ${number(median(figure.rss) / 1e6)} |`)
     }
@@ -53,7 +60,8 @@ export function render (scenarios) {
       const name = `bench-${scenario.name}.svg`
       const groups = {}
       for (const [key, targets] of Object.entries(result.figures)) {
-        groups[key] = Object.fromEntries(Object.entries(targets).map(([target, { us }]) => [target, us]))
+        const answered = Object.entries(targets).map(([target, { us }]) => [target, us.filter((value) => value !== null)])
+        groups[key] = Object.fromEntries(answered.filter(([, us]) => us.length > 0))
       }
       writeFileSync(new URL(`docs/images/${name}`, root), plot(scenario.title, 'CPU µs per request, median of rounds', groups))
       parts.push('', `![${scenario.title}](images/${name})`, ...figuresTable(result))

@@ -22,16 +22,6 @@ async function optional (name) {
   return (await import(path.href)).default
 }
 
-/** A dependency of one of the packages. */
-async function dependency (name, of) {
-  const require = createRequire(new URL(`../../packages/${of}/package.json`, import.meta.url))
-  try {
-    return (await import(require.resolve(name))).default
-  } catch {
-    return skip(`${name} is not there`)
-  }
-}
-
 const upstreams = ports.map((port) => `http://127.0.0.1:${port}`)
 
 if (kind === 'http-proxy') {
@@ -63,7 +53,7 @@ if (kind === 'http-proxy') {
   const body = Buffer.from(JSON.stringify({ message: 'x'.repeat(106) }))
   if (features.includes('cache')) await app.register(await optional('cache'), config.cache ?? {})
   if (features.includes('compress')) await app.register(await optional('compress'), config.compress ?? {})
-  if (features.includes('@fastify/compress')) await app.register(await dependency('@fastify/compress', 'compress'), config.compress ?? {})
+  if (features.includes('@fastify/compress')) await app.register((await import('@fastify/compress')).default, config.compress ?? {})
   if (features.includes('metrics')) await app.register(await optional('metrics'), { route: { path: '/metrics', unsafe: true } })
   switch (kind) {
     case 'headgate': {
