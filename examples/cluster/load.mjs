@@ -37,7 +37,7 @@ export class Load {
     while (index < this.#wanted) {
       const turn = this.#turn++
       // Every third answer may come from the cache.
-      const path = turn % 3 === 0 ? `/cached/${turn % 60}` : `/work/${turn}`
+      const path = turn % 3 === 0 ? `/cached/${turn % 60}` : `/jobs/${turn}`
       const problem = await this.#ask(`${this.#urls[turn % this.#urls.length]}${path}`)
       this.requests++
       if (problem !== undefined) this.failures.set(problem, (this.failures.get(problem) ?? 0) + 1)

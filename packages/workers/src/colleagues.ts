@@ -60,8 +60,8 @@ export class Colleagues {
     this.#send({ headgate: 'tell', to, topic, data })
   }
 
-  /** What the speaker, or the primary, answers. Rejects with what it threw, or with {@link NobodyError}. */
-  async ask (to: 'speaker' | 'primary', topic: string, data: unknown): Promise<unknown> {
+  /** What the speaker answers. Rejects with what it threw, or with {@link NobodyError}. */
+  async ask (to: 'speaker', topic: string, data: unknown): Promise<unknown> {
     const { answers: [[, answer] = [0, { nobody: true } as const]] } = await this.#ask(to, topic, data)
     if ('data' in answer) return answer.data
     throw 'error' in answer ? Object.assign(new Error(answer.error.message), answer.error) : new NobodyError(topic)
@@ -131,7 +131,7 @@ export class Colleagues {
     this.#asked.clear()
   }
 
-  #ask (to: 'others' | 'speaker' | 'primary', topic: string, data: unknown, keep?: true): Promise<{ readonly answers: Answers; readonly missing: number }> {
+  #ask (to: 'others' | 'speaker', topic: string, data: unknown, keep?: true): Promise<{ readonly answers: Answers; readonly missing: number }> {
     if (!process.connected) return Promise.resolve({ answers: [], missing: 0 })
     const id = ++this.#next
     return new Promise((resolve) => {

@@ -1,5 +1,3 @@
 export { Colleagues, type Gathered, type Handler, NobodyError } from './colleagues.ts'
-export type { LockAnswer, LockRequest } from './locks.ts'
 export { joinWorkers, type Member, type WorkerChecks } from './member.ts'
 export { Supervisor, type SupervisorLog, type SupervisorOptions, WorkerStartError } from './supervisor.ts'
-export type { Service } from './switchboard.ts'

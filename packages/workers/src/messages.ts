@@ -14,7 +14,7 @@ export type FromWorker =
 export type ToOthers =
   | { readonly headgate: 'tell'; readonly to: 'others' | 'speaker'; readonly topic: string; readonly data: unknown }
   /** With an answer; `keep`: newcomers are told as well. */
-  | { readonly headgate: 'ask'; readonly id: number; readonly to: 'others' | 'speaker' | 'primary'; readonly topic: string; readonly data: unknown; readonly keep?: true }
+  | { readonly headgate: 'ask'; readonly id: number; readonly to: 'others' | 'speaker'; readonly topic: string; readonly data: unknown; readonly keep?: true }
   | { readonly headgate: 'answer'; readonly call: number; readonly answer: Answer }
 
 /** `nobody`: there is no one who could say anything of it. */

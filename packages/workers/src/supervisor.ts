@@ -1,10 +1,9 @@
 import cluster, { type Worker } from 'node:cluster'
 import { availableParallelism } from 'node:os'
 import { type Clock, refuse, systemClock, type Timer } from '@headgate/core'
-import { Locks } from './locks.ts'
 import type { CheckResult, FromPrimary, FromWorker } from './messages.ts'
 import { Scrapes } from './scrapes.ts'
-import { type Service, Switchboard } from './switchboard.ts'
+import { Switchboard } from './switchboard.ts'
 
 /** Milliseconds before a worker that died is replaced: from, to; and after how long a life it counts as healthy. */
 const SOONEST = 100
@@ -23,8 +22,6 @@ export interface SupervisorOptions {
   readonly readyTimeout?: number
   readonly closeTimeout?: number
   readonly log?: SupervisorLog
-  /** What workers may ask the primary, by topic. @default 'lock' alone */
-  readonly services?: Readonly<Record<string, Service>>
   readonly clock?: Clock
 }
 
@@ -91,7 +88,7 @@ export class Supervisor {
         const worker = cluster.workers?.[id]
         return worker !== undefined && this.#send(worker, message)
       }
-    }, this.#clock, { lock: new Locks(this.#clock), ...options.services })
+    }, this.#clock)
     this.#slots = Array.from({ length: this.count }, (_, index) => ({ index, worker: undefined, deaths: 0, timer: undefined }))
     cluster.schedulingPolicy = cluster.SCHED_RR
     cluster.setupPrimary({ ...options.exec !== undefined && { exec: options.exec }, ...options.args !== undefined && { args: [...options.args] } })
