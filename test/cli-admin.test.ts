@@ -46,8 +46,8 @@ async function until (condition: () => boolean, run: Run): Promise<void> {
 }
 
 /** `headgate serve` with --admin; gives its address, and a way to run commands against it. */
-async function serve (t: Test, upstreams: string[], env: Record<string, string> = {}) {
-  const run = start(t, process.execPath, [cli, 'serve', '--listen', '127.0.0.1:0', '--admin', '/steer', ...upstreams.flatMap((spec) => ['--upstream', spec])], env)
+async function serve (t: Test, upstreams: string[], env: Record<string, string> = {}, args = ['--listen', '127.0.0.1:0', '--admin', '/steer']) {
+  const run = start(t, process.execPath, [cli, 'serve', ...args, ...upstreams.flatMap((spec) => ['--upstream', spec])], env)
   await until(() => run.out().includes('"listening"'), run)
   const url = (JSON.parse(run.out().split('\n').find((line) => line.includes('"listening"'))!) as { address: string }).address
   const command = async (args: string[], env: Record<string, string> = {}) => {
@@ -86,6 +86,34 @@ t.test('commands steer a running proxy', async (t) => {
   t.match(await command(['drain', 'nobody']), { status: 1, err: /there is no upstream 'nobody'; there are a/ })
   t.match(await command(['weight', 'a', 'heavy']), { status: 2, err: /0–65535/ })
   t.match(await command(['top', '--all']), { status: 2, err: /--all does not go with 'top'/ })
+})
+
+t.test('shares of splits and maintenance of routes', async (t) => {
+  const [a, b] = [await upstream(t, 'a'), await upstream(t, 'b')]
+  const dir = mkdtempSync(join(tmpdir(), 'headgate-'))
+  t.teardown(() => rmSync(dir, { recursive: true }))
+  const file = join(dir, 'headgate.config.json')
+  writeFileSync(file, JSON.stringify({
+    listen: '127.0.0.1:0', admin: { prefix: '/steer' }, pools: { stable: [a], canary: [b] },
+    routes: [{ prefix: '/', rules: [{ pool: { stable: 95, canary: 5 }, splitOn: 'random' }] }, { prefix: '/shop', pool: 'stable' }]
+  }))
+  const { url, command } = await serve(t, [], {}, ['--config', file])
+  t.same(await command(['split']), { status: 0, out: 'split /#0: stable=95 (95%) canary=5 (5%)\nroute /: open\nroute /shop: open\n', err: '' })
+  t.same(await command(['split', '/#0', 'stable=0', 'canary=1']), { status: 0, out: '/#0 stable share: 95 -> 0\n/#0 canary share: 5 -> 1\n', err: '' })
+  t.equal(await (await fetch(url)).text(), 'b')
+  t.match(await command(['split', '/#0', 'canary=0']), { status: 1, err: /needs a weight above 0/ })
+  t.match(await command(['split', 'none', 'canary=0']), { status: 1, err: /there is no split 'none'/ })
+
+  t.same(await command(['close', '/shop']), { status: 0, out: 'route /shop maintenance: false -> true\n', err: '' })
+  t.equal((await fetch(`${url}/shop`)).status, 503)
+  t.match(JSON.parse((await command(['split', '--json'])).out), { splits: [{ name: '/#0', weights: { stable: 0, canary: 1 } }], routes: [{}, { prefix: '/shop', maintenance: true }] })
+  t.match(await command(['close', '--all']), { status: 0, out: /route \/ maintenance: false -> true\nwarning: all routes would be closed/ })
+  t.match(await command(['open', '--all']), { status: 0, out: /route \/ .*\nroute \/shop maintenance: true -> false/ })
+  t.equal((await fetch(`${url}/shop`)).status, 200)
+
+  for (const bad of [['split', '/#0'], ['split', '/#0', 'canary'], ['split', '/#0', 'canary=-1'], ['close'], ['open', '/', '--all'], ['split', '--all']]) {
+    t.match(await command(bad), { status: 2 }, bad.join(' '))
+  }
 })
 
 t.test('a token opens the door to others; without one only this machine may', async (t) => {

@@ -154,6 +154,17 @@ t.test('one admin API for all workers: figures of the machine, changes for all a
   t.equal((await ask(api(`/pools/default/upstreams/${encodeURIComponent(idA)}`), { method: 'PATCH', body: { state: 'auto' } })).status, 200)
   for (const { body } of await three('/pools/default/upstreams')) t.match(body.upstreams.find(({ id }) => id === idA), { configuredWeight: 7, operator: 'auto' })
   await until(async () => (await bodies()).includes('a'))
+
+  // Closed, it is closed in all of them, and in those that come.
+  t.equal((await ask(api('/maintenance'), { method: 'PUT', body: { active: true } })).status, 200)
+  const statuses = async (): Promise<number[]> => [(await ask(proxy.url)).status, (await ask(proxy.url)).status, (await ask(proxy.url)).status]
+  t.same(await statuses(), [503, 503, 503])
+  const ready = lines(proxy).filter(({ msg }) => msg === 'workers are renewed').length
+  proxy.child.kill('SIGHUP')
+  await until(() => lines(proxy).filter(({ msg }) => msg === 'workers are renewed').length > ready)
+  t.same(await statuses(), [503, 503, 503])
+  t.equal((await ask(api('/maintenance'), { method: 'PUT', body: { active: false } })).status, 200)
+  t.same(await statuses(), [200, 200, 200])
   proxy.child.kill('SIGTERM')
   t.same(await proxy.ended, { status: 0, signal: null })
 })

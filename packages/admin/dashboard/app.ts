@@ -7,6 +7,7 @@ import { at, attribute, h, text } from './dom.ts'
 import * as format from './format.ts'
 import { Log } from './log.ts'
 import { Overview, Pools } from './overview.ts'
+import { Routing } from './routing.ts'
 import { Store } from './store.ts'
 import { Table } from './table.ts'
 
@@ -55,6 +56,7 @@ const table = new Table(store, {
 })
 const log = new Log(store)
 const overview = new Overview()
+const routing = new Routing()
 const pools = new Pools((pool) => {
   scope = pool
   table.scope = log.scope = pool
@@ -73,6 +75,7 @@ function update (): void {
     if (!store.series.has('') && !loading.has('')) void load('')
     overview.update(store)
     pools.update(store)
+    routing.update(store)
     table.update()
     detail.update()
     if (told) log.update()

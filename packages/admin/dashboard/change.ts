@@ -9,11 +9,18 @@ export function toast (message: string, level: 'good' | 'bad' = 'good'): void {
   setTimeout(() => { element.remove() }, level === 'bad' ? 10_000 : 4000)
 }
 
+/** What a difference is about. */
+const subject = ({ url, pool, split, route }: Plan['diff'][number]): string =>
+  split !== '' ? `${split}: ${pool}` : route !== '' ? route : url
+
 const shown = (value: string | number | boolean): string => value === true ? 'yes' : value === false ? 'no' : String(value)
 
 function planned (plan: Plan): HTMLElement[] {
   if (plan.diff.length === 0) return [h('p', {}, 'Nothing would change.')]
-  const lines = plan.diff.map(({ url, field, before, after }) => h('li', {}, h('code', {}, url), ` ${field}: ${shown(before)} → `, h('b', {}, shown(after))))
+  const lines = plan.diff.map((difference) => {
+    const { field, before, after } = difference
+    return h('li', {}, h('code', {}, subject(difference)), ` ${field}: ${shown(before)} → `, h('b', {}, shown(after)))
+  })
   return [h('ul', { class: 'diff' }, ...lines), ...plan.warnings.map((warning) => h('p', { class: 'warning', role: 'alert' }, `▲ ${warning}`))]
 }
 
@@ -45,7 +52,7 @@ export async function propose (title: string, changes: readonly Change[], explan
       dialog.close()
       toast(`${title}: done`)
     } catch (error) {
-      if (error instanceof ApiError && error.status === 412) return look('Somebody changed the pool meanwhile. This is what would happen now:')
+      if (error instanceof ApiError && error.status === 412) return look('Somebody changed something meanwhile. This is what would happen now:')
       dialog.close()
       toast((error as Error).message, 'bad')
     }

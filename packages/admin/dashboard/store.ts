@@ -1,4 +1,4 @@
-import type { EventView, Point, PoolView, SeriesName, SeriesView, Snapshot, Tick, TotalView, UpstreamView } from '@headgate/admin/model'
+import type { EventView, Point, PoolView, RoutingView, SeriesName, SeriesView, Snapshot, Tick, TotalView, UpstreamView } from '@headgate/admin/model'
 
 /** Fifteen minutes of seconds. */
 const POINTS = 900
@@ -28,6 +28,7 @@ export class Store {
   connected = false
   total: TotalView | undefined
   pools: readonly PoolView[] = []
+  routing: RoutingView = { etag: '', splits: [], routes: [] }
   can: Snapshot['can'] = { purge: false, change: false }
   readonly rows: Map<string, Row> = new Map()
   /** Newest first. */
@@ -51,6 +52,7 @@ export class Store {
     this.now = snapshot.at
     this.total = snapshot.total
     this.pools = snapshot.pools
+    this.routing = snapshot.routing
     // A gap in the plots would be a lie: they are fetched again.
     this.series.clear()
     this.rows.clear()
@@ -63,6 +65,7 @@ export class Store {
     this.now = tick.at
     this.total = tick.total
     this.pools = tick.pools
+    if (tick.routing !== undefined) this.routing = tick.routing
     for (const view of tick.removed) this.rows.delete(keyOf(view))
     for (const view of tick.upstreams) {
       const key = keyOf(view)

@@ -1,6 +1,7 @@
 import { type Pool, type UpstreamSpec, parseUpstream } from '@headgate/core'
 import { BadChangeError, NotFoundError } from './errors.ts'
 import type { Change, Difference, OperatorState, Plan } from './model.ts'
+import { type Routing, RoutingDraft, applyRouting, isRouting } from './routing.ts'
 import { etagOfAll, isLeaving, operatorOf } from './state.ts'
 
 /** A member as a plan sees it: what it would be after the changes so far. */
@@ -15,6 +16,8 @@ interface Draft {
 }
 
 export type FindPool = (name: string) => Pool | undefined
+/** A change of a pool. */
+export type PoolChange = Exclude<Change, { op: 'split' | 'maintenance' }>
 
 function draftOf (pool: Pool): Map<string, Draft> {
   return new Map(pool.upstreams.map((upstream) => [upstream.id, {
@@ -24,10 +27,15 @@ function draftOf (pool: Pool): Map<string, Draft> {
 }
 
 /** Works out what changes would do, without doing it. Throws for what cannot be done; then nothing of it may be. */
-export function plan (changes: readonly Change[], find: FindPool): Plan {
+export function plan (changes: readonly Change[], find: FindPool, routing: Routing | undefined): Plan {
   const drafts = new Map<Pool, Map<string, Draft>>()
   const before = new Map<Pool, Map<string, Draft>>()
+  const routed = new RoutingDraft(routing)
   for (const [index, change] of changes.entries()) {
+    if (isRouting(change)) {
+      routed.take(change, `changes[${index}]`)
+      continue
+    }
     const pool = poolOf(change, find)
     let members = drafts.get(pool)
     if (members === undefined) {
@@ -37,12 +45,25 @@ export function plan (changes: readonly Change[], find: FindPool): Plan {
     draftChange(pool, members, change, `changes[${index}]`)
   }
   const diff = [...drafts].flatMap(([pool, after]) => differences(pool.name, before.get(pool)!, after))
-  return { etag: etagOfAll([...drafts.keys()]), diff, warnings: [...drafts].flatMap(([pool, after]) => warnings(pool, before.get(pool)!, after)) }
+  return {
+    etag: etagOfAll([...drafts.keys()], routed.touched ? routed.etag : undefined),
+    diff: [...diff, ...routed.diff],
+    warnings: [
+      ...[...drafts].flatMap(([pool, after]) => warnings(pool, before.get(pool)!, after)),
+      ...routed.warnings((name) => find(name)?.ready.length ?? 0)
+    ]
+  }
 }
 
 /** Makes changes that {@link plan} has accepted. Removals go on until the upstreams are empty; `late` hears how they end. */
-export function apply (changes: readonly Change[], find: FindPool, by: string, late: (change: Change, error: Error | undefined) => void): void {
+export function apply (
+  changes: readonly Change[], find: FindPool, routing: Routing | undefined, by: string, late: (change: Change, error: Error | undefined) => void
+): void {
   for (const change of changes) {
+    if (isRouting(change)) {
+      applyRouting(change, routing!)
+      continue
+    }
     const pool = poolOf(change, find)
     switch (change.op) {
       case 'add':
@@ -66,13 +87,13 @@ export function reasonOf (change: Change & { op: 'state' }, by: string): string 
   return `${what} ${who}${change.reason === undefined || change.reason === '' ? '' : `: ${change.reason}`}`
 }
 
-function poolOf (change: Change, find: FindPool): Pool {
+function poolOf (change: PoolChange, find: FindPool): Pool {
   const pool = find(change.pool)
   if (pool === undefined) throw new NotFoundError(`there is no pool '${change.pool}'`)
   return pool
 }
 
-function draftChange (pool: Pool, members: Map<string, Draft>, change: Change, path: string): void {
+function draftChange (pool: Pool, members: Map<string, Draft>, change: PoolChange, path: string): void {
   if (change.op === 'add') {
     const added = parsed(pool, change.upstream, path)
     const twin = [...members.values()].find(({ id, url }) => id === added.id || url === added.target.href)
@@ -102,7 +123,7 @@ function differences (pool: string, before: Map<string, Draft>, after: Map<strin
   for (const draft of after.values()) {
     const was = before.get(draft.id)
     const add = (field: Difference['field'], from: Difference['before'], to: Difference['after']): void => {
-      if (from !== to) list.push({ pool, upstream: draft.id, url: draft.url, field, before: from, after: to })
+      if (from !== to) list.push({ pool, upstream: draft.id, url: draft.url, split: '', route: '', field, before: from, after: to })
     }
     add('member', was?.member ?? false, draft.member)
     if (was === undefined || !draft.member) continue

@@ -5,12 +5,15 @@ import type { Change, EventView, Point, SeriesView } from './model.ts'
 import { type AllOverrides, type FindPool, Overrides } from './overrides.ts'
 import type { Part } from './parts.ts'
 import type { Question, Reply } from './questions.ts'
+import { type Routing, isRouting } from './routing.ts'
+import { type AllRoutingOverrides, RoutingOverrides } from './routing-overrides.ts'
 import type { Sampler } from './sampler.ts'
 import type { AdminSharing } from './sharing.ts'
 import { type Audience, sse } from './stream.ts'
 
 const topics = {
-  question: 'admin.question', part: 'admin.part', event: 'admin.event', seen: 'admin.seen', second: 'admin.second', past: 'admin.past', overrides: 'admin.overrides'
+  question: 'admin.question', part: 'admin.part', event: 'admin.event', seen: 'admin.seen', second: 'admin.second', past: 'admin.past',
+  overrides: 'admin.overrides', routing: 'admin.routing'
 } as const
 
 /** What the one that speaks tells all others every second. `tick`: for those who watch. */
@@ -31,6 +34,7 @@ export interface DeskOptions {
   readonly events: EventLog
   readonly audience: Audience
   readonly find: FindPool
+  readonly routing: () => Routing | undefined
   /** Answers from what is known here. */
   answer (question: Question): Reply | Promise<Reply>
   /** A change that was made elsewhere could not be made here. */
@@ -44,6 +48,7 @@ export interface DeskOptions {
 export class Desk {
   readonly #options: DeskOptions
   readonly #overrides: Overrides
+  readonly #routing: RoutingOverrides
   /** Names this worker's time as the one that speaks: others tell it everything anew. */
   readonly #term: string = randomUUID()
   readonly #offs: (() => void)[] = []
@@ -60,6 +65,7 @@ export class Desk {
   constructor (options: DeskOptions) {
     this.#options = options
     this.#overrides = new Overrides(options.find, options.failed)
+    this.#routing = new RoutingOverrides(options.routing, (error) => { options.failed(error, '', '') })
     if (options.sharing === undefined) return
     options.events.shared = true
     options.events.elsewhere = (draft) => { this.#early.push(draft) }
@@ -70,12 +76,15 @@ export class Desk {
   async begin (pools: Iterable<Pool>): Promise<void> {
     const { sharing, events, sampler } = this.#options
     this.#overrides.begin(pools)
+    this.#routing.begin()
     if (sharing === undefined) return
     await sharing.ready
     this.#listen(sharing)
     this.#turn()
     const changed = sharing.kept(topics.overrides)
     if (changed !== undefined) this.#overrides.follow(changed as AllOverrides)
+    const routed = sharing.kept(topics.routing)
+    if (routed !== undefined) this.#routing.follow(routed as AllRoutingOverrides)
     if (!sharing.speaks) {
       // Without one who could tell there is no past.
       const past = await sharing.ask('speaker', topics.past, null).catch(() => undefined) as Past | undefined
@@ -105,7 +114,13 @@ export class Desk {
   /** Changes were made here: resolves when all others have made them. */
   async changed (changes: readonly Change[], by: string): Promise<void> {
     const { sharing } = this.#options
-    if (sharing !== undefined) await sharing.keep(topics.overrides, this.#overrides.made(changes, by))
+    if (sharing === undefined) return
+    const routed = changes.filter(isRouting)
+    const rest = changes.filter((change) => !isRouting(change))
+    await Promise.all([
+      rest.length > 0 && sharing.keep(topics.overrides, this.#overrides.made(rest, by)),
+      routed.length > 0 && sharing.keep(topics.routing, this.#routing.made(routed))
+    ])
   }
 
   /** An event got its number here. */
@@ -162,6 +177,7 @@ export class Desk {
     })
     on(topics.past, (): Past => ({ events: events.after(0, 1000), series: sampler.past() }))
     on(topics.overrides, (all: AllOverrides) => { this.#overrides.follow(all) })
+    on(topics.routing, (all: AllRoutingOverrides) => { this.#routing.follow(all) })
     on('speaker', () => { this.#turn() })
     on('left', (worker: number) => { sampler.left(worker) })
   }

@@ -141,7 +141,28 @@ export interface Snapshot {
   readonly upstreams: readonly UpstreamView[]
   /** Rates of the last seconds, in the order of `upstreams`; empty where there are very many upstreams. */
   readonly rates: readonly (readonly number[])[]
+  readonly routing: RoutingView
   readonly can: { readonly purge: boolean; readonly change: boolean }
+}
+
+/** How routes share requests among pools, and which are closed. */
+export interface RoutingView {
+  /** Changes with every change of a share or of maintenance. */
+  readonly etag: string
+  readonly splits: readonly SplitView[]
+  readonly routes: readonly RouteView[]
+}
+
+export interface SplitView {
+  readonly name: string
+  /** By pool; what counts is their share of the sum. */
+  readonly weights: Readonly<Record<string, number>>
+}
+
+export interface RouteView {
+  readonly prefix: string
+  /** It is closed: requests are answered 503, but for those that its options let through. */
+  readonly maintenance: boolean
 }
 
 /** Every second: pools as they are, and the upstreams that changed. */
@@ -153,6 +174,8 @@ export interface Tick {
   readonly removed: readonly { readonly pool: string; readonly id: string }[]
   /** The new point of each pool, and of the app under `''`. */
   readonly points: Readonly<Record<string, Point>>
+  /** Where it has changed. */
+  readonly routing?: RoutingView
 }
 
 /** A change that an operator asks for. */
@@ -161,6 +184,10 @@ export type Change =
   | { readonly op: 'remove'; readonly pool: string; readonly id: string }
   | { readonly op: 'weight'; readonly pool: string; readonly id: string; readonly weight: number }
   | { readonly op: 'state'; readonly pool: string; readonly id: string; readonly state: OperatorState; readonly reason?: string }
+  /** Weights of pools in a split; those that are not named keep theirs. */
+  | { readonly op: 'split'; readonly split: string; readonly weights: Readonly<Record<string, number>> }
+  /** Closes a route, named by its prefix, or opens it. */
+  | { readonly op: 'maintenance'; readonly route: string; readonly active: boolean }
 
 export interface AddedUpstream {
   readonly url: string
@@ -174,10 +201,16 @@ export interface AddedUpstream {
 
 /** One difference that a change makes. */
 export interface Difference {
+  /** '' for maintenance of a route. */
   readonly pool: string
+  /** '' for what is no upstream's, and so is `url`. */
   readonly upstream: string
   readonly url: string
-  readonly field: 'member' | 'weight' | 'operator'
+  /** Whose share it is; '' for all else. */
+  readonly split: string
+  /** Which is closed or opened; '' for all else. */
+  readonly route: string
+  readonly field: 'member' | 'weight' | 'operator' | 'share' | 'maintenance'
   readonly before: string | number | boolean
   readonly after: string | number | boolean
 }

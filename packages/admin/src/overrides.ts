@@ -1,6 +1,6 @@
 import { parseUpstream, type Pool, type UpstreamSpec } from '@headgate/core'
-import { reasonOf } from './changes.ts'
-import type { AddedUpstream, Change, OperatorState } from './model.ts'
+import { type PoolChange, reasonOf } from './changes.ts'
+import type { AddedUpstream, OperatorState } from './model.ts'
 import { baseOf, isLeaving } from './state.ts'
 
 /** What operators said of one member, all changes together. */
@@ -47,7 +47,7 @@ export class Overrides {
   }
 
   /** Takes down changes that were made here. */
-  made (changes: readonly Change[], by: string): AllOverrides {
+  made (changes: readonly PoolChange[], by: string): AllOverrides {
     const all: Record<string, PoolOverrides> = { ...this.#now }
     for (const change of changes) {
       const pool = this.#find(change.pool)!
@@ -110,7 +110,7 @@ export class Overrides {
 }
 
 /** `undefined`: nothing is left to say. */
-function changed (before: Override, change: Change, turn: number, by: string): Override | undefined {
+function changed (before: Override, change: PoolChange, turn: number, by: string): Override | undefined {
   switch (change.op) {
     case 'add':
       return { ...before.removed === true && { removed: true }, added: change.upstream, turn }

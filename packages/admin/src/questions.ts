@@ -2,7 +2,7 @@ import type { Change } from './model.ts'
 
 /** What the routes ask: answered by the worker that speaks for all, which may be another. Plain data. */
 export type Question =
-  | { readonly what: 'pools' }
+  | { readonly what: 'pools' | 'routing' }
   | { readonly what: 'pool' | 'upstreams'; readonly pool: string }
   | { readonly what: 'upstream'; readonly pool: string; readonly id: string }
   | { readonly what: 'series'; readonly pool: string | undefined }
@@ -24,7 +24,7 @@ export interface ChangeQuestion {
 }
 
 export interface Reply {
-  /** Of the pool that it is about; '' where it is about none. */
+  /** Of the pool that it is about, or of routing; '' where it is about neither. */
   readonly etag: string
   readonly body: unknown
 }

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { AddedUpstream, Change, OperatorState, Plan } from './model.ts'
+import type { AddedUpstream, Change, OperatorState, Plan, RoutingView } from './model.ts'
 import type { Question } from './questions.ts'
 import * as schemas from './schemas.ts'
 import type { Steward } from './steward.ts'
@@ -34,6 +34,10 @@ export function readRoutes (scope: FastifyInstance, steward: Steward): void {
   scope.get<AtUpstream>('/pools/:pool/upstreams/:id', {
     schema: { tags, summary: 'One upstream, its past states and its last minutes', params: schemas.upstreamParams, response: json('The upstream', schemas.upstreamDetail) }
   }, (request, reply) => about({ what: 'upstream', ...request.params }, reply))
+
+  scope.get('/routing', {
+    schema: { tags, summary: 'Splits with the weights of their pools, and which routes are closed for maintenance', response: json('Routing', schemas.routingView) }
+  }, (_request, reply) => about({ what: 'routing' }, reply))
 
   scope.get<{ Querystring: { pool?: string } }>('/series', {
     schema: {
@@ -122,6 +126,19 @@ export function changeRoutes (scope: FastifyInstance, steward: Steward): void {
   scope.delete<AtUpstream>('/pools/:pool/upstreams/:id', {
     schema: { tags, summary: 'Removes an upstream, which finishes its work first', ...one }
   }, (request) => change(request, [{ op: 'remove', ...request.params }], request.query.dryRun))
+
+  scope.patch<{ Params: { split: string }; Querystring: { dryRun: boolean }; Body: { weights: Record<string, number> } }>('/splits/:split', {
+    schema: { tags, summary: 'Sets weights of pools in a split; those that are not named keep theirs', ...one, params: schemas.splitParams, body: schemas.splitBody }
+  }, (request) => change(request, [{ op: 'split', split: request.params.split, weights: request.body.weights }], request.query.dryRun))
+
+  const { params: _, ...whole } = one
+  scope.put<{ Querystring: { dryRun: boolean }; Body: { active: boolean; routes?: string[] } }>('/maintenance', {
+    schema: { tags, summary: 'Closes routes for maintenance, or opens them: those with these prefixes, or all', ...whole, body: schemas.maintenanceBody }
+  }, async (request) => {
+    const { active } = request.body
+    const routes = request.body.routes ?? ((await steward.ask({ what: 'routing' })).body as RoutingView).routes.map(({ prefix }) => prefix)
+    return change(request, routes.map((route) => ({ op: 'maintenance', route, active })), request.query.dryRun)
+  })
 
   scope.post('/cache/purge', {
     schema: { tags, summary: 'Removes responses from the cache, or marks them stale', body: schemas.purgeBody, response: json('How many', schemas.purged) }

@@ -1,6 +1,6 @@
 import type { Clock, Pool, Upstream } from '@headgate/core'
 import { type PoolAdvice, type PoolRecord, type Recorder, RouteRecord, type UpstreamRecord } from '@headgate/metrics'
-import type { Point, PoolView, SeriesView, Snapshot, Tick, TotalView, UpstreamView } from './model.ts'
+import type { Point, PoolView, RoutingView, SeriesView, Snapshot, Tick, TotalView, UpstreamView } from './model.ts'
 import { Others } from './others.ts'
 import { addAttempts, addClients, type Part, Teller } from './parts.ts'
 import { Ring } from './ring.ts'
@@ -61,6 +61,7 @@ export class Sampler {
   readonly #recorder: Recorder
   readonly #clock: Clock
   readonly #advice: (pool: string) => PoolAdvice | undefined
+  readonly #routing: () => RoutingView
   readonly #pools = new Map<PoolRecord, PoolTrack>()
   readonly #upstreams = new Map<UpstreamRecord, UpstreamTrack>()
   readonly #clients: RouteRecord
@@ -70,14 +71,17 @@ export class Sampler {
   readonly #teller: Teller
   /** Views of members that only others have, as they were last sent, by pool and id. */
   readonly #foreign = new Map<string, UpstreamView>()
+  /** Etag of the routing that was sent last. */
+  #routed = ''
   #steps = 0
   #last: number
 
-  /** `advice`: how many upstreams a pool should have, where somebody says so. */
-  constructor (recorder: Recorder, clock: Clock, advice: (pool: string) => PoolAdvice | undefined) {
+  /** `advice`: how many upstreams a pool should have, where somebody says so. `routing`: shares and closed routes as they are. */
+  constructor (recorder: Recorder, clock: Clock, advice: (pool: string) => PoolAdvice | undefined, routing: () => RoutingView) {
     this.#recorder = recorder
     this.#clock = clock
     this.#advice = advice
+    this.#routing = routing
     this.startedAt = clock.wall()
     this.#last = clock.now()
     const clients = this.#clients = new RouteRecord(recorder.bounds)
@@ -187,7 +191,10 @@ export class Sampler {
     const retries = Object.values(points).reduce((sum, point) => sum + (point.retries ?? 0), 0)
     points[''] = pointOf(this.#total, total.inFlight, total.queued, retries)
     this.#totalRing.push(at, points['']!)
-    return { at, total, pools, upstreams: changed, removed, points }
+    const routing = this.#routing()
+    const rerouted = routing.etag !== this.#routed
+    this.#routed = routing.etag
+    return { at, total, pools, upstreams: changed, removed, points, ...rerouted && { routing } }
   }
 
   /** Everything as it is now, without a step. */
@@ -199,7 +206,7 @@ export class Sampler {
     const foreign = records.flatMap(({ pool }) => this.foreign(pool))
     const rates = upstreams.length > MANY ? [] : [...tracks.map(({ rates }) => rates), ...foreign.map(() => [])]
     upstreams.push(...foreign)
-    return { at: this.#clock.wall(), startedAt: this.startedAt, total: this.#totalView(pools), pools, upstreams, rates }
+    return { at: this.#clock.wall(), startedAt: this.startedAt, total: this.#totalView(pools), pools, upstreams, rates, routing: this.#routing() }
   }
 
   pool (pool: Pool): PoolView {

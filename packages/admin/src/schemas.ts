@@ -82,12 +82,21 @@ const op = (name: string, properties: Schema, required: readonly string[]): Sche
   type: 'object', additionalProperties: false, required: ['op', 'pool', ...required], properties: { op: { const: name }, pool: poolName, ...properties }
 })
 
+const splitName: Schema = { type: 'string', minLength: 1, maxLength: 1024 }
+const shares: Schema = { type: 'object', minProperties: 1, maxProperties: 1000, additionalProperties: { type: 'number', minimum: 0 } }
+const prefix: Schema = { type: 'string', pattern: '^/', maxLength: 8192 }
+const plain = (name: string, properties: Schema): Schema => ({
+  type: 'object', additionalProperties: false, required: ['op', ...Object.keys(properties)], properties: { op: { const: name }, ...properties }
+})
+
 const change: Schema = {
   oneOf: [
     op('add', { upstream: addedUpstream }, ['upstream']),
     op('remove', { id }, ['id']),
     op('weight', { id, weight }, ['id', 'weight']),
-    op('state', { id, state: operator, reason }, ['id', 'state'])
+    op('state', { id, state: operator, reason }, ['id', 'state']),
+    plain('split', { split: splitName, weights: shares }),
+    plain('maintenance', { route: prefix, active: boolean })
   ]
 }
 
@@ -99,7 +108,10 @@ export const changesBody: Schema = {
 const any: Schema = { type: ['string', 'number', 'boolean'] }
 export const planView: Schema = object({
   etag: string,
-  diff: list(object({ pool: string, upstream: string, url: string, field: { type: 'string', enum: ['member', 'weight', 'operator'] }, before: any, after: any })),
+  diff: list(object({
+    pool: string, upstream: string, url: string, split: string, route: string,
+    field: { type: 'string', enum: ['member', 'weight', 'operator', 'share', 'maintenance'] }, before: any, after: any
+  })),
   warnings: list(string)
 })
 
@@ -120,6 +132,16 @@ export const purgeBody: Schema = {
   }
 }
 
+export const splitBody: Schema = { type: 'object', additionalProperties: false, required: ['weights'], properties: { weights: shares } }
+export const maintenanceBody: Schema = {
+  type: 'object', additionalProperties: false, required: ['active'],
+  properties: { active: boolean, routes: { type: 'array', minItems: 1, maxItems: 1000, items: prefix } }
+}
+export const routingView: Schema = object({
+  etag: string, splits: list(object({ name: string, weights: counts })), routes: list(object({ prefix: string, maintenance: boolean }))
+})
+
+export const splitParams: Schema = object({ split: splitName })
 export const poolParams: Schema = object({ pool: poolName })
 export const upstreamParams: Schema = object({ pool: poolName, id })
 export const dryRunQuery: Schema = { type: 'object', properties: { dryRun: { type: 'boolean', default: false } } }

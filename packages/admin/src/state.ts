@@ -11,7 +11,7 @@ export function operatorOf (upstream: Upstream): OperatorState {
   return upstream.health.forced ?? 'auto'
 }
 
-function digest (value: unknown): string {
+export function digest (value: unknown): string {
   return `"${createHash('sha256').update(JSON.stringify(value)).digest('base64url').slice(0, 16)}"`
 }
 
@@ -23,10 +23,11 @@ export function etagOf (pool: Pool): string {
   ]).toSorted(([one], [other]) => one! < other! ? -1 : 1))
 }
 
-/** One for several pools; for one pool that pool's own. */
-export function etagOfAll (pools: readonly Pool[]): string {
-  if (pools.length === 1) return etagOf(pools[0]!)
-  return digest(pools.map((pool) => `${pool.name} ${etagOf(pool)}`).toSorted())
+/** One for several pools, and for routing where its etag is given; for one of them alone that one's own. */
+export function etagOfAll (pools: readonly Pool[], routing?: string): string {
+  const own = routing === undefined ? [] : [routing]
+  if (pools.length + own.length === 1) return own[0] ?? etagOf(pools[0]!)
+  return digest([...pools.map((pool) => `${pool.name} ${etagOf(pool)}`).toSorted(), ...own])
 }
 
 /** What the configuration gives a pool, as long as nobody has changed it; members that are discovered are not part of it. */

@@ -9,6 +9,7 @@ import { EventLog } from './events.ts'
 import type { Plan, Snapshot } from './model.ts'
 import type { AdminOptions } from './options.ts'
 import type { ChangeQuestion, Question, Reply } from './questions.ts'
+import { type Routing, isRouting, routingView } from './routing.ts'
 import { Sampler } from './sampler.ts'
 import { etagOf, etagOfAll, matches } from './state.ts'
 import { Audience, sse } from './stream.ts'
@@ -26,7 +27,7 @@ export interface Imagined {
   readonly ip?: string
 }
 
-interface Explaining { explain (request: Imagined): object }
+interface Balancing extends Routing { explain (request: Imagined): object }
 
 /** Published for every change that was made: who, what, and the difference. */
 export interface AuditMessage {
@@ -59,13 +60,13 @@ export class Steward {
     const pools = (): ReadonlyMap<string, Pool> | undefined => poolsOf(app)
     // A tenth of a millisecond to two minutes, each bound a fifth above the one before: percentiles are right to 20 %.
     this.recorder = new Recorder(pools, { bounds: geometricBounds(0.1, 120_000, 1.2), upstreamLimit: options.upstreamLimit ?? 10_000, routeLimit: 1 })
-    this.sampler = new Sampler(this.recorder, clock, this.#advice)
+    this.sampler = new Sampler(this.recorder, clock, this.#advice, () => routingView(this.#routing()))
     this.events = new EventLog(clock, (pool) => pools()?.get(pool.name) === pool, this.#advice, (event) => {
       if (this.audience.size > 0) this.audience.send(sse('event', event, event.id))
       this.#desk.said(event)
     })
     this.#desk = new Desk({
-      sharing: options.sharing, sampler: this.sampler, events: this.events, audience: this.audience, find: this.find,
+      sharing: options.sharing, sampler: this.sampler, events: this.events, audience: this.audience, find: this.find, routing: this.#routing,
       answer: (question) => this.#answer(question),
       failed: (error, pool, id) => { app.log.error({ err: error, pool, upstream: id }, 'a change that another worker made could not be made here') }
     })
@@ -97,10 +98,16 @@ export class Steward {
   }
 
   explain (request: Imagined): object {
-    const { balancer } = this.#app as { readonly balancer?: Explaining }
+    const balancer = this.#balancer
     if (balancer === undefined) throw new UnavailableError('there is no balancer to explain: register @headgate/balancer')
     return balancer.explain(request)
   }
+
+  get #balancer (): Balancing | undefined {
+    return (this.#app as { readonly balancer?: Balancing }).balancer
+  }
+
+  readonly #routing = (): Routing | undefined => this.#balancer
 
   readonly find = (name: string): Pool | undefined => poolsOf(this.#app)?.get(name)
 
@@ -130,6 +137,10 @@ export class Steward {
       case 'pools': {
         const { total, pools } = sampler.snapshot()
         return { etag: '', body: { total, pools } }
+      }
+      case 'routing': {
+        const view = routingView(this.#routing())
+        return { etag: view.etag, body: view }
       }
       case 'pool': {
         const pool = this.#pool(question.pool)
@@ -174,20 +185,20 @@ export class Steward {
   }
 
   async #change ({ changes, ifMatch, dryRun, required, actor }: ChangeQuestion): Promise<Reply> {
-    const planned = plan(changes, this.find)
+    const planned = plan(changes, this.find, this.#routing())
     if (ifMatch !== undefined && !matches(ifMatch, planned.etag)) throw new ConflictError(planned.etag)
     if (dryRun) return { etag: '', body: planned }
     if (this.#options.readOnly === true) throw new UnavailableError('changes are switched off (readOnly)')
     if (ifMatch === undefined && required) throw new ConditionRequiredError()
-    apply(changes, this.find, actor, (change, error) => {
+    apply(changes, this.find, this.#routing(), actor, (change, error) => {
       if (error !== undefined) this.#app.log.error({ err: error, change }, 'an upstream could not be removed')
     })
-    for (const { pool, upstream, url, field, before, after } of planned.diff) {
-      const text = field === 'member' ? (after === true ? 'added' : 'removal begun') : `${field}: ${String(before)} → ${String(after)}`
-      this.events.add({ kind: 'audit', severity: 'info', pool, upstream, url, actor, text })
+    for (const difference of planned.diff) {
+      const { pool, upstream, url } = difference
+      this.events.add({ kind: 'audit', severity: 'info', pool, upstream, url, actor, text: said(difference) })
     }
-    const touched = [...new Set(changes.map(({ pool }) => pool))].map((name) => this.#pool(name))
-    const etag = etagOfAll(touched)
+    const touched = [...new Set(changes.flatMap((change) => isRouting(change) ? [] : [change.pool]))].map((name) => this.#pool(name))
+    const etag = etagOfAll(touched, changes.some(isRouting) ? routingView(this.#routing()).etag : undefined)
     await this.#desk.changed(changes, actor)
     return { etag: '', body: { ...planned, etag } satisfies Plan }
   }
@@ -222,6 +233,16 @@ export class Steward {
       this.#later()
       this.#desk.second()
     }, SECOND)
+  }
+}
+
+/** A difference for people. */
+function said ({ field, split, route, before, after }: Plan['diff'][number]): string {
+  switch (field) {
+    case 'member': return after === true ? 'added' : 'removal begun'
+    case 'share': return `share of split ${split}: ${String(before)} → ${String(after)}`
+    case 'maintenance': return `route ${route} ${after === true ? 'closed for maintenance' : 'open again'}`
+    default: return `${field}: ${String(before)} → ${String(after)}`
   }
 }
 

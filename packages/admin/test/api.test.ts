@@ -201,8 +201,8 @@ t.test('OpenAPI describes every route', async (t) => {
   t.equal(openapi, '3.1.0')
   t.same(Object.entries(paths).flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method} ${path.replace('/headgate/api', '')}`)).sort(), [
     'delete /pools/{pool}/upstreams/{id}', 'get /events', 'get /explain', 'get /pools', 'get /pools/{pool}', 'get /pools/{pool}/upstreams',
-    'get /pools/{pool}/upstreams/{id}', 'get /series', 'get /stream', 'patch /pools/{pool}/upstreams/{id}', 'post /apply', 'post /cache/purge',
-    'post /plan', 'post /pools/{pool}/upstreams'
+    'get /pools/{pool}/upstreams/{id}', 'get /routing', 'get /series', 'get /stream', 'patch /pools/{pool}/upstreams/{id}', 'patch /splits/{split}',
+    'post /apply', 'post /cache/purge', 'post /plan', 'post /pools/{pool}/upstreams', 'put /maintenance'
   ])
   t.ok(Object.values(paths).every((methods) => Object.values(methods).every(({ summary }) => summary !== undefined)))
 })

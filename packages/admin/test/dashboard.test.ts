@@ -80,11 +80,41 @@ t.test('dashboard', { skip: skipWithout('chromium') }, async (t) => {
     await dialog.getByText('weight: 1 → 5').waitFor()
     app.balancer.pool('web').setWeight('a', 3)
     await dialog.getByRole('button', { name: 'Set weight' }).click()
-    await dialog.getByText('Somebody changed the pool meanwhile').waitFor()
+    await dialog.getByText('Somebody changed something meanwhile').waitFor()
     await dialog.getByText('weight: 3 → 5').waitFor()
     await dialog.getByRole('button', { name: 'Set weight' }).click()
     await dialog.waitFor({ state: 'hidden' })
     t.equal(app.balancer.pool('web').get('a')!.configuredWeight, 5)
+  })
+
+  await t.test('shares of a split are changed, a route is closed and opened', async (t) => {
+    const [a, b] = await Promise.all(['a', 'b'].map((name) => upstream(t, (_, response) => response.end(name))))
+    const { app, url } = await serve(t, {
+      pools: { stable: [a!.url], canary: [b!.url] },
+      routes: [{ prefix: '/', rules: [{ name: 'release', splitOn: 'random', pool: { stable: 95, canary: 5 } }] }, { prefix: '/shop', pool: 'stable' }]
+    })
+    const { page, complaints } = await open(t, browser, url)
+    const dialog = page.locator('#confirm')
+    const card = page.locator('.routed', { hasText: 'release' })
+    await card.filter({ hasText: 'stable 95.0 % · canary 5.0 %' }).waitFor()
+    await page.getByRole('button', { name: 'Shares of split release' }).click()
+    await page.getByLabel('Weight of pool stable').fill('0')
+    await page.getByLabel('Weight of pool canary').fill('1')
+    await page.getByRole('button', { name: 'Continue' }).click()
+    await dialog.getByText('release: canary share: 5 → 1').waitFor()
+    await dialog.getByRole('button', { name: 'Set shares' }).click()
+    await card.filter({ hasText: 'canary 100 %' }).waitFor()
+    t.equal(await (await fetch(`${url}/`)).text(), 'b')
+
+    await page.getByRole('button', { name: 'Close route /shop' }).click()
+    await dialog.getByText('/shop maintenance: no → yes').waitFor()
+    await dialog.getByRole('button', { name: 'Close', exact: true }).click()
+    await page.locator('.routed', { hasText: '/shop' }).filter({ hasText: 'closed' }).waitFor()
+    t.equal((await fetch(`${url}/shop`)).status, 503)
+    t.same(await violations(page), [], 'axe')
+    app.balancer.maintenance.end('/shop')
+    await page.getByRole('button', { name: 'Close route /shop' }).waitFor()
+    t.same(complaints, [])
   })
 
   await t.test('hostile names are text', async (t) => {

@@ -63,7 +63,7 @@ export const help: string = `Usage: headgate serve --upstream URL [--upstream 'U
        headgate init [FILE] [--format yaml|json|ts] [--force] [options]
        headgate check-config [FILE]
        headgate import nginx | haproxy FILE
-       headgate top | drain | maintenance | up | auto | weight | add | remove | purge | explain …
+       headgate top | drain | maintenance | up | auto | weight | add | remove | split | close | open | purge | explain …
 
 A load-balancing reverse proxy. It is ready when it logs a line with "msg":"listening" and its address.
 
@@ -106,6 +106,8 @@ Commands for a proxy that runs with --admin (--url ADDRESS, default http://127.0
   weight UPSTREAM WEIGHT                    0-65535; 0: no new work
   add 'URL;weight=2' [--pool POOL]          an upstream joins
   remove UPSTREAM                           it finishes its work and leaves
+  split [NAME POOL=WEIGHT …]                shares of the pools of a split; without a name all of them, and the routes [--json]
+  close | open PREFIX… | --all              routes for maintenance
   purge URL… | --tag TAG | --all            out of the cache
   explain [METHOD] PATH [--header N:V]      where a request would go, and why; nothing is sent
 

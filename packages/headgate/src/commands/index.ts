@@ -1,7 +1,7 @@
-import type { ExplainView, Plan } from '@headgate/admin'
+import type { ExplainView, Plan, RoutingView } from '@headgate/admin'
 import { UsageError } from '../usage-error.ts'
 import { Client } from './client.ts'
-import type { ClientCommand } from './options.ts'
+import { type ClientCommand, parseShares } from './options.ts'
 import { top } from './top.ts'
 
 const STATES = { drain: 'drain', maintenance: 'maintenance', up: 'up', auto: 'auto' } as const
@@ -10,7 +10,10 @@ const say = (text: string): void => { process.stdout.write(`${text}\n`) }
 
 function tell ({ diff, warnings }: Plan): void {
   if (diff.length === 0) say('nothing to change')
-  for (const { pool, url, field, before, after } of diff) say(`${pool} ${url} ${field}: ${String(before)} -> ${String(after)}`)
+  for (const { pool, url, split, route, field, before, after } of diff) {
+    const subject = split !== '' ? `${split} ${pool}` : route !== '' ? `route ${route}` : `${pool} ${url}`
+    say(`${subject} ${field}: ${String(before)} -> ${String(after)}`)
+  }
   for (const warning of warnings) say(`warning: ${warning}`)
 }
 
@@ -35,6 +38,13 @@ export async function runClientCommand (command: ClientCommand, signal: AbortSig
       if (pool === undefined) throw new UsageError(`name the pool with --pool: ${pools.map(({ name }) => name).join(', ')}`)
       return tell(await client.call(`/pools/${encodeURIComponent(pool)}/upstreams`, 'POST', first))
     }
+    case 'split': {
+      if (first !== '') return tell(await client.call(`/splits/${encodeURIComponent(first)}`, 'PATCH', { weights: parseShares(command.args.slice(1), true) }))
+      const routing = await client.call<RoutingView>('/routing')
+      return command.json ? say(JSON.stringify(routing)) : list(routing)
+    }
+    case 'close': case 'open':
+      return tell(await client.call('/maintenance', 'PUT', { active: command.name === 'close', ...!command.all && { routes: command.args } }))
     case 'purge': {
       const what = command.all ? { all: true } : { ...command.args.length > 0 && { urls: command.args }, ...command.tags.length > 0 && { tags: command.tags } }
       const { purged } = await client.call<{ purged: number }>('/cache/purge', 'POST', what)
@@ -69,6 +79,14 @@ export async function runClientCommand (command: ClientCommand, signal: AbortSig
       return say(`${file} is good`)
     }
   }
+}
+
+function list ({ splits, routes }: RoutingView): void {
+  for (const { name, weights } of splits) {
+    const total = Object.values(weights).reduce((sum, weight) => sum + weight, 0)
+    say(`split ${name}: ${Object.entries(weights).map(([pool, weight]) => `${pool}=${weight} (${Math.round(weight / total * 1000) / 10}%)`).join(' ')}`)
+  }
+  for (const { prefix, maintenance } of routes) say(`route ${prefix}: ${maintenance ? 'closed for maintenance' : 'open'}`)
 }
 
 function explain (answer: ExplainView, json: boolean): void {
