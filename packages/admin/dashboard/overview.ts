@@ -44,10 +44,11 @@ export class Overview {
     this.#plugins(total)
   }
 
-  #status ({ pools, rows, connected }: Store): void {
+  #status ({ pools, rows, routing, connected }: Store): void {
     const element = at('status')
     const bad = pools.reduce((sum, { states }) => sum + states.down + states.ejected, 0)
     const empty = pools.filter(({ ready }) => ready === 0)
+    const closed = routing.routes.filter(({ maintenance }) => maintenance)
     const degraded = pools.reduce((sum, { states }) => sum + states.degraded, 0)
     const [level, words] = !connected
       ? ['warn', 'Connection lost; trying again']
@@ -55,7 +56,9 @@ export class Overview {
         ? ['bad', `Nobody is ready in ${empty.map(({ name }) => name).join(', ')}`]
         : bad > 0
           ? ['bad', `${bad} of ${format.plural(rows.size, 'upstream')} ${bad === 1 ? 'is' : 'are'} out`]
-          : degraded > 0 ? ['warn', `${format.plural(degraded, 'upstream')} degraded`] : ['good', `All well: ${format.plural(rows.size, 'upstream')}`]
+          : closed.length > 0
+            ? ['warn', `${closed.map(({ prefix }) => prefix).join(', ')} closed for maintenance`]
+            : degraded > 0 ? ['warn', `${format.plural(degraded, 'upstream')} degraded`] : ['good', `All well: ${format.plural(rows.size, 'upstream')}`]
     attribute(element, 'data-level', level!)
     text(element, words!)
     document.title = level === 'good' ? 'Headgate' : `${level === 'bad' ? '✕' : '!'} ${words!} – Headgate`

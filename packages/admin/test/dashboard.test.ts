@@ -110,6 +110,7 @@ t.test('dashboard', { skip: skipWithout('chromium') }, async (t) => {
     await dialog.getByText('/shop maintenance: no → yes').waitFor()
     await dialog.getByRole('button', { name: 'Close', exact: true }).click()
     await page.locator('.routed', { hasText: '/shop' }).filter({ hasText: 'closed' }).waitFor()
+    await page.getByText('/shop closed for maintenance', { exact: true }).waitFor()
     t.equal((await fetch(`${url}/shop`)).status, 503)
     t.same(await violations(page), [], 'axe')
     app.balancer.maintenance.end('/shop')
