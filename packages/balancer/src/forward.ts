@@ -2,7 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Deadlines, Pool } from '@headgate/core'
 import { checkRequest } from './check.ts'
 import { BadRequestError, LoopError, NoRuleError } from './errors.ts'
-import { Exchange } from './exchange.ts'
+import { ProxiedExchange } from './proxied-exchange.ts'
 import { answerLast, maxForwardsOf } from './max-forwards.ts'
 import type { RouteSettings } from './options.ts'
 import { describeFailure } from './problem.ts'
@@ -28,7 +28,7 @@ function accepted (request: FastifyRequest, settings: RouteSettings): string {
 export function forwardTo (request: FastifyRequest, reply: FastifyReply, pools: readonly Pool[], settings: RouteSettings, deadlines: Deadlines): void {
   const target = accepted(request, settings)
   if (maxForwardsOf(request) === 0) return answerLast(request, reply)
-  const exchange = new Exchange(request, reply, pools, settings, target, deadlines)
+  const exchange = new ProxiedExchange(request, reply, pools, settings, target, deadlines)
   if (settings.mirror === undefined) return exchange.start()
   const copy = settings.mirror.take(request, settings, target)
   exchange.witness = copy?.primary

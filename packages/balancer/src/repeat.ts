@@ -22,9 +22,9 @@ export function isRepeatable (request: Repeatability, route: Rules): boolean {
 }
 
 /** May it be sent again after a failure in `phase`? Before a byte of it was written that is no repetition at all. */
-export function mayRepeat (request: Repeatability, phase: FailurePhase, route: Rules): boolean {
+export function mayRepeat ({ replayable, repeatable }: { readonly replayable: boolean; readonly repeatable: boolean }, phase: FailurePhase): boolean {
   if (phase === 'body') return false
-  return phase === 'connect' ? request.replayable : isRepeatable(request, route)
+  return phase === 'connect' ? replayable : repeatable
 }
 
 /**

@@ -228,7 +228,7 @@ t.test('what may be repeated: any request, any phase', async () => {
   const request = fc.record({ method: fc.constantFrom('GET', 'PUT', 'POST', 'PATCH'), replayable: fc.boolean(), withheld: fc.boolean(), keyed: fc.boolean() })
   fc.assert(fc.property(request, fc.constantFrom('connect', 'request', 'head', 'body'), fc.boolean(), (given, phase, byKey) => {
     const rules = { ...route, retryByKey: byKey }
-    const may = mayRepeat(given, phase, rules)
+    const may = mayRepeat({ replayable: given.replayable, repeatable: isRepeatable(given, rules) }, phase)
     if (may && !given.replayable) throw new Error('without its body')
     if (may && phase === 'body') throw new Error('after the response began')
     const safe = rules.retryMethods.has(given.method) || given.withheld || (byKey && given.keyed)

@@ -136,7 +136,7 @@ export class Copy extends Deadline implements AttemptHandler, PoolContext {
     this.attempts = 1
     const headers = requestHeaders(this.request, this.#settings, upstream.target.host, upstream.url)
     this.#mirror.mark(headers)
-    begins(lease, this.request, this.target, headers, body?.length ?? 0)
+    begins(lease, this.request, raw.method!, this.target, headers, body?.length ?? 0)
     this.#attempt = upstream.transport.dispatch({
       method: raw.method!,
       path: this.target,
