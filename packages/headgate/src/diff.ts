@@ -25,7 +25,7 @@ function effectOf (path: string): ChangeEffect {
   if (/^routes\[\d+\]\.rules\[\d+\]\.pool\./.test(path) || path === 'logLevel' || path === 'clientHeadersTimeout' || /^listen(?:\[|$)/.test(path)) return 'in-place'
   // Whether there is TLS at all is a matter of the servers, as is what they are made with.
   if (path === 'tls' || /^tls\.(?:http2|handshakeTimeout)\b/.test(path) || path === 'tls.clientCertificates') return 'restart'
-  return /^stream\b/.test(path) ? 'restart' : 'rebuild'
+  return 'rebuild'
 }
 
 function shown (path: string, value: unknown): unknown {
@@ -71,7 +71,7 @@ function compare (path: string, before: unknown, after: unknown, changes: Config
     return
   }
   // A pool that comes or goes is more than its members.
-  const effect = before === undefined || after === undefined ? (/^(?:stream\.)?pools\.[^.]+$/.test(path) ? (path.startsWith('stream') ? 'restart' : 'rebuild') : effectOf(path)) : effectOf(path)
+  const effect = before === undefined || after === undefined ? (/^(?:stream\.)?pools\.[^.]+$/.test(path) ? 'rebuild' : effectOf(path)) : effectOf(path)
   changes.push({
     path, kind: before === undefined ? 'added' : after === undefined ? 'removed' : 'changed',
     ...before !== undefined && { before: shown(path, before) }, ...after !== undefined && { after: shown(path, after) }, effect

@@ -2,6 +2,7 @@ import { type Server, createServer } from 'node:http'
 import { isDeepStrictEqual } from 'node:util'
 import fastify, { type FastifyInstance } from 'fastify'
 import type { Pool, UpstreamSpec } from '@headgate/core'
+import type { StreamUpdate } from '@headgate/stream'
 import type { Edge } from '@headgate/tls'
 import { type ConfigChange, diffConfig } from './diff.ts'
 import { Front } from './front.ts'
@@ -27,10 +28,18 @@ interface Secured {
   readonly app: FastifyInstance
 }
 
+/** What layer 4 is to become. */
+interface NextLayer4 {
+  readonly app: FastifyInstance
+  /** `undefined` where it has only begun. */
+  readonly update: StreamUpdate | undefined
+  discard (): Promise<unknown>
+}
+
 /** A proxy that runs: its listeners stay while configurations come and go. */
 export class Proxy {
   readonly #front: Front
-  readonly #layer4: FastifyInstance | undefined
+  #layer4: FastifyInstance | undefined
   #edge: Secured | undefined
   readonly #retiring = new Set<Generation>()
   #options: ServeOptions
@@ -125,9 +134,12 @@ export class Proxy {
     const secured = await this.#nextEdge(options)
     const edge = secured ?? this.#edge
     const opened: string[] = []
+    let layer4: NextLayer4 | undefined
     let next: Generation | undefined
     try {
-      next = await start(options, this.#front, { stream: this.#layer4?.stream, edge: edge?.edge })
+      layer4 = await this.#nextLayer4(options)
+      const stream = options.stream && (layer4?.update?.stream ?? (layer4?.app ?? this.#layer4)!.stream)
+      next = await start(options, this.#front, { stream, edge: edge?.edge })
       for (const [text, address] of parsed) {
         if (this.#front.has(text)) continue
         await this.#front.open(text, address)
@@ -136,11 +148,14 @@ export class Proxy {
     } catch (error) {
       await Promise.all(opened.map((text) => this.#front.shut(text)))
       await next?.app.close()
+      await layer4?.discard()
       await secured?.app.close()
       throw error
     }
     const before = this.#options
     this.#options = options
+    this.#layer4 = layer4?.app ?? this.#layer4
+    layer4?.update?.commit()
     if (secured !== undefined) {
       secured.edge.tls.takeOver()
       const old = this.#edge!
@@ -157,10 +172,22 @@ export class Proxy {
       this.#changeSplits(options)
       this.app.log.level = options.logLevel ?? 'info'
     }
-    this.#changePools(this.#layer4?.stream.pools, before.stream?.pools, options.stream?.pools)
     this.#front.headersTimeout = options.clientHeadersTimeout ?? 60_000
     for (const key of this.#front.keys) if (!addresses.includes(key)) void this.#front.shut(key)
     return changes
+  }
+
+  /** Layer 4 by other options, for the listeners that run, or begun; `undefined` where nothing of it changes. */
+  async #nextLayer4 (options: ServeOptions): Promise<NextLayer4 | undefined> {
+    const { stream } = options
+    if (isDeepStrictEqual(this.#options.stream, stream)) return undefined
+    const running = this.#layer4
+    if (running === undefined) {
+      const app = await startLayer4(options)
+      return { app, update: undefined, discard: () => app.close() }
+    }
+    const update = await nested('stream', () => running.stream.prepare(stream ?? { listeners: [] }))
+    return { app: running, update, discard: () => update.discard() }
   }
 
   /** TLS by other options, for the servers that run; `undefined` where nothing of it changes, or nothing can. */

@@ -177,6 +177,82 @@ t.test('layer 4 alone, and beside HTTP', async (t) => {
   t.ok(proxy.app.balancer.pools.has('db'), 'the admin API sees its pool')
 })
 
+t.test('listeners of layer 4 come, change and go while connections go on', async (t) => {
+  const servers = await Promise.all(['a', 'b', 'c'].map(async (name) => {
+    const server = createTcpServer((socket) => {
+      socket.on('error', () => {})
+      socket.write(name)
+      socket.pipe(socket)
+    }).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    t.teardown(() => server.close())
+    return `tcp://127.0.0.1:${(server.address() as AddressInfo).port}`
+  }))
+  const open = async (port: number) => {
+    const socket = connect(port, '127.0.0.1')
+    t.teardown(() => socket.destroy())
+    const [first] = await once(socket, 'data') as [Buffer]
+    const echo = async (text: string): Promise<string> => {
+      socket.write(text)
+      return String((await once(socket, 'data'))[0])
+    }
+    return { name: String(first), echo, socket }
+  }
+  const { url } = await upstream(t, 'http')
+  const options = (listeners: object[] | undefined, pools = {}): ServeOptions => one(url, listeners && { stream: { pools, listeners } as ServeOptions['stream'] })
+  const proxy = await serve(options(undefined))
+  t.teardown(() => proxy.close())
+  const port = (name: string): number => Number(/\d+$/.exec(proxy.app.stream.listener(name).address!)![0])
+
+  const stays = { name: 'stays', listen: '127.0.0.1:0', pool: 'one' }
+  t.match(await proxy.reload(options([stays], { one: [servers[0]] })), [{ path: 'stream', effect: 'rebuild' }])
+  const first = await open(port('stays'))
+  t.equal(first.name, 'a', 'it came')
+  t.ok(proxy.app.balancer.pools.has('one'), 'the admin API sees its pool')
+
+  const before = port('stays')
+  await proxy.reload(options([stays, { name: 'other', listen: '127.0.0.1:0', pool: [servers[1]] }], { one: [servers[0]] }))
+  t.equal(port('stays'), before)
+  const second = await open(port('other'))
+  t.equal(second.name, 'b')
+  t.ok(proxy.app.balancer.pools.has('other'))
+
+  // Another pool and other settings for the same address: not one connection is refused meanwhile, and none breaks.
+  const other = port('other')
+  let going = true
+  const names: string[] = []
+  const load = (async () => { while (going) { const { name, socket } = await open(other); names.push(name); socket.destroy() } })()
+  await proxy.reload(options([stays, { name: 'renamed', listen: '127.0.0.1:0', pool: [servers[2]], idleTimeout: 5000 }], { one: [servers[0]] }))
+  t.equal(port('renamed'), other)
+  t.equal((await open(other)).name, 'c')
+  going = false
+  await load
+  t.ok(names.length > 0 && names.every((name) => name === 'b' || name === 'c'))
+  t.equal(await second.echo('still there'), 'still there', 'what was open before goes on')
+  t.equal(await first.echo('here too'), 'here too')
+  t.notOk(proxy.app.balancer.pools.has('other'))
+
+  for (const [bad, message] of [
+    [[stays, { listen: '127.0.0.1:0', pool: 'nobody' }], /options\.stream\.listeners\[1\]\.pool: must be one of one/],
+    [[{ ...stays, retries: 99 }], /options\.stream\.listeners\[0\]\.retries/],
+    [[stays, { listen: `127.0.0.1:${other}`, pool: 'one' }], /cannot listen on/]
+  ] as const) await t.rejects(proxy.reload(options([...bad], { one: [servers[0]] })), { message }, String(message))
+  t.equal((await open(other)).name, 'c', 'a bad one changed nothing')
+  t.same([...proxy.app.stream.listeners.keys()], ['stays', 'renamed'])
+
+  await proxy.reload(options([stays], { one: [servers[0]] }))
+  t.match(await new Promise((resolve) => { connect(other, '127.0.0.1').on('error', resolve) }), { code: 'ECONNREFUSED' }, 'it has gone')
+  t.equal(await second.echo('still'), 'still', 'but not for whom it had')
+  await proxy.reload(options(undefined))
+  t.equal(await first.echo('and this'), 'and this')
+  t.notOk(proxy.app.hasDecorator('stream'))
+  await proxy.reload(options([stays], { one: [servers[1]] }))
+  t.equal((await open(port('stays'))).name, 'b', 'and back again')
+  first.socket.destroy()
+  second.socket.destroy()
+  for (const { socket } of [first, second]) if (!socket.closed) await once(socket, 'close')
+})
+
 t.test('differences', async (t) => {
   const before: ServeOptions = { pools: { a: ['http://a'], b: { upstreams: ['http://b'] } }, admin: { token: 'secret-1' }, routes: [{ prefix: '/', pool: 'a', timeout: 1 }] }
   const after: ServeOptions = {
@@ -189,7 +265,7 @@ t.test('differences', async (t) => {
     { path: 'admin.token', kind: 'changed', before: '(hidden)', after: '(hidden)', effect: 'rebuild' },
     { path: 'routes[0].timeout', kind: 'changed', before: 1, after: 2, effect: 'rebuild' },
     { path: 'logLevel', kind: 'added', after: 'warn', effect: 'in-place' },
-    { path: 'stream', kind: 'added', after: { listeners: [] }, effect: 'restart' }
+    { path: 'stream', kind: 'added', after: { listeners: [] }, effect: 'rebuild' }
   ])
   t.same(diffConfig(before, before), [])
 })

@@ -1,7 +1,7 @@
 import { connect, type AddressInfo, type Server, type Socket } from 'node:net'
 import { unlink } from 'node:fs/promises'
 import type { FastifyBaseLogger } from 'fastify'
-import { channels, type Deadlines, type Environment, type Pool, type StreamMessage } from '@headgate/core'
+import { channels, type Deadlines, type Environment, type HealthChange, type Pool, type StreamMessage, type Upstream } from '@headgate/core'
 import { clientKey, type ListenAddress } from '../address.ts'
 import { Counters } from '../counters.ts'
 import { ListenError } from '../errors.ts'
@@ -12,7 +12,7 @@ import { Meter } from './meter.ts'
 import type { ProxyWriter } from './proxy-out.ts'
 import type { Matcher } from './routes.ts'
 import type { TcpSettings } from './settings.ts'
-import { acceptor } from './socket.ts'
+import { acceptor, setAcceptor } from './socket.ts'
 import type { Termination } from './termination.ts'
 
 /** One way out of a listener. */
@@ -56,14 +56,16 @@ export class TcpListener {
   readonly deadlines: Deadlines
   readonly log: FastifyBaseLogger
   readonly buffers: Buffers
-  readonly counters: Counters = new Counters()
+  #counters = new Counters()
 
   readonly #listenAddress: ListenAddress
-  readonly #server: Server
+  /** `undefined` once another listener has taken its place. */
+  #server: Server | undefined
   readonly #connections = new Set<Connection>()
   readonly #clients = new Map<string, number>()
   readonly #total: { readonly upload: Meter | undefined; readonly download: Meter | undefined }
-  #emptied: (() => void) | undefined
+  #emptied: (() => void)[] = []
+  readonly #watched: readonly Pool[]
 
   constructor (parts: TcpListenerParts) {
     this.name = parts.name
@@ -79,49 +81,70 @@ export class TcpListener {
     const { totalUpload, totalDownload } = this.settings.bandwidth
     this.#total = { upload: this.#meter(totalUpload), download: this.#meter(totalDownload) }
     this.#server = acceptor(this.settings.noDelay, this.settings.keepAlive, this.#accept)
-    if (!this.settings.closeWhenDown) return
-    for (const { pool } of this.exit === undefined ? this.exits : [...this.exits, this.exit]) {
-      pool.on('state', (upstream, { to }) => { if (to === 'down') (upstream.transport as StreamTransport).cut('upstream-down') })
-    }
+    const exits = this.exit === undefined ? this.exits : [...this.exits, this.exit]
+    this.#watched = this.settings.closeWhenDown ? exits.map(({ pool }) => pool) : []
   }
+
+  get counters (): Counters { return this.#counters }
 
   /** `host:port` or `unix:/path` once it listens; `undefined` before and after. */
   get address (): string | undefined {
-    const address = this.#server.address() as AddressInfo | string | null
-    if (address === null) return undefined
+    const address = this.#server?.address() as AddressInfo | string | null | undefined
+    if (address === null || address === undefined) return undefined
     if (typeof address === 'string') return `unix:${address}`
     return `${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`
   }
 
   /** Starts to accept. Rejects with `HG_STREAM_LISTEN`. */
   async listen (): Promise<void> {
+    const server = this.#server!
     try {
-      await this.#open()
+      await this.#open(server)
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
       const where = this.#listenAddress
       if (code !== 'EADDRINUSE' || !('path' in where) || !await isAbandoned(where.path)) throw this.#cannot(error)
       await unlink(where.path)
-      await this.#open().catch((error: unknown) => { throw this.#cannot(error) })
+      await this.#open(server).catch((error: unknown) => { throw this.#cannot(error) })
     }
-    this.#server.on('error', (error) => { this.log.warn({ err: error, listener: this.name }, 'a connection could not be accepted') })
+    this.#attend(server)
+  }
+
+  /** Accepts from now on what comes to the address of another one, whose connections go on. */
+  takeOver (before: TcpListener): void {
+    const server = before.#server!
+    before.#server = undefined
+    server.off('connection', before.#accept)
+    server.removeAllListeners('error')
+    setAcceptor(server, this.settings.noDelay, this.settings.keepAlive)
+    server.on('connection', this.#accept)
+    this.#server = server
+    if (before.name === this.name) this.#counters = before.#counters
+    this.#attend(server)
+  }
+
+  /** Resolves when it has no connections. */
+  settled (): Promise<void> {
+    return this.#connections.size === 0 ? Promise.resolve() : new Promise((resolve) => { this.#emptied.push(resolve) })
   }
 
   /** Accepts no more. */
   stop (): void {
-    if (this.#server.listening) this.#server.close()
+    if (this.#server?.listening === true) this.#server.close()
   }
 
   /** Lets connections live until they end, or for the time that draining may take. */
   async close (): Promise<void> {
     this.stop()
-    if (this.#connections.size === 0) return
-    const { clock } = this.environment
-    const timer = clock.setTimeout(() => {
-      for (const connection of this.#connections) connection.cut('shutdown')
-    }, this.settings.drainTimeout)
-    await new Promise<void>((resolve) => { this.#emptied = resolve })
-    clock.clearTimeout(timer)
+    if (this.#connections.size > 0) {
+      const { clock } = this.environment
+      const timer = clock.setTimeout(() => {
+        for (const connection of this.#connections) connection.cut('shutdown')
+      }, this.settings.drainTimeout)
+      await this.settled()
+      clock.clearTimeout(timer)
+    }
+    for (const pool of this.#watched) pool.off('state', this.#cutWhenDown)
   }
 
   /** Bounds for one direction of one connection. */
@@ -138,7 +161,7 @@ export class TcpListener {
     this.counters.active--
     this.#forget(connection.peer)
     this.#tell(connection.info.clientAddress, this.environment.clock.now() - connection.startedAt, end)
-    if (this.#connections.size === 0) this.#emptied?.()
+    if (this.#connections.size === 0) for (const resolve of this.#emptied.splice(0)) resolve()
   }
 
   readonly #accept = (socket: Socket): void => {
@@ -183,11 +206,20 @@ export class TcpListener {
     return rate === undefined ? undefined : new Meter(this.environment.clock, rate)
   }
 
-  #open (): Promise<void> {
+  readonly #cutWhenDown = (upstream: Upstream, { to }: HealthChange): void => {
+    if (to === 'down') (upstream.transport as StreamTransport).cut('upstream-down')
+  }
+
+  #attend (server: Server): void {
+    server.on('error', (error) => { this.log.warn({ err: error, listener: this.name }, 'a connection could not be accepted') })
+    for (const pool of this.#watched) pool.on('state', this.#cutWhenDown)
+  }
+
+  #open (server: Server): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#server.once('error', reject)
-      this.#server.listen({ ...this.#listenAddress, backlog: BACKLOG }, () => {
-        this.#server.off('error', reject)
+      server.once('error', reject)
+      server.listen({ ...this.#listenAddress, backlog: BACKLOG }, () => {
+        server.off('error', reject)
         resolve()
       })
     })

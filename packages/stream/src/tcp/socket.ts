@@ -33,6 +33,11 @@ export function reset (socket: Socket): void {
   socket.destroy()
 }
 
+/** Changes what {@link acceptor} was given, for sockets that are accepted from now on: Node reads these fields for each. */
+export function setAcceptor (server: Server, noDelay: boolean, keepAlive: number): void {
+  Object.assign(server, { noDelay, keepAlive: keepAlive > 0, keepAliveInitialDelay: Math.floor(keepAlive / 1000) })
+}
+
 /** Makes a server accept in half-open mode without reading yet. */
 export function acceptor (noDelay: boolean, keepAlive: number, onConnection: (socket: Socket) => void): Server {
   return new Server({ allowHalfOpen: true, pauseOnConnect: true, noDelay, keepAlive: keepAlive > 0, keepAliveInitialDelay: keepAlive }, onConnection)

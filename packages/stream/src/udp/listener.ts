@@ -53,13 +53,17 @@ export class UdpListener {
   readonly environment: Environment
   readonly deadlines: Deadlines
   readonly log: FastifyBaseLogger
-  readonly counters: Counters = new Counters()
+  #counters = new Counters()
 
   readonly #listenAddress: { readonly host: string; readonly port: number }
   readonly #sessions: Sessions
   #socket: Socket | undefined
+  /** The socket is another listener's by now. */
+  #lent = false
+  /** Whose place it has taken: sessions of that one get their datagrams as long as they live. */
+  #before: UdpListener | undefined
   #stopped = false
-  #emptied: (() => void) | undefined
+  #emptied: (() => void)[] = []
 
   constructor (parts: UdpListenerParts) {
     this.name = parts.name
@@ -72,9 +76,11 @@ export class UdpListener {
     this.#sessions = new Sessions(parts.settings.maxSessionsPerClient !== Infinity)
   }
 
+  get counters (): Counters { return this.#counters }
+
   /** `host:port` once it listens; `undefined` before and after. */
   get address (): string | undefined {
-    if (this.#socket === undefined) return undefined
+    if (this.#socket === undefined || this.#lent) return undefined
     const { address, family, port } = this.#socket.address()
     return `${family === 'IPv6' ? `[${address}]` : address}:${port}`
   }
@@ -105,9 +111,23 @@ export class UdpListener {
     } catch (error) {
       this.log.debug({ err: error, listener: this.name }, 'the receive buffer keeps its size')
     }
-    socket.on('error', (error) => { this.log.warn({ err: error, listener: this.name }, 'a datagram could not be received') })
-    socket.on('message', this.#message)
-    this.#socket = socket
+    this.#attend(socket)
+  }
+
+  /** Takes from now on what comes to the address of another one, whose sessions go on. */
+  takeOver (before: UdpListener): void {
+    const socket = before.#socket!
+    before.#lent = true
+    socket.off('message', before.#message)
+    socket.removeAllListeners('error')
+    if (before.name === this.name) this.#counters = before.#counters
+    this.#follow(before)
+    this.#attend(socket)
+  }
+
+  /** Resolves when it has no sessions. */
+  settled (): Promise<void> {
+    return this.#sessions.size === 0 ? Promise.resolve() : new Promise((resolve) => { this.#emptied.push(resolve) })
   }
 
   /** Takes no new clients. */
@@ -124,12 +144,12 @@ export class UdpListener {
       const timer = clock.setTimeout(() => {
         for (const session of this.#sessions) session.cut('shutdown')
       }, this.settings.drainTimeout)
-      await new Promise<void>((resolve) => { this.#emptied = resolve })
+      await this.settled()
       clock.clearTimeout(timer)
     }
     const socket = this.#socket
     this.#socket = undefined
-    if (socket !== undefined) await new Promise<void>((resolve) => { socket.close(resolve) })
+    if (socket !== undefined && !this.#lent) await new Promise<void>((resolve) => { socket.close(resolve) })
   }
 
   /** Called by sessions: what the upstream sent goes to the client, as it is. */
@@ -143,14 +163,34 @@ export class UdpListener {
     this.#sessions.remove(session)
     this.counters.active--
     this.#tell(session.clientAddress, this.environment.clock.now() - session.startedAt, { ...end, sent, received, attempts })
-    if (this.#sessions.size === 0) this.#emptied?.()
+    if (this.#sessions.size === 0) for (const resolve of this.#emptied.splice(0)) resolve()
+  }
+
+  #attend (socket: Socket): void {
+    socket.on('error', (error) => { this.log.warn({ err: error, listener: this.name }, 'a datagram could not be received') })
+    socket.on('message', this.#message)
+    this.#socket = socket
+  }
+
+  /** Gives a datagram to its session, of this listener or of those that were here before. False: there is none. */
+  #deliver (datagram: Buffer, address: string, port: number): boolean {
+    const session = this.#sessions.find(address, port)
+    if (session === undefined) {
+      const before = this.#before
+      return before !== undefined && before.#deliver(datagram, address, port)
+    }
+    this.#sessions.touch(session)
+    session.fromClient(datagram)
+    return true
+  }
+
+  #follow (before: UdpListener | undefined): void {
+    this.#before = before
+    void before?.settled().then(() => { this.#follow(before.#before) })
   }
 
   readonly #message = (datagram: Buffer, { address, port }: RemoteInfo): void => {
-    const session = this.#sessions.find(address, port) ?? this.#begin(address, port)
-    if (session === undefined) return
-    this.#sessions.touch(session)
-    session.fromClient(datagram)
+    if (!this.#deliver(datagram, address, port)) this.#begin(address, port)?.fromClient(datagram)
   }
 
   #begin (address: string, port: number): Session | undefined {
