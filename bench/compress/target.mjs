@@ -5,6 +5,7 @@ import balancer from '@headgate/balancer'
 import compress from '@headgate/compress'
 import fastifyCompress from '@fastify/compress'
 import fastify from 'fastify'
+import { Readable } from 'node:stream'
 import zlib from 'node:zlib'
 import { bodies } from './bodies.mjs'
 
@@ -37,12 +38,12 @@ else {
       return reply.type(type).send(copy)
     })
     // Its first 100 bytes at once, the rest later.
-    app.get(`/slow/${index}`, async function * late (_request, reply) {
-      reply.type(type)
+    const late = async function * () {
       yield body.subarray(0, 100)
       await new Promise((resolve) => { setTimeout(resolve, 300) })
       yield body.subarray(100)
-    })
+    }
+    app.get(`/slow/${index}`, (_request, reply) => reply.type(type).send(Readable.from(late())))
   }
 }
 await app.listen({ port: 0, host: '127.0.0.1' })

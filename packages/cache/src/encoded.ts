@@ -1,5 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Encoded, Entry } from './entry.ts'
+import { renewed } from './hit-head.ts'
+import type { Prepared } from './prepared.ts'
 import { type Fields, first, joined } from './semantics/fields.ts'
 import type { CacheStore } from './store/contract.ts'
 
@@ -70,7 +72,7 @@ function make (entry: Entry, compressor: Compressor, coding: string, store: Cach
  */
 export function encodedFor (
   request: FastifyRequest, entry: Entry, fields: Fields, second: number, compressor: Compressor, store: CacheStore
-): { readonly fields: readonly string[]; readonly body: Buffer } | undefined {
+): { readonly fields: readonly string[]; readonly body: Buffer; readonly ready?: Prepared } | undefined {
   if (untouchable(request, entry)) return undefined
   const coding = compressor.negotiate(request.raw.headers['accept-encoding'] as string | undefined, first(entry.fields, 'content-type'), entry.size)
   if (coding === undefined || coding === 'identity') return undefined
@@ -80,6 +82,7 @@ export function encodedFor (
     return undefined
   }
   if (second === -1) return { fields: described(fields, compressor, coding, encoded.body), body: encoded.body }
-  if (encoded.head?.second !== second) encoded.head = { second, flat: described(fields, compressor, coding, encoded.body) }
-  return { fields: encoded.head.flat, body: encoded.body }
+  if (encoded.head?.second !== second) encoded.head = renewed(encoded.head, second, described(fields, compressor, coding, encoded.body))
+  const { whole } = encoded.head
+  return { fields: whole.fields, body: encoded.body, ready: whole }
 }

@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
+import type { HitHead } from './hit-head.ts'
 import { governing } from './semantics/cache-control.ts'
 import { type Fields, first, single, storable, without } from './semantics/fields.ts'
 import { initialAge, lifetime, type Heuristic } from './semantics/freshness.ts'
@@ -68,18 +69,10 @@ export interface Entry {
   head?: HitHead | undefined
 }
 
-/** The fields of a hit, all of them and without those that a 304 leaves out. */
-export interface HitHead {
-  readonly second: number
-  readonly flat: string[]
-  /** Made for the first 304. */
-  bodyless: string[] | undefined
-}
-
 /** A stored body in another coding. */
 export interface Encoded {
   readonly body: Buffer
-  head: { readonly second: number; readonly flat: string[] } | undefined
+  head: HitHead | undefined
 }
 
 /** What decides over a response, taken from the route's options once. */

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
+import { keepReady, type Prepared, sendReady } from './prepared.ts'
 import { passedBy } from './route-context.ts'
 import { type Fields, single } from './semantics/fields.ts'
 
@@ -86,16 +87,21 @@ function setHead (reply: FastifyReply, status: number, fields: Fields): void {
 /**
  * Answers with a complete body. `fast`: the route has no onSend hook, so nothing can notice that the answer is written at once; the same
  * goes for hooks that say so.
- * For HEAD and 304 there is no body, while the fields stay.
+ * For HEAD and 304 there is no body, while the fields stay. `again`: `fields`, which are going to be sent with the same body again.
  */
-export function sendComplete (reply: FastifyReply, status: number, reason: string, fields: Fields, body: Buffer | undefined, fast: boolean): void {
+export function sendComplete (
+  reply: FastifyReply, status: number, reason: string, fields: Fields, body: Buffer | undefined, fast: boolean, again?: Prepared
+): void {
   const direct = fast ? fields : passedBy(reply, status, fields, body?.length ?? 0)
   if (direct !== undefined) {
     const own = reply.getHeaders()
-    const merged = isEmpty(own) ? direct : mergeOwn(own, direct)
+    const as = isEmpty(own) ? direct : mergeOwn(own, direct)
+    const ready = as === again?.fields ? again : undefined
     reply.hijack()
     const { raw } = reply
-    writeHead(raw, status, reason, merged)
+    if (ready !== undefined && sendReady(raw, status, ready)) return
+    writeHead(raw, status, reason, as)
+    if (ready !== undefined) keepReady(raw, ready, body)
     endWith(raw, body)
     return
   }

@@ -3,8 +3,10 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { hitStatus } from './cache-status.ts'
 import { channels } from './channels.ts'
 import { type Compressor, encodedFor } from './encoded.ts'
-import { ageOf, type Entry, type HitHead } from './entry.ts'
+import { ageOf, type Entry } from './entry.ts'
+import { type HitHead, renewed } from './hit-head.ts'
 import { openOutput, sendComplete } from './output.ts'
+import { type Prepared, prepared } from './prepared.ts'
 import { answerRange } from './ranged.ts'
 import { hasOnSend } from './route-context.ts'
 import { without } from './semantics/fields.ts'
@@ -18,7 +20,7 @@ const OF_BODY = new Set(['content-length', 'content-type', 'content-encoding', '
 export function hitHead (entry: Entry, now: number, name: string): HitHead {
   const second = Math.floor(ageOf(entry, now) / 1000)
   if (entry.head?.second === second) return entry.head
-  return entry.head = { second, flat: head(entry, second, hitStatus(name, entry, now)), bodyless: undefined }
+  return entry.head = renewed(entry.head, second, head(entry, second, hitStatus(name, entry, now)))
 }
 
 function head (entry: Entry, age: number, status: string): string[] {
@@ -48,13 +50,14 @@ export function serveEntry (answer: Answer): void {
   const { request, reply, entry, now, name, status, store, compressor } = answer
   const { headers, method } = request
   const hit = status === undefined ? hitHead(entry, now, name) : undefined
-  const flat = hit?.flat ?? head(entry, Math.floor(ageOf(entry, now) / 1000), status!)
+  const flat = hit?.whole.fields ?? head(entry, Math.floor(ageOf(entry, now) / 1000), status!)
   const fast = !hasOnSend(request)
   // Conditions hold for what would be 200; 206 is one by other means (RFC 9110 13.2.1).
   if ((headers['if-none-match'] !== undefined || headers['if-modified-since'] !== undefined) &&
     (entry.status === 200 || entry.part !== undefined) && notModified(headers, entry, now)) {
-    const fields = hit === undefined ? without(flat, OF_BODY) : hit.bodyless ??= without(flat, OF_BODY)
-    return sendComplete(reply, 304, '', fields, undefined, fast)
+    if (hit === undefined) return sendComplete(reply, 304, '', without(flat, OF_BODY), undefined, fast)
+    hit.bodyless ??= prepared(without(flat, OF_BODY))
+    return sendComplete(reply, 304, '', hit.bodyless.fields, undefined, fast, hit.bodyless)
   }
   // Through the hooks it takes the body along, which is not sent: Fastify's own HEAD routes take the length from it.
   if (method === 'HEAD') return sendComplete(reply, entry.status, entry.reason, flat, fast ? undefined : entry.body, fast)
@@ -67,14 +70,16 @@ export function serveEntry (answer: Answer): void {
     }
   }
   const encoded = compressor === undefined ? undefined : encodedFor(request, entry, flat, hit?.second ?? -1, compressor, store)
-  if (encoded !== undefined) return sendBody(answer, entry.status, entry.reason, encoded.fields, encoded.body, fast)
-  if (entry.body !== undefined || entry.size === 0) return sendBody(answer, entry.status, entry.reason, flat, entry.body, fast)
+  if (encoded !== undefined) return sendBody(answer, entry.status, entry.reason, encoded.fields, encoded.body, fast, encoded.ready)
+  if (entry.body !== undefined || entry.size === 0) return sendBody(answer, entry.status, entry.reason, flat, entry.body, fast, hit?.whole)
   sendStored(answer, entry.status, entry.reason, flat, 0, entry.size - 1, fast)
 }
 
-function sendBody ({ reply, entry }: Answer, status: number, reason: string, fields: readonly string[], body: Buffer | undefined, fast: boolean): void {
+function sendBody (
+  { reply, entry }: Answer, status: number, reason: string, fields: readonly string[], body: Buffer | undefined, fast: boolean, ready?: Prepared
+): void {
   if (channels.serve.hasSubscribers) channels.serve.publish({ key: entry.key, size: body?.length ?? 0 })
-  sendComplete(reply, status, reason, fields, body, fast)
+  sendComplete(reply, status, reason, fields, body, fast, ready)
 }
 
 /** Sends bytes that the store does not hold in memory; counted within the stored body. */
