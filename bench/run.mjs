@@ -61,7 +61,7 @@ async function runScenario (scenario, settings) {
   const work = mkdtempSync(join(tmpdir(), 'headgate-bench-'))
   const profiles = values['cpu-prof']
   const context = {
-    ...settings, work, say,
+    ...settings, work, say, profiles,
     node: (config) => startNode(PROXY_CORE, fileURLToPath(new URL('targets/node.mjs', import.meta.url)), { ports: context.ports, ...config },
       profiles === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profiles}`, `--cpu-prof-name=${scenario.name}-${config.kind}-${Date.now()}.cpuprofile`]),
     nginx: (options) => startNginx(work, context.ports, options),

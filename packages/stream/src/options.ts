@@ -90,7 +90,10 @@ export interface TcpListenerOptions<P extends string = string> extends Partial<D
   readonly closeWhenDown?: boolean
   /** Milliseconds that connections may live on when the app closes, 0–86,400,000. @default 30000 */
   readonly drainTimeout?: number
-  /** Bytes of the read buffer of each direction in which much flows, 8,192–16,777,216. @default 65536 */
+  /**
+   * Bytes of the read buffer of each direction in which much flows, 8,192–16,777,216. Buffers of more than 64 KiB share 64 MiB for each
+   * listener; where that is used up, further connections have 64 KiB. @default 262144
+   */
   readonly readBufferSize?: number
 }
 

@@ -1,6 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { connect, type Socket } from 'node:net'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { connect, createServer, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
 import { digest, proxy, until, upstream } from './helpers.ts'
@@ -94,6 +97,38 @@ t.test('memory is bounded: one who does not read holds the other up', async (t) 
   socket.resume()
   await once(socket, 'close')
   t.equal(got, 64 * 1024 * 1024)
+})
+
+t.test('small messages for one who does not read: held as well, and none is lost when it does', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'hg-stream-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const piece = Buffer.alloc(1000, 'p')
+  // More than a Unix socket's buffers hold; less than a read's worth at a time, so that no write reaches the high-water mark.
+  const pieces = 2000
+  let written = 0
+  const server = createServer((socket) => {
+    socket.on('error', () => {})
+    const more = (): void => {
+      if (written++ === pieces) return void socket.end()
+      if (socket.write(piece)) setImmediate(more)
+      else socket.once('drain', more)
+    }
+    more()
+  })
+  server.listen(join(folder, 'up'))
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  await proxy(t, { listeners: [{ listen: `unix:${join(folder, 'in')}`, pool: [`unix:${join(folder, 'up')}`] }] })
+  const socket = connect(join(folder, 'in'))
+  socket.pause()
+  for (let before = -1; before !== written;) {
+    before = written
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  t.ok(written < pieces, `${written} messages are on their way`)
+  const all = collect(socket)
+  socket.resume()
+  t.equal((await all).length, pieces * piece.length)
 })
 
 t.test('2,000 connections opened and aborted at random points leave nothing behind', async (t) => {

@@ -1,10 +1,11 @@
 import type { OnReadOpts, Socket } from 'node:net'
 import { type Clock, Deadline, type Deadlines } from '@headgate/core'
-import { type Buffers, SMALL } from './buffers.ts'
+import type { Buffers } from './buffers.ts'
 import type { Meter } from './meter.ts'
 
 /** Small reads in a row after which a large buffer is given back. */
 const PATIENCE = 16
+const NOTHING = Buffer.alloc(0)
 
 /** Hears what comes before there is anywhere to write it to, and of the first bytes after. */
 export interface FlowOwner {
@@ -30,11 +31,16 @@ export class Flow extends Deadline {
   readonly #deadlines: Deadlines
   readonly #buffers: Buffers
   readonly #meters: readonly Meter[]
+  /** A read that takes more than may pass at once would be followed by a long silence. */
+  readonly #most: number
   #buffer: Buffer
+  /** The part of it that the last read filled: small messages are often of the same size. */
+  #view: Buffer
   #smallReads = 0
   #from: Socket | undefined
   #direct = false
   #to: Socket | undefined
+  #encrypts = false
   /** The other socket has not taken everything. */
   #held = false
   /** A bound on bytes per second was reached. */
@@ -48,7 +54,8 @@ export class Flow extends Deadline {
     this.#deadlines = deadlines
     this.#buffers = buffers
     this.#meters = meters
-    this.#buffer = buffers.small()
+    this.#most = meters.reduce((most, { burst }) => Math.min(most, burst), Infinity)
+    this.#buffer = this.#view = buffers.take()
     this.active = clock.now()
   }
 
@@ -67,10 +74,13 @@ export class Flow extends Deadline {
   /** From now on what is read goes there. */
   to (socket: Socket): void {
     this.#to = socket
+    this.#encrypts = 'encrypted' in socket
+    socket.on('drain', this.#written)
   }
 
   /** Goes back to telling its owner, as before {@link to}. */
   detach (): void {
+    this.#to?.off('drain', this.#written)
     this.#to = undefined
     this.#held = false
   }
@@ -88,7 +98,7 @@ export class Flow extends Deadline {
     if (this.#closed) return
     this.#closed = true
     this.#deadlines.cancel(this)
-    if (!this.#held) this.#buffers.give(this.#buffer)
+    this.#buffers.give(this.#buffer, !this.#held)
   }
 
   /** A pause for the sake of the bound is over. */
@@ -100,12 +110,14 @@ export class Flow extends Deadline {
   readonly #next = (): Buffer => this.#buffer
 
   readonly #read = (size: number, buffer: Buffer): boolean => {
-    const goOn = this.#take(size === buffer.length ? buffer : buffer.subarray(0, size))
+    if (size !== this.#view.length) this.#view = size === buffer.length ? buffer : buffer.subarray(0, size)
+    const goOn = this.#take(this.#view)
     if (this.#closed) return false
     if (size === buffer.length) {
       this.#smallReads = 0
-      if (size === SMALL) this.#swap(this.#buffers.large())
-    } else if (buffer.length > SMALL && (size >= SMALL ? this.#smallReads = 0 : ++this.#smallReads) > PATIENCE) this.#swap(this.#buffers.small())
+      this.#swap(this.#buffers.larger(buffer, this.#most))
+    } else if (!this.#buffers.tooLarge(buffer, size)) this.#smallReads = 0
+    else if (++this.#smallReads > PATIENCE) this.#swap(this.#buffers.smaller(buffer))
     return goOn
   }
 
@@ -124,21 +136,30 @@ export class Flow extends Deadline {
   /** Writes on; false when reading has to wait. */
   write (chunk: Buffer): boolean {
     const to = this.#to!
-    to.write(chunk, this.#written)
-    if (to.writableLength > 0) this.#held = true
-    let wait = 0
-    for (const meter of this.#meters) wait = Math.max(wait, meter.pass(chunk.length))
-    if (wait > 0) {
-      this.#throttled = true
-      this.#deadlines.schedule(this, this.active + wait)
+    // A socket that encrypts takes nothing at once. Of the others most do, and there a callback for each write would cost a twentieth of a
+    // small message's way. Their 'drain' tells that they took all, unless it was less than the high-water mark: then an empty write does.
+    const drains = !(this.#encrypts ? to.write(chunk, this.#written) : to.write(chunk))
+    if (to.writableLength > 0) {
+      this.#held = true
+      if (!drains && !this.#encrypts) to.write(NOTHING, this.#written)
     }
+    if (this.#meters.length > 0) this.#pay(chunk.length)
     return !this.#held && !this.#throttled
   }
 
+  #pay (bytes: number): void {
+    let wait = 0
+    for (const meter of this.#meters) wait = Math.max(wait, meter.pass(bytes))
+    if (wait === 0) return
+    this.#throttled = true
+    this.#deadlines.schedule(this, this.active + wait)
+  }
+
   /** A buffer that is still being written from is left to the garbage collector. */
-  #swap (buffer: Buffer): void {
-    if (!this.#held) this.#buffers.give(this.#buffer)
-    this.#buffer = buffer
+  #swap (buffer: Buffer | undefined): void {
+    if (buffer === undefined) return
+    this.#buffers.give(this.#buffer, !this.#held)
+    this.#buffer = this.#view = buffer
     this.#smallReads = 0
   }
 

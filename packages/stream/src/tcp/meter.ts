@@ -8,6 +8,8 @@ const BURST = 100
  * half: they pass, and the debt is waited for.
  */
 export class Meter {
+  /** Bytes that may pass at once. */
+  readonly burst: number
   readonly #clock: Clock
   readonly #perMs: number
   /** Clock time until which what has passed is paid for. */
@@ -17,6 +19,7 @@ export class Meter {
   constructor (clock: Clock, rate: number) {
     this.#clock = clock
     this.#perMs = rate / 1000
+    this.burst = this.#perMs * BURST
     this.#paid = clock.now() - BURST
   }
 

@@ -43,6 +43,6 @@ export function tcpSettings (options: TcpListenerOptions, path: string): TcpSett
       : { peers: new Peers(acceptProxy.from, `${path}.acceptProxy.from`, refuseListener), closeOthers: acceptProxy.others !== 'plain', timeout: acceptProxy.timeout ?? 3000 },
     closeWhenDown: options.closeWhenDown ?? false,
     drainTimeout: options.drainTimeout ?? 30_000,
-    readBufferSize: options.readBufferSize ?? 65_536
+    readBufferSize: options.readBufferSize ?? 262_144
   })
 }

@@ -1,8 +1,8 @@
-// Load for layer 4 from one process: prints how many units of work were done in the given seconds.
+// Load for layer 4 from one process: { kind, port, seconds }. Prints how many units of work were done.
 import { createSocket } from 'node:dgram'
 import { connect } from 'node:net'
 
-const [kind, port, seconds] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])]
+const { kind, port, seconds } = JSON.parse(process.argv[2])
 const until = performance.now() + seconds * 1000
 const finish = (count) => setTimeout(() => {
   console.log(count())
@@ -11,7 +11,7 @@ const finish = (count) => setTimeout(() => {
 const message = Buffer.alloc(120, 'x')
 let done = 0
 switch (kind) {
-  case 'connect': {
+  case 'connections': {
     const one = () => {
       if (performance.now() > until) return
       const socket = connect(port, '127.0.0.1', () => socket.write('x'))
@@ -26,7 +26,7 @@ switch (kind) {
     finish(() => done)
     break
   }
-  case 'round trip': {
+  case 'round trips': {
     for (let i = 0; i < 64; i++) {
       const socket = connect({ port, host: '127.0.0.1', noDelay: true, onread: { buffer: Buffer.alloc(4096), callback: () => {
         done++
