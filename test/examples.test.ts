@@ -21,6 +21,7 @@ import * as manyPools from '../examples/many-pools.ts'
 import * as mirroring from '../examples/mirroring.ts'
 import * as monitoring from '../examples/monitoring.ts'
 import * as nearest from '../examples/nearest.ts'
+import * as outgoingRequests from '../examples/outgoing-requests.ts'
 import * as runtimeChanges from '../examples/runtime-changes.ts'
 import * as scaling from '../examples/scaling.ts'
 import * as tracing from '../examples/tracing.ts'
@@ -52,6 +53,20 @@ async function count (app: FastifyInstance, url: string, requests: number): Prom
   }
   return counts
 }
+
+t.test('outgoing requests', async (t) => {
+  const json = await upstream(t, 'json')
+  const server = createServer((request, response) => response.end(JSON.stringify({ url: request.url })))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => { server.close() })
+  json.stop()
+  const alive = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const app = await outgoingRequests.build({ users: [json.url, alive], orders: [alive] })
+  t.teardown(() => app.close())
+  for (let i = 0; i < 4; i++) t.same((await app.inject('/overview/a%20b')).json(), { user: { url: '/users/a%20b' }, orders: { url: '/orders?user=a%20b' } })
+  t.equal(app.balancer.pool('users').at(json.url)!.load.succeeded, 0)
+})
 
 t.test('basic', async (t) => {
   const app = await basic.build({ upstreams: await urls(t, 'a', 'b') })

@@ -20,10 +20,13 @@ const app = fastify()
 await app.register(balancer, options)
 app.get('/', (_request, reply) => reply.forward('web'))
 app.balancer.pool('api').setWeight('x', 2)
+app.balancer.dispatcher('api')
 // @ts-expect-error: no such pool
 app.get('/a', (_request, reply) => reply.forward('wbe'))
 // @ts-expect-error: no such pool
 app.balancer.pool('wbe')
+// @ts-expect-error: no such pool
+app.balancer.dispatcher('wbe')
 // @ts-expect-error: no such pool
 await app.register(balancer, { pools: { wbe: ['http://c:1'] } })
 // @ts-expect-error: no such pool

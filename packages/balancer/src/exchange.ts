@@ -88,7 +88,7 @@ export abstract class Exchange extends Deadline implements AttemptHandler, PoolC
   /** Begins the answer with an upstream's; `undefined`: it was ended otherwise. */
   protected abstract open (status: number, reason: string, headers: readonly string[], length: number, complete: boolean, now: number): ResponseSink | undefined
   /** There will be no upstream's answer. */
-  protected abstract refuse (error: Error, reason: string, cause: string | undefined): void
+  protected abstract refuse (error: Error, reason: string, cause: Error | undefined): void
   /** The protocol was switched. The lease is the tunnel's from here. */
   protected abstract tunnel (lease: Lease, headers: readonly string[], socket: Duplex, head: Buffer): void
 
@@ -212,7 +212,7 @@ export abstract class Exchange extends Deadline implements AttemptHandler, PoolC
     this.#release(stale ? 'shed' : outcome, code)
     if (again) return this.#again()
     this.log.warn({ err: error, attempts: this.attempts }, 'the upstream failed')
-    this.answer(code === 'connect-timeout' ? new UpstreamTimeoutError() : new UpstreamFailedError(), code, error.message)
+    this.answer(code === 'connect-timeout' ? new UpstreamTimeoutError() : new UpstreamFailedError(), code, error)
   }
 
   /** The deadline's turn: looks at what is due, as activity only moves a field. */
@@ -282,7 +282,7 @@ export abstract class Exchange extends Deadline implements AttemptHandler, PoolC
     this.answer(error, reason)
   }
 
-  protected answer (error: Error, reason: string, cause?: string): void {
+  protected answer (error: Error, reason: string, cause?: Error): void {
     this.end()
     this.refuse(error, reason, cause)
   }

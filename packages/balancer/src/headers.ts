@@ -15,7 +15,8 @@ const HOP_LETTERS = new Uint32Array(32)
 const letter = (name: string): number => 1 << ((name.charCodeAt(0) | 32) - 97)
 for (const name of HOP) HOP_LETTERS[name.length]! |= letter(name)
 
-function isHop (name: string): boolean {
+/** Does a field belong to one connection? */
+export function isHop (name: string): boolean {
   return name.length < 32 && (HOP_LETTERS[name.length]! & letter(name)) !== 0 && HOP.has(name.toLowerCase())
 }
 

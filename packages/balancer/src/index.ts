@@ -1,9 +1,12 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
+import type { Dispatcher } from 'undici'
 import { type Affinity, Deadlines, logDiscovery, Pool, type PoolOptions, UnknownPoolError, type Upstream, systemClock } from '@headgate/core'
 import { clientLocator } from './client-location.ts'
 import { closeInTime } from './closing.ts'
+import { openDispatcher } from './dispatcher/dispatcher.ts'
+import { type DispatcherOptions, checkDispatcher } from './dispatcher/options.ts'
 import { type Decision, WAY, attemptsOf, decisionOf } from './decision.ts'
 import { listenForExpectations } from './expect-continue.ts'
 import { type ExplainedRoute, type ImaginedRequest, type RouteExplanation, explainRoute } from './explain.ts'
@@ -24,6 +27,7 @@ import { listenForUpgrades } from './upgrade.ts'
 export * from './errors.ts'
 export type { Decision, DecisionAttempt } from './decision.ts'
 export type { ImaginedRequest, RouteExplanation } from './explain.ts'
+export type { DispatcherOptions } from './dispatcher/options.ts'
 export type * from './options.ts'
 export { balancerOptions, balancerSchema } from './options.ts'
 export { clientLocator, type ClientLocationOptions, type LocationHeaders } from './client-location.ts'
@@ -75,10 +79,12 @@ export class Balancer {
   /** Copies of requests for shadow pools, in the order of configuration. */
   readonly mirrors: Mirror[] = []
   readonly #explained: ExplainedRoute[] = []
+  readonly #dispatcher: (pool: Pool, options: DispatcherOptions) => Dispatcher
 
-  /** `changed` hears of routes that are closed and opened. */
-  constructor (changed: (prefix: string, active: boolean) => void) {
+  /** `changed` hears of routes that are closed and opened; `dispatcher` makes a pool into one. */
+  constructor (changed: (prefix: string, active: boolean) => void, dispatcher: (pool: Pool, options: DispatcherOptions) => Dispatcher) {
     this.maintenance = new Maintenance(changed)
+    this.#dispatcher = dispatcher
   }
 
   /** Throws `HG_POOL_UNKNOWN`. */
@@ -86,6 +92,15 @@ export class Balancer {
     const pool = this.pools.get(name)
     if (pool === undefined) throw new UnknownPoolError(name, [...this.pools.keys()].join(', '))
     return pool
+  }
+
+  /**
+   * A pool as a dispatcher of undici's, for whatever takes one: `fetch(url, { dispatcher })`, `undici.request`, `@fastify/reply-from`.
+   * Requests go to the pool whatever the origin of their URL, with its choice, limits, queue and health, and this package's retries
+   * and timeouts. Throws `HG_POOL_UNKNOWN` and, for wrong options, `HG_POOL_INVALID_OPTION` and `HG_BALANCER_INVALID_OPTION`.
+   */
+  dispatcher (pool: PoolName, options: DispatcherOptions = {}): Dispatcher {
+    return this.#dispatcher(this.pool(pool), options)
   }
 
   /** Throws `HG_BALANCER_UNKNOWN_SPLIT`. */
@@ -143,9 +158,18 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
   const environment = { clock: options.clock ?? systemClock, random: options.random ?? Math.random }
   const deadlines = new Deadlines(environment.clock)
   const first = !app.hasDecorator('balancer')
-  const balancer = first ? new Balancer((route, active) => { app.log.warn({ route }, active ? 'closed for maintenance' : 'open again') }) : app.balancer
   const viaName = options.viaName ?? `headgate-${randomBytes(4).toString('hex')}`
   const own: Pool[] = []
+  const balancer = first
+    ? new Balancer(
+      (route, active) => { app.log.warn({ route }, active ? 'closed for maintenance' : 'open again') },
+      (pool, given) => {
+        checkDispatcher(given)
+        const { key, ...rest } = given
+        return openDispatcher(pool, routeSettings('/', rest, viaName, 'dispatcher options', mirrors), key, app.log.child({ pool: pool.name }))
+      }
+    )
+    : app.balancer
   const mirrors = mirrorMaker(balancer, environment.random, deadlines)
   // Nobody waits for a copy, and so closing does not either.
   app.addHook('preClose', async () => { for (const mirror of balancer.mirrors) mirror.stop() })

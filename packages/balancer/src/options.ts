@@ -236,7 +236,8 @@ export interface RouteSettings {
 
 const time = { type: 'number', minimum: 1, maximum: 86_400_000, unit: 'ms' satisfies OptionUnit }
 
-const forwardSchema = {
+/** Schemas of {@link ForwardOptions}, by name. */
+export const forwardSchema: Record<keyof ForwardOptions, object> = {
   rewritePrefix: { type: 'string' },
   rewritePath: rewritePathSchema,
   preserveHost: { type: 'boolean' },
@@ -277,7 +278,7 @@ const forwardSchema = {
       }
     ]
   }
-} satisfies Record<keyof ForwardOptions, object>
+}
 
 const forwardOptionsSchema = { type: 'object', additionalProperties: false, properties: forwardSchema }
 
@@ -348,7 +349,7 @@ export function checkForward (options: unknown, path: string): asserts options i
   checkRewrite(options as ForwardOptions, path)
 }
 
-function checkRewrite ({ rewritePrefix, host, preserveHost }: ForwardOptions, path: string): void {
+export function checkRewrite ({ rewritePrefix, host, preserveHost }: ForwardOptions, path: string): void {
   if (host !== undefined && preserveHost === true) refuseRoute(`${path}.host`, "must not be given beside 'preserveHost'", host)
   if (rewritePrefix === undefined || (isPlainPath(rewritePrefix) && /^[\x21-\x7e]+$/.test(rewritePrefix))) return
   refuseRoute(`${path}.rewritePrefix`, "must be a plain ASCII path such as '/' or '/v1': no query, dot segment or double slash", rewritePrefix)

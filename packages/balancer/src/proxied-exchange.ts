@@ -163,10 +163,12 @@ export class ProxiedExchange extends Exchange {
     super.shed(reason)
   }
 
-  protected refuse (error: Error, reason: string, cause: string | undefined): void {
+  protected refuse (error: Error, reason: string, cause: Error | undefined): void {
     if (this.#reply.sent) return
     if (this.#grpc) return sendGrpcError(this.#reply, error)
-    describeFailure(error, this.#request, this.#route, { reason, cause, attempts: this.attempts, hop: this.leases.at(-1)?.upstream.target.host })
+    describeFailure(error, this.#request, this.#route, {
+      reason, cause: cause?.message, attempts: this.attempts, hop: this.leases.at(-1)?.upstream.target.host
+    })
     void this.#reply.send(error)
   }
 

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import type { Readable } from 'node:stream'
 import type { Attempt } from '@headgate/core'
 import { hasContent } from './http2.ts'
 
@@ -16,18 +17,21 @@ export interface BodyOwner {
   bodyTooLarge (): void
 }
 
+/** Where a body comes from: gives Buffers. */
+type Source = Readable & { readonly rawTrailers?: readonly string[] }
+
 /** Trailers that must not follow a body: they frame, route, authorise or describe it (RFC 9110 6.5.1). */
 const NO_TRAILER = /^(?:content-(?:length|encoding|type|range)|transfer-encoding|te|trailer|connection|host|authorization|cookie|expect|max-forwards|cache-control|via|forwarded|x-forwarded-.*|proxy-.*|if-.*|range)$/i
 
 /**
- * The client's body on its way to one attempt after the other: streamed with backpressure, and kept as long as it fits in the
+ * A request's body on its way to one attempt after the other: streamed with backpressure, and kept as long as it fits in the
  * replay bound, so that another attempt can start from the first byte.
  */
 export class RequestBody {
   readonly length: number | undefined
   /** Bytes given to the present attempt. */
   sent = 0
-  readonly #source: IncomingMessage
+  readonly #source: Source
   readonly #replayLimit: number
   readonly #sizeLimit: number
   readonly #owner: BodyOwner
@@ -46,7 +50,7 @@ export class RequestBody {
     return new RequestBody(source, length === undefined ? undefined : Number(length), limits, owner)
   }
 
-  constructor (source: IncomingMessage, length: number | undefined, limits: { readonly replayLimit: number; readonly bodyLimit: number }, owner: BodyOwner) {
+  constructor (source: Source, length: number | undefined, limits: { readonly replayLimit: number; readonly bodyLimit: number }, owner: BodyOwner) {
     this.#source = source
     this.length = length
     this.#replayLimit = limits.replayLimit
@@ -133,7 +137,7 @@ export class RequestBody {
   }
 }
 
-function trailersOf (source: IncomingMessage): readonly string[] | undefined {
+function trailersOf (source: Source): readonly string[] | undefined {
   const raw = source.rawTrailers
   if (raw === undefined || raw.length === 0) return undefined
   const list: string[] = []

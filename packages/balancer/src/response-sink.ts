@@ -42,7 +42,7 @@ function breakOff (response: ServerResponse): void {
 }
 
 /** A flat list as an object, with arrays for fields that come several times. */
-function grouped (list: readonly string[]): Record<string, string | string[]> {
+export function grouped (list: readonly string[]): Record<string, string | string[]> {
   // A field may be called `constructor`.
   const fields = Object.create(null) as Record<string, string | string[]>
   for (let i = 0; i < list.length; i += 2) {

@@ -32,7 +32,7 @@ export interface AttemptMessage {
 export interface DispatchMessage {
   readonly lease: Lease
   readonly source: Pool
-  /** Fastify's request. */
+  /** Fastify's request; for requests of a dispatcher, what undici was asked for. */
   readonly request: object
   readonly method: string
   /** The target as sent. */

@@ -10,6 +10,7 @@ import { AggregationTemporality, type DataPoint, InMemoryMetricExporter, MeterPr
 import { InMemorySpanExporter, NodeTracerProvider, ParentBasedSampler, type ReadableSpan, AlwaysOnSampler, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-node'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
+import { request } from 'undici'
 import { refusing, upstream } from '../../balancer/test/helpers.ts'
 import otel, { type OtelOptions } from '../src/otel/index.ts'
 
@@ -67,6 +68,27 @@ async function spans (count: number): Promise<ReadableSpan[]> {
 t.test('with an SDK', async (t) => {
   provider.register()
   metricsApi.setGlobalMeterProvider(meters)
+
+  await t.test('what the app asks for itself is a child of what is active where it asks, though it waits for its turn', async (t) => {
+    const answers: (() => void)[] = []
+    const { url: to } = await upstream(t, (_, response) => { answers.push(() => { response.end() }) })
+    const { server } = await app(t, { pools: { web: { upstreams: [to], maxInFlight: 1 } } })
+    const dispatcher = server.balancer.dispatcher('web')
+    const tracer = trace.getTracer('test')
+    const ask = (name: string): Promise<unknown> => tracer.startActiveSpan(name, async (span) => {
+      await (await request('http://web/', { dispatcher })).body.dump()
+      span.end()
+    })
+    const both = [ask('first'), ask('second')]
+    for (let i = 0; i < 2; i++) {
+      while (answers.length <= i) await new Promise((resolve) => { setImmediate(resolve) })
+      answers[i]!()
+    }
+    await Promise.all(both)
+    const ours = await spans(2)
+    const parents = ours.map(({ parentSpanContext }) => exporter.getFinishedSpans().find((span) => span.spanContext().spanId === parentSpanContext?.spanId)?.name)
+    t.same(parents, ['first', 'second'])
+  })
 
   await t.test('beside @fastify/otel each attempt is a client span under the request\'s, and its context goes to its upstream', async (t) => {
     const seen: { traceparent: string | undefined; tracestate: string | undefined }[] = []

@@ -27,13 +27,16 @@ export class Parents {
     handlers.unsubscribe(this.#onHandler)
   }
 
-  /** `@fastify/otel`'s where it is there, else what was active around the handler, else what the client sent. */
+  /**
+   * `@fastify/otel`'s where it is there, else what was active around the handler, else what the client sent. A request of the app's
+   * own, which undici was asked for, belongs to what is active: it is announced in the scope of its caller.
+   */
   of (request: object): Context {
     const traced = request as Traced
     const own = traced.opentelemetry?.().context
     if (own !== null && own !== undefined) return own
     let found = this.#contexts.get(request)
-    if (found === undefined) this.#contexts.set(request, found = propagation.extract(ROOT_CONTEXT, traced.headers))
+    if (found === undefined) this.#contexts.set(request, found = 'raw' in request ? propagation.extract(ROOT_CONTEXT, traced.headers) : context.active())
     return found
   }
 
