@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { balancerSchema } from '@headgate/balancer'
 import * as balancerErrors from '@headgate/balancer'
 import * as core from '@headgate/core'
+import { dispatcherSchema } from '../packages/balancer/src/dispatcher/options.ts'
 import { help } from '../packages/headgate/src/options.ts'
 import t from 'tap'
 
@@ -34,6 +35,7 @@ t.test('every option, error, policy and flag is in the documentation', async (t)
   const discoveryText = read('docs/discovery.md')
   t.same(missing(names(core.poolSchema as Schema), coreText + discoveryText), [], "options of core's pools")
   t.same(missing(names(balancerSchema as Schema), balancerText), [], 'options of the balancer')
+  t.same(missing(Object.keys((dispatcherSchema as Schema).properties!), balancerText.split('## As a dispatcher')[1]!.split('\n## ')[0]!), [], 'options of a dispatcher')
   t.same(missing([...codes(balancerErrors), ...codes(core)], balancerText), [], 'errors')
   for (const [type, { properties }] of Object.entries(core.discoveries)) t.same(missing(Object.keys(properties), discoveryText.split(`## ${type}\n`)[1]!.split('\n## ')[0]!), [], `options of ${type}`)
   t.same(missing(Object.keys(core.policies), read('docs/pools-and-policies.md')), [], 'policies')

@@ -15,7 +15,8 @@ export interface DispatcherOptions extends Pick<ForwardOptions,
 
 const { preserveHost, host, headersTimeout, idleTimeout, tryTimeout, timeout, retry, resume } = forwardSchema
 
-const dispatcherSchema: SchemaObject = {
+/** JSON Schema of {@link DispatcherOptions}. */
+export const dispatcherSchema: SchemaObject = {
   type: 'object',
   additionalProperties: false,
   properties: {
