@@ -1,11 +1,13 @@
 // The least that a proxy on Node's own HTTP server does: no router, no hooks, no checks, no deadlines, no choice, no repetition, no
 // backpressure; heads are passed on as they came. What it takes is the floor for every proxy that is a Node HTTP server's listener.
 import { createServer } from 'node:http'
+import { createServer as createSecureServer } from 'node:https'
 import { connect } from 'node:net'
 
 const END = Buffer.from('\r\n\r\n')
 
-export function startBare (upstream) {
+/** `tls`: key, certificate and versions; without, plain HTTP. */
+export function startBare (upstream, tls) {
   const idle = []
   const open = () => {
     let response
@@ -46,13 +48,14 @@ export function startBare (upstream) {
     const connection = { socket, use: (to) => { response = to } }
     return connection
   }
-  const server = createServer({ keepAliveTimeout: 600_000 }, (request, response) => {
+  const answer = (request, response) => {
     const connection = idle.pop() ?? open()
     connection.use(response)
     let head = `${request.method} ${request.url} HTTP/1.1\r\n`
     const { rawHeaders } = request
     for (let i = 0; i < rawHeaders.length; i += 2) head += `${rawHeaders[i]}: ${rawHeaders[i + 1]}\r\n`
     connection.socket.write(head + '\r\n', 'latin1')
-  })
+  }
+  const server = tls === undefined ? createServer({ keepAliveTimeout: 600_000 }, answer) : createSecureServer({ keepAliveTimeout: 600_000, ...tls }, answer)
   server.listen(0, '127.0.0.1', () => { console.log(server.address().port) })
 }

@@ -7,6 +7,8 @@ import Fastify from 'fastify'
 const config = JSON.parse(process.argv[2])
 const { kind, ports = [], features = [], log, tls, http2 } = config
 
+const secrets = tls === undefined ? undefined : { key: readFileSync(tls.key), cert: readFileSync(tls.cert), minVersion: 'TLSv1.3' }
+
 // A profile is written only by a process that ends by itself.
 process.once('SIGTERM', () => { process.exit() })
 
@@ -32,7 +34,7 @@ if (kind === 'http-proxy') {
   server.on('upgrade', (request, socket, head) => { proxy.ws(request, socket, head) })
   server.listen(0, '127.0.0.1', () => { console.log(server.address().port) })
 } else if (kind === 'bare') {
-  (await import('./bare.mjs')).startBare(ports[0])
+  (await import('./bare.mjs')).startBare(ports[0], secrets)
 } else if (kind === 'tcp') {
   // The floor of proxying in Node: bytes from socket to socket.
   const { connect, createServer } = await import('node:net')
@@ -47,7 +49,7 @@ if (kind === 'http-proxy') {
   const app = Fastify({
     ...(log !== undefined && { logger: { level: 'info', file: log } }),
     ...(http2 === true && { http2 }),
-    ...(tls !== undefined && { https: { key: readFileSync(tls.key), cert: readFileSync(tls.cert), minVersion: 'TLSv1.3' } }),
+    ...(secrets !== undefined && { https: secrets }),
     keepAliveTimeout: 600_000
   })
   const body = Buffer.from(JSON.stringify({ message: 'x'.repeat(106) }))

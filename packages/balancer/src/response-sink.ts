@@ -107,11 +107,15 @@ export class RawSink implements ResponseSink {
     // A response that waits for its turn has no socket yet; and what comes behind a backlog would only be held longer.
     if (this.#http2 || socket?.writableLength !== 0) return this.#keep(Buffer.from(chunk), last)
     const joined = last && chunk.length <= JOIN_LIMIT
+    const encrypted = 'encrypted' in socket
     // TLS tells only later that it has enciphered a piece: holding each of them would cost more than the copy.
-    if (!joined && 'encrypted' in socket) return this.#keep(Buffer.from(chunk), last)
+    if (!joined && encrypted) return this.#keep(Buffer.from(chunk), last)
     if (joined) {
+      // For the same reason the end, which is an empty write then, would wait for a turn of its own.
+      if (encrypted) socket.cork()
       writeWhole(response, socket, chunk.toString('latin1'))
       response.end()
+      if (encrypted) socket.uncork()
       return true
     }
     // Corked by us, so that Node does not put the write off to the next tick.
