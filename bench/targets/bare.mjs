@@ -1,13 +1,20 @@
 // The least that a proxy on Node's own HTTP server does: no router, no hooks, no checks, no deadlines, no choice, no repetition, no
 // backpressure; heads are passed on as they came. What it takes is the floor for every proxy that is a Node HTTP server's listener.
 import { createServer } from 'node:http'
+import { createSecureServer as createHttp2Server } from 'node:http2'
 import { createServer as createSecureServer } from 'node:https'
 import { connect } from 'node:net'
 
+const objectOf = (list) => {
+  const fields = {}
+  for (let i = 0; i < list.length; i += 2) fields[list[i].toLowerCase()] = list[i + 1]
+  return fields
+}
+
 const END = Buffer.from('\r\n\r\n')
 
-/** `tls`: key, certificate and versions; without, plain HTTP. */
-export function startBare (upstream, tls) {
+/** `tls`: key, certificate and versions; without, plain HTTP. `http2`: to clients. */
+export function startBare (upstream, tls, http2 = false) {
   const idle = []
   const open = () => {
     let response
@@ -20,8 +27,8 @@ export function startBare (upstream, tls) {
     }
     const callback = (count, chunk) => {
       let from = 0
-      const { socket: client } = response
-      client.cork()
+      const client = http2 ? undefined : response.socket
+      client?.cork()
       if (left === 0) {
         from = chunk.indexOf(END) + 4
         const lines = chunk.latin1Slice(0, from - 4).split('\r\n')
@@ -33,13 +40,13 @@ export function startBare (upstream, tls) {
           if (name.length === 14) left = Number(value)
           if (name.length !== 10) list.push(name, value)
         }
-        response.writeHead(Number(lines[0].slice(9, 12)), lines[0].slice(13), list)
+        response.writeHead(Number(lines[0].slice(9, 12)), http2 ? undefined : lines[0].slice(13), http2 ? objectOf(list) : list)
       }
       left -= count - from
       if (count - from <= 8192) response.write(chunk.latin1Slice(from, count), 'latin1')
       // The buffer is read into again while the client may not have taken this piece: what comes out is the right length, no more.
       else response.write(chunk.subarray(from, count))
-      client.uncork()
+      client?.uncork()
       if (left === 0) done()
       return true
     }
@@ -52,10 +59,12 @@ export function startBare (upstream, tls) {
     const connection = idle.pop() ?? open()
     connection.use(response)
     let head = `${request.method} ${request.url} HTTP/1.1\r\n`
+    if (http2) head += `Host: ${request.authority}\r\n`
     const { rawHeaders } = request
-    for (let i = 0; i < rawHeaders.length; i += 2) head += `${rawHeaders[i]}: ${rawHeaders[i + 1]}\r\n`
+    for (let i = 0; i < rawHeaders.length; i += 2) if (rawHeaders[i][0] !== ':') head += `${rawHeaders[i]}: ${rawHeaders[i + 1]}\r\n`
     connection.socket.write(head + '\r\n', 'latin1')
   }
-  const server = tls === undefined ? createServer({ keepAliveTimeout: 600_000 }, answer) : createSecureServer({ keepAliveTimeout: 600_000, ...tls }, answer)
+  const options = { keepAliveTimeout: 600_000, ...tls }
+  const server = http2 ? createHttp2Server(options, answer) : tls === undefined ? createServer(options, answer) : createSecureServer(options, answer)
   server.listen(0, '127.0.0.1', () => { console.log(server.address().port) })
 }

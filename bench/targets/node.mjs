@@ -34,7 +34,7 @@ if (kind === 'http-proxy') {
   server.on('upgrade', (request, socket, head) => { proxy.ws(request, socket, head) })
   server.listen(0, '127.0.0.1', () => { console.log(server.address().port) })
 } else if (kind === 'bare') {
-  (await import('./bare.mjs')).startBare(ports[0], secrets)
+  (await import('./bare.mjs')).startBare(ports[0], secrets, http2)
 } else if (kind === 'tcp') {
   // The floor of proxying in Node: bytes from socket to socket.
   const { connect, createServer } = await import('node:net')

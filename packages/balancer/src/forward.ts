@@ -14,7 +14,8 @@ const distrusted = new WeakSet<object>()
 /** The target to send. What is not acceptable is described, and thrown. */
 function accepted (request: FastifyRequest, settings: RouteSettings): string {
   try {
-    if (distrusted.has(request.raw.socket)) throw new BadRequestError('it follows one that is not')
+    // Over HTTP/2 nothing is pipelined, and the socket is a proxy that is made when it is asked for.
+    if (request.raw.httpVersionMajor < 2 && distrusted.has(request.raw.socket)) throw new BadRequestError('it follows one that is not')
     return checkRequest(request, settings)
   } catch (error) {
     const reason = error instanceof LoopError ? 'loop' : 'request'

@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { fieldOf } from './fields.ts'
-import { endWithHead } from './response-sink.ts'
+import { endWithHead } from './http2-sink.ts'
 
 /** Codes of gRPC (statuscodes.md of its specification) that the proxy itself uses. */
 const CANCELLED = 1

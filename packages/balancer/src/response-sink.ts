@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 import { fieldOf } from './fields.ts'
+import { Http2Sink, fieldsOf, resetStream } from './http2-sink.ts'
 import { hasFields, wantsOnSend } from './route-context.ts'
 
 /** Where a response's body goes. `write` false: wait for `drained`. */
@@ -53,16 +54,6 @@ export function grouped (list: readonly string[]): Record<string, string | strin
   return fields
 }
 
-/**
- * The same for node:http2, which throws where a field that is no list comes several times: RFC 9110 5.3 allows one line instead,
- * but for Set-Cookie.
- */
-export function fieldsOf (list: readonly string[]): Record<string, string | string[]> {
-  const fields = grouped(list)
-  for (const name in fields) if (Array.isArray(fields[name]) && name !== 'set-cookie') fields[name] = (fields[name] as string[]).join(', ')
-  return fields
-}
-
 /** Up to this size a body goes out in one string with its head: cheaper than a gathered write of two. */
 const JOIN_LIMIT = 8192
 
@@ -77,23 +68,17 @@ export class RawSink implements ResponseSink {
   readonly #drained: () => void
   /** Content-Length is known: the last piece is the end, since no trailers can follow. */
   readonly #sized: boolean
-  readonly #http2: boolean
   /** The last piece of a body without a length. */
   #last: Buffer | undefined
 
-  constructor (reply: FastifyReply, status: number, reason: string, headers: readonly string[], sized: boolean, complete: boolean, drained: () => void) {
+  constructor (reply: FastifyReply, status: number, reason: string, headers: readonly string[], set: boolean, sized: boolean, drained: () => void) {
     const response = this.#response = reply.raw
-    const set = response.getHeaderNames().length > 0
-    const merged = set || hasFields(reply) ? mergeHeaders(reply.getHeaders(), headers) : headers
     reply.hijack()
     this.#drained = drained
     this.#sized = sized
-    this.#http2 = reply.request.raw.httpVersionMajor >= 2
-    if (this.#http2 && complete) endWithHead(response, status, fieldsOf(merged))
-    else if (this.#http2) response.writeHead(status, fieldsOf(merged))
     // Where fields were set on the response itself, as app.inject always does, Node 20 keeps only the last of several in a list.
-    else if (set || 'isLightMyRequest' in response) response.writeHead(status, reason, grouped(merged))
-    else response.writeHead(status, reason, merged as never)
+    if (set || 'isLightMyRequest' in response) response.writeHead(status, reason, grouped(headers))
+    else response.writeHead(status, reason, headers as never)
   }
 
   write (chunk: Buffer, last: boolean): boolean {
@@ -105,7 +90,7 @@ export class RawSink implements ResponseSink {
       return true
     }
     // A response that waits for its turn has no socket yet; and what comes behind a backlog would only be held longer.
-    if (this.#http2 || socket?.writableLength !== 0) return this.#keep(Buffer.from(chunk), last)
+    if (socket?.writableLength !== 0) return this.#keep(Buffer.from(chunk), last)
     const joined = last && chunk.length <= JOIN_LIMIT
     const encrypted = 'encrypted' in socket
     // TLS tells only later that it has enciphered a piece: holding each of them would cost more than the copy.
@@ -132,13 +117,9 @@ export class RawSink implements ResponseSink {
   end (trailers: readonly string[] | undefined): void {
     if (this.#response.writableEnded) return
     if (trailers !== undefined) {
-      // node:http2 knows no list of pairs.
-      if (this.#http2) this.#response.addTrailers(fieldsOf(trailers) as never)
-      else {
-        const pairs: [string, string][] = []
-        for (let i = 0; i < trailers.length; i += 2) pairs.push([trailers[i]!, trailers[i + 1]!])
-        this.#response.addTrailers(pairs)
-      }
+      const pairs: [string, string][] = []
+      for (let i = 0; i < trailers.length; i += 2) pairs.push([trailers[i]!, trailers[i + 1]!])
+      this.#response.addTrailers(pairs)
     }
     this.#response.end(this.#last)
   }
@@ -255,6 +236,7 @@ export class ReplySink implements ResponseSink {
 
   fail (error: Error): void {
     this.begin()
+    if (this.#http2) resetStream(this.#reply.raw)
     this.#stream?.destroy(error)
     if (this.#reply.request.raw.httpVersion === '1.0') breakOff(this.#reply.raw)
   }
@@ -281,16 +263,13 @@ export class ReplySink implements ResponseSink {
 export function sinkFor (
   reply: FastifyReply, status: number, reason: string, list: string[], length: number, complete: boolean, upgrade: boolean, drained: () => void
 ): ResponseSink {
-  return upgrade || !wantsOnSend(reply.request, reply, status, list, complete ? 0 : length)
-    ? new RawSink(reply, status, reason, list, length >= 0, complete, drained)
-    : new ReplySink(reply, status, list, length, complete, drained)
-}
-
-/** Sends a head that ends the stream; after `writeHead` an empty DATA frame would end it, which is no Trailers-Only of gRPC. */
-export function endWithHead (response: ServerResponse, status: number, fields: Readonly<Record<string, string | string[]>>): void {
-  response.statusCode = status
-  for (const name in fields) response.setHeader(name, fields[name]!)
-  response.end()
+  if (!upgrade && wantsOnSend(reply.request, reply, status, list, complete ? 0 : length)) return new ReplySink(reply, status, list, length, complete, drained)
+  const { raw } = reply
+  const set = raw.getHeaderNames().length > 0
+  const merged = set || hasFields(reply) ? mergeHeaders(reply.getHeaders(), list) : list
+  return reply.request.raw.httpVersionMajor >= 2
+    ? new Http2Sink(reply, status, merged, length, complete, drained)
+    : new RawSink(reply, status, reason, merged, set, length >= 0, drained)
 }
 
 /** What gRPC says at the end of a call. */

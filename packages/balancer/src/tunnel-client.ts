@@ -4,7 +4,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { acceptsKey } from './extended-connect.ts'
 import { responseHeaders } from './headers.ts'
-import { endWithHead, fieldsOf } from './response-sink.ts'
+import { endWithHead, fieldsOf } from './http2-sink.ts'
 import { headOf } from './upgrade.ts'
 
 /** The client's end of a tunnel. */
