@@ -18,12 +18,14 @@ export default {
   text: 'Small GET by h2load over 7 kept TLS connections with 10 streams at once on each; plain HTTP/1.1 to the backend. The two without TLS are asked by HTTP/1.1.',
   remarks: 'Node’s HTTP/2 costs an app several times what its HTTP/1.1 does, with a proxy or without.',
   base: 'Fastify hello, HTTP/2',
-  load: { path: '/small', http2: true, of: { 'headgate, HTTP/1.1': plain, 'Fastify hello, HTTP/1.1': plain } },
+  load: { path: '/small', http2: true, of: { 'headgate, HTTP/1.1': plain, 'Fastify hello, HTTP/1.1': plain, 'bare proxy, HTTP/1.1': plain } },
   targets: {
     headgate: ({ node }) => secure(node({ kind: 'headgate', tls, http2: true })),
     'headgate, HTTP/1.1': ({ node }) => node({ kind: 'headgate' }),
     'Fastify hello, HTTP/2': ({ node }) => secure(node({ kind: 'hello', tls, http2: true })),
     'Fastify hello, HTTP/1.1': ({ node }) => node({ kind: 'hello' }),
+    'bare proxy in Node': ({ node }) => secure(node({ kind: 'bare', tls, http2: true })),
+    'bare proxy, HTTP/1.1': ({ node }) => node({ kind: 'bare' }),
     nginx: ({ nginx }) => secure(nginx({ tls, http2: true })),
     haproxy: ({ haproxy, work }) => {
       const both = join(work, 'both.pem')

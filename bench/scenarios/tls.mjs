@@ -18,6 +18,8 @@ export default {
     'headgate without TLS': ({ node }) => node({ kind: 'headgate' }),
     'Fastify hello over TLS': ({ node }) => secure(node({ kind: 'hello', tls })),
     'Fastify hello without TLS': ({ node }) => node({ kind: 'hello' }),
+    'bare proxy in Node': ({ node }) => secure(node({ kind: 'bare', tls })),
+    'bare proxy without TLS': ({ node }) => node({ kind: 'bare' }),
     nginx: ({ nginx }) => secure(nginx({ tls })),
     haproxy: ({ haproxy, work }) => {
       const both = join(work, 'both.pem')
