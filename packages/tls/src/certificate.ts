@@ -32,6 +32,8 @@ export class Certificate {
   readonly responder: string
   /** Clients may insist on a stapled OCSP response. */
   readonly mustStaple: boolean
+  /** `rsa`, `ec`, `ed25519` …: OpenSSL takes one certificate of each. */
+  readonly keyType: string
 
   /** Throws `HG_TLS_CERTIFICATE` for what is no pair, or is not valid at `now` (milliseconds since the Unix epoch). */
   constructor (name: string, parts: CertificateParts, now: number) {
@@ -55,6 +57,15 @@ export class Certificate {
     this.hosts = (parts.hosts ?? namesOf(leaf!)).map((host) => host.toLowerCase())
     this.responder = /^OCSP - URI:(https?:\/\/\S+)$/m.exec(leaf!.infoAccess ?? '')?.[1] ?? ''
     this.mustStaple = leaf!.raw.includes(TLS_FEATURE)
+    this.keyType = leaf!.publicKey.asymmetricKeyType ?? ''
+  }
+
+  /**
+   * Can it be shown beside these, for the same host? Not where clients insist on a stapled response: Node does not say which of several
+   * certificates is shown, so that none can be stapled to it.
+   */
+  pairsWith (others: readonly Certificate[]): boolean {
+    return !this.mustStaple && others.every(({ keyType, mustStaple }) => keyType !== this.keyType && !mustStaple)
   }
 
   /** DNS names in it, in lower case. */

@@ -23,6 +23,11 @@ export class HostIndex<T> {
     return true
   }
 
+  /** As it was added, `*.` included. */
+  get (host: string): T | undefined {
+    return this.#values.get(host)
+  }
+
   /** `host` in lower case. */
   find (host: string): T | undefined {
     const exact = this.#values.get(host)

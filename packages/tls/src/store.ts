@@ -3,17 +3,25 @@ import type { Certificate } from './certificate.ts'
 import { UnknownCertificateError } from './errors.ts'
 import { HostIndex } from './host-index.ts'
 
-interface Entry {
-  certificate: Certificate
+/** What is shown for a host: one certificate, or several with keys of different types, of which the client's abilities choose. */
+class Shown {
+  readonly certificates: readonly Certificate[]
   /** Made with the first handshake: of thousands of certificates few are in use. */
-  context: SecureContext | undefined
+  contexts: readonly SecureContext[] | undefined
+
+  constructor (certificates: readonly Certificate[]) {
+    this.certificates = certificates
+  }
 }
 
 /** All certificates, by name and by host. What is replaced is used from the next handshake on; open connections keep theirs. */
 export class CertificateStore {
-  readonly #entries = new Map<string, Entry>()
+  readonly #certificates = new Map<string, Certificate>()
   readonly #preferred: string | undefined
-  #hosts = new HostIndex<Entry>()
+  #hosts = new HostIndex<Shown>()
+  /** Each combination once, by its certificates' names. */
+  #shown = new Map<string, Shown>()
+  #paired: ReadonlySet<string> = new Set()
   #base: SecureContextOptions
 
   /** `base`: what all contexts have in common. `preferred`: name of the certificate for everybody else; the first one without. */
@@ -22,76 +30,104 @@ export class CertificateStore {
     this.#preferred = preferred
   }
 
-  get size (): number { return this.#entries.size }
-  get all (): Certificate[] { return Array.from(this.#entries.values(), ({ certificate }) => certificate) }
-  get names (): string[] { return Array.from(this.#entries.keys()) }
+  get size (): number { return this.#certificates.size }
+  get all (): Certificate[] { return Array.from(this.#certificates.values()) }
+  get names (): string[] { return Array.from(this.#certificates.keys()) }
 
   get (name: string): Certificate | undefined {
-    return this.#entries.get(name)?.certificate
+    return this.#certificates.get(name)
   }
 
   /** Adds or replaces the one of this name. Gives the hosts that another certificate has already. */
   set (certificate: Certificate): string[] {
-    const entry = this.#entries.get(certificate.name)
-    if (entry === undefined) this.#entries.set(certificate.name, { certificate, context: undefined })
-    else {
-      entry.certificate = certificate
-      entry.context = undefined
-    }
-    return this.#index().filter(([, other]) => other.certificate === certificate).map(([host]) => host)
+    this.#certificates.set(certificate.name, certificate)
+    return this.#index().filter(([, other]) => other === certificate).map(([host]) => host)
   }
 
   /** Throws `HG_TLS_UNKNOWN_CERTIFICATE`. */
   remove (name: string): Certificate {
-    const entry = this.#entries.get(name)
-    if (entry === undefined) throw new UnknownCertificateError(name, this.names.join(', ') || 'none')
-    this.#entries.delete(name)
+    const certificate = this.#certificates.get(name)
+    if (certificate === undefined) throw new UnknownCertificateError(name, this.names.join(', ') || 'none')
+    this.#certificates.delete(name)
     this.#index()
-    return entry.certificate
+    return certificate
   }
 
-  /** For a host name in lower case; `undefined`: there is none for it. */
-  contextFor (host: string): SecureContext | undefined {
-    const entry = this.#hosts.find(host)
-    return entry === undefined ? undefined : entry.context ??= this.createContext(entry.certificate)
+  /** For a host name in lower case, one for each certificate that it has; `undefined`: there is none. */
+  contextsFor (host: string): readonly SecureContext[] | undefined {
+    const shown = this.#hosts.find(host)
+    return shown === undefined ? undefined : shown.contexts ??= shown.certificates.map((certificate) => this.createContext(certificate))
   }
 
+  /** The first one that is shown for a host. */
   certificateFor (host: string): Certificate | undefined {
-    return this.#hosts.find(host)?.certificate
+    return this.#hosts.find(host)?.certificates[0]
+  }
+
+  /** Is it shown beside another one somewhere? `der`: the certificate. */
+  isPaired (der: Buffer): boolean {
+    return this.#paired.size > 0 && this.#paired.has(der.toString('latin1'))
   }
 
   /** For those who name no host, or one that nobody knows. */
   get fallback (): Certificate | undefined {
-    if (this.#preferred !== undefined) return this.get(this.#preferred)
-    for (const { certificate } of this.#entries.values()) return certificate
-    return undefined
+    return this.#preferred === undefined ? this.#certificates.values().next().value : this.get(this.#preferred)
   }
 
   /** What contexts have in common changes. */
   set base (base: SecureContextOptions) {
     this.#base = base
-    for (const entry of this.#entries.values()) entry.context = undefined
+    for (const shown of this.#shown.values()) shown.contexts = undefined
   }
 
-  /** What a certificate's context is made of; without one, handshakes end with an alert. */
-  options (certificate: Certificate | undefined): SecureContextOptions {
-    if (certificate === undefined) return this.#base
-    const { cert, key, passphrase } = certificate.parts
-    return { ...this.#base, cert, key, ...passphrase !== undefined && { passphrase } }
+  /** What the context for everybody else is made of; without a certificate, handshakes end with an alert. */
+  get defaults (): SecureContextOptions {
+    const { fallback } = this
+    if (fallback === undefined) return this.#base
+    const beside = fallback.hosts.map((host) => this.#hosts.get(host)?.certificates ?? []).find((certificates) => certificates.includes(fallback))
+    return this.#options(beside ?? [fallback])
   }
 
-  createContext (certificate: Certificate | undefined): SecureContext {
-    return createSecureContext(this.options(certificate))
+  createContext (certificate: Certificate): SecureContext {
+    return createSecureContext(this.#options([certificate]))
+  }
+
+  #options (certificates: readonly Certificate[]): SecureContextOptions {
+    return {
+      ...this.#base,
+      cert: certificates.map(({ parts }) => parts.cert),
+      key: certificates.map(({ parts: { key, passphrase } }) => ({ pem: key, ...passphrase !== undefined && { passphrase } }))
+    }
   }
 
   /** Cold: at changes alone. Gives the hosts for which an earlier certificate wins, and whose they would have been. */
-  #index (): [string, Entry][] {
-    const lost: [string, Entry][] = []
-    const hosts = new HostIndex<Entry>()
-    for (const entry of this.#entries.values()) {
-      for (const host of entry.certificate.hosts) if (!hosts.add(host, entry)) lost.push([host, entry])
+  #index (): [string, Certificate][] {
+    const lost: [string, Certificate][] = []
+    const byHost = new Map<string, Certificate[]>()
+    for (const certificate of this.#certificates.values()) {
+      for (const host of certificate.hosts) {
+        const others = byHost.get(host)
+        if (others === undefined) byHost.set(host, [certificate])
+        else if (certificate.pairsWith(others)) others.push(certificate)
+        else if (!others.includes(certificate)) lost.push([host, certificate])
+      }
+    }
+    const shown = new Map<string, Shown>()
+    const hosts = new HostIndex<Shown>()
+    for (const [host, certificates] of byHost) {
+      const key = certificates.map(({ name }) => name).join('\n')
+      let one = shown.get(key)
+      if (one === undefined) {
+        const before = this.#shown.get(key)
+        one = before?.certificates.every((certificate, index) => certificate === certificates[index]) === true ? before : new Shown(certificates)
+        shown.set(key, one)
+      }
+      hosts.add(host, one)
     }
     this.#hosts = hosts
+    this.#shown = shown
+    const paired = [...shown.values()].flatMap(({ certificates }) => certificates.length > 1 ? certificates : [])
+    this.#paired = new Set(paired.map(({ leaf }) => leaf.raw.toString('latin1')))
     return lost
   }
 }

@@ -1,6 +1,7 @@
 import type { IncomingMessage, RequestListener, Server as HttpServer } from 'node:http'
 import type { Socket } from 'node:net'
 import type { SecureContext, SecureContextOptions, Server, TlsOptions as NodeTlsOptions, TLSSocket } from 'node:tls'
+import { isDeepStrictEqual } from 'node:util'
 import { channels, type Clock, Deadlines, HTTP2_LIMIT, type Http2LimitMessage, Peers, systemClock } from '@headgate/core'
 import type { FastifyBaseLogger } from 'fastify'
 import { Acme } from './acme/acme.ts'
@@ -160,7 +161,7 @@ export class Tls {
   serverOptions (): NodeTlsOptions {
     const { clientCertificates, handshakeTimeout = 10_000 } = this.options
     return {
-      ...this.#store.options(this.#store.fallback),
+      ...this.#store.defaults,
       SNICallback: this.#sni,
       handshakeTimeout,
       ...clientCertificates !== undefined && { requestCert: true, rejectUnauthorized: false }
@@ -199,12 +200,34 @@ export class Tls {
       if (server.listenerCount('OCSPRequest') === 0) this.#staple(server)
     }
     before.#servers.clear()
+    this.#keepManual(before)
     this.#refresh()
     for (const certificate of before.#store.all) if (this.#store.get(certificate.name) === undefined) tell(certificate, 'removed')
     if (this.redirect?.isAt(before.redirect) === true) {
       this.redirect.takeOver(before.redirect!)
       this.#log?.info({ address: this.redirectAddress }, 'redirecting to HTTPS')
     }
+  }
+
+  /** What was set or removed at run time stays so, unless the options say something else of it by now. */
+  #keepManual (before: Tls): void {
+    for (const name of before.#manual) {
+      if (!isDeepStrictEqual(before.#listed(name), this.#listed(name))) continue
+      const certificate = before.#store.get(name)
+      this.#manual.add(name)
+      if (certificate !== undefined) {
+        this.#store.set(certificate)
+        this.#follow(certificate)
+      } else if (this.#store.get(name) !== undefined) {
+        this.#store.remove(name)
+        this.#staples?.forget(name)
+      }
+    }
+  }
+
+  /** What the options say of a certificate. */
+  #listed (name: string): CertificateOptions | undefined {
+    return this.options.certificates?.find((certificate, index) => nameOf(certificate, index) === name)
   }
 
   /** Closes whoever is still in the handshake, unless another one answers for them. */
@@ -214,7 +237,12 @@ export class Tls {
 
   #staple (server: Server): void {
     if (this.#staples === undefined) return
-    server.on('OCSPRequest', (certificate: Buffer, _issuer, callback) => { callback(null, this.current.#staples?.find(certificate) as Buffer) })
+    server.on('OCSPRequest', (certificate: Buffer, _issuer, callback) => { callback(null, this.current.#stapleFor(certificate) as Buffer) })
+  }
+
+  /** Node names one of the certificates that a host has, not the one that is shown. */
+  #stapleFor (certificate: Buffer): Buffer | null {
+    return this.#staples === undefined || this.#store.isPaired(certificate) ? null : this.#staples.find(certificate)
   }
 
   /** Watches files and the time from here on. */
@@ -370,7 +398,7 @@ export class Tls {
   }
 
   #refresh (): void {
-    const options = this.#store.options(this.#store.fallback)
+    const options = this.#store.defaults
     for (const server of this.#servers) {
       server.setSecureContext(options)
       // A new context has a ticket key of its own.
@@ -392,7 +420,10 @@ export class Tls {
     const host = hostName(name)
     let context: SecureContext | undefined | Promise<SecureContext | undefined>
     try {
-      context = this.#store.contextFor(host) ?? (host === '' ? undefined : this.#provider?.contextFor(host))
+      const own = this.#store.contextsFor(host)
+      // Node takes one certificate out of a context. What is set before that stays, where its key is of another type.
+      if (own !== undefined && own.length > 1) for (const other of own.slice(1)) socket?.setKeyCert(other)
+      context = own?.[0] ?? (host === '' ? undefined : this.#provider?.contextFor(host))
     } catch (error) {
       return callback(error as Error)
     }

@@ -1,10 +1,13 @@
 import { rmSync, symlinkSync, renameSync, mkdirSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
 import { Agent, get } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import { channels, type CertificateMessage } from '@headgate/core'
+import fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
 import { skipWithout } from '../../../tools/system.mjs'
 import { FakeClock } from '../../core/test/clock.ts'
-import { createTls } from '../src/index.ts'
+import { type Edge, type TlsOptions, createTls, keptOptions } from '../src/index.ts'
 import { Authority, type Pair } from './certificates.ts'
 import { ask, handshake, shown, site, until } from './helpers.ts'
 
@@ -100,6 +103,50 @@ t.test('at run time: set, replace, remove; and the provider', { skip }, async (t
   tls.remove('b')
   t.equal(await shown(port, 'b.example', authority.ca), 'a')
   t.throws(() => { tls.remove('b') }, { code: 'HG_TLS_UNKNOWN_CERTIFICATE', message: /there are: a/ })
+})
+
+t.test('what was set and removed at run time outlives other options, unless these say something else of it', { skip }, async (t) => {
+  const authority = new Authority(t)
+  const issue = (name: string): Pair => authority.issue([`${name}.example`], { subject: `/CN=${name}` })
+  const [a, b, c, d] = ['a', 'b', 'c', 'd'].map(issue) as [Pair, Pair, Pair, Pair]
+  const options = (more: object[] = []): TlsOptions => ({ certificates: [{ name: 'a', ...a }, { name: 'b', ...b }, ...more as []] })
+  const edge = await createTls(options())
+  const app = fastify({ forceCloseConnections: true, ...edge.server }) as FastifyInstance
+  await app.register(edge.plugin)
+  app.get('/', async () => 'yes')
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  t.teardown(() => app.close())
+  const port = (app.server.address() as AddressInfo).port
+  let last: Edge = edge
+  const change = async (next: TlsOptions, meanwhile: () => unknown = () => {}): Promise<void> => {
+    const before = last
+    last = await createTls(keptOptions(before.tls.options, next).options, before)
+    const holder = fastify({ serverFactory: (handler) => createServer(handler) }) as FastifyInstance
+    await holder.register(last.plugin)
+    await holder.ready()
+    t.teardown(() => holder.close())
+    await meanwhile()
+    last.tls.takeOver()
+  }
+  await edge.tls.set('c', c)
+  await edge.tls.set('a', { ...authority.issue(['a.example'], { subject: '/CN=anew' }) })
+  edge.tls.remove('b')
+  await change({ ...options(), hsts: true }, () => edge.tls.set('d', d))
+  t.equal(await shown(port, 'c.example', authority.ca), 'c')
+  t.equal(await shown(port, 'd.example', authority.ca), 'd', 'set when the other options were being read')
+  t.equal(await shown(port, 'a.example', authority.ca), 'anew')
+  t.equal(await shown(port, 'b.example', authority.ca), 'anew', 'removed it stays')
+  t.same(last.tls.certificates.map(({ name }) => name).toSorted(), ['a', 'c', 'd'])
+  await last.tls.reload()
+  t.equal(await shown(port, 'a.example', authority.ca), 'anew')
+
+  const newer = authority.issue(['a.example', 'c.example'], { subject: '/CN=newer' })
+  await change({ ...options([{ name: 'c', ...newer }]), hsts: false })
+  t.equal(await shown(port, 'c.example', authority.ca), 'newer', 'the options name it by now')
+  t.equal(await shown(port, 'd.example', authority.ca), 'd', 'through two changes')
+  await change({ certificates: [{ name: 'a', ...newer }, { name: 'b', ...b, hosts: ['b.example'] }] })
+  t.equal(await shown(port, 'a.example', authority.ca), 'newer')
+  t.equal(await shown(port, 'b.example', authority.ca), 'b')
 })
 
 t.test('certificates change under load and not one request fails', { skip }, async (t) => {

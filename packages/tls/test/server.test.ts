@@ -7,7 +7,7 @@ import { systemClock, writeProxyV1, writeProxyV2 } from '@headgate/core'
 import t from 'tap'
 import { FLAG, type Frame, frame, FrameReader, headers, PREFACE, reset, settings, TYPE } from '../../core/test/transport/frames.ts'
 import { skipWithout } from '../../../tools/system.mjs'
-import { Authority } from './certificates.ts'
+import { Authority, type Pair } from './certificates.ts'
 import { ask, bodyOf, handshake, plain, run, shown, site } from './helpers.ts'
 
 const skip = skipWithout('openssl', 'curl')
@@ -30,6 +30,50 @@ t.test('certificates by host: exact, wildcard, default, and none', { skip }, asy
   t.equal(await shown(strict.port, 'a.example', authority.ca), 'a')
   t.equal(await shown(strict.port, '', authority.ca), 'a', 'who names nobody gets the default')
   await t.rejects(shown(strict.port, 'c.example', authority.ca), { code: 'ERR_SSL_TLSV1_UNRECOGNIZED_NAME' })
+})
+
+t.test('an RSA certificate beside an ECDSA one: what the client can check decides', { skip }, async (t) => {
+  const authority = new Authority(t)
+  const issue = (name: string, kind: 'ec' | 'rsa', extensions: string[] = []): Pair =>
+    authority.issue([`${name}.example`, ...name === 'b' ? ['*.b.example'] : []], { rsa: kind === 'rsa', subject: `/CN=${name}-${kind}`, extensions })
+  const both = (name: string): object[] => (['ec', 'rsa'] as const).map((kind) => ({ name: `${name}-${kind}`, ...issue(name, kind) }))
+  const lines: object[] = []
+  const { port, tls } = await site(t, { certificates: [...both('a'), ...both('b')] as [] }, undefined, {
+    logger: { level: 'warn', stream: { write: (line) => { lines.push(JSON.parse(line) as object) } } }
+  })
+  const shows = async (host: string, ...args: string[]): Promise<string> => {
+    const name = host === '' ? ['-noservername'] : ['-servername', `${host}.example`]
+    const out = await run('openssl', ['s_client', '-connect', `127.0.0.1:${port}`, ...name, '-CAfile', authority.path('ca.pem'), ...args])
+    t.match(out, /Verify return code: 0/)
+    return /subject=.*CN ?= ?([\w-]+)/.exec(out)?.[1] ?? out
+  }
+  const EC = ['-sigalgs', 'ecdsa_secp256r1_sha256']
+  const RSA = ['-sigalgs', 'rsa_pss_rsae_sha256']
+  for (const host of ['a', 'b', 'x.b']) {
+    const name = host.at(-1)!
+    t.equal(await shows(host, ...EC), `${name}-ec`, host)
+    t.equal(await shows(host, ...RSA), `${name}-rsa`, host)
+    t.equal(await shows(host, '-sigalgs', 'ECDSA+SHA256:RSA-PSS+SHA256'), `${name}-ec`, 'the first that the client names')
+    t.equal(await shows(host, '-sigalgs', 'RSA-PSS+SHA256:ECDSA+SHA256'), `${name}-rsa`)
+    t.equal(await shows(host, '-tls1_2', '-cipher', 'ECDHE-ECDSA-AES128-GCM-SHA256'), `${name}-ec`, 'before TLS 1.3 ciphers decide as well')
+    t.equal(await shows(host, '-tls1_2', '-cipher', 'ECDHE-RSA-AES128-GCM-SHA256'), `${name}-rsa`)
+  }
+  t.equal(await shows('', ...RSA), 'a-rsa', 'the default too')
+  t.equal(await shows('nobody', ...EC), 'a-ec')
+
+  await tls.set('late', { ...authority.issue(['a.example'], { rsa: true, subject: '/CN=late' }) })
+  t.equal(await shows('a', ...RSA), 'a-rsa', 'of one kind the first')
+  t.match(lines, [{ certificate: 'late', hosts: ['a.example'], msg: 'an earlier certificate is shown for these hosts' }])
+  tls.remove('a-rsa')
+  t.equal(await shows('a', ...RSA), 'late')
+  t.equal(await shows('a', ...EC), 'a-ec')
+
+  // Clients that insist on a staple would not take one that is another certificate's.
+  lines.length = 0
+  await tls.set('staple', issue('s', 'ec', ['tlsfeature=status_request']))
+  await tls.set('beside', issue('s', 'rsa'))
+  t.equal(await shows('s', ...EC), 's-ec')
+  t.match(lines.at(-1), { certificate: 'beside', hosts: ['s.example'] }, 'it stands alone')
 })
 
 t.test("openssl's client: versions, ciphers, groups, protocols", { skip }, async (t) => {
