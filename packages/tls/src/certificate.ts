@@ -34,6 +34,8 @@ export class Certificate {
   readonly mustStaple: boolean
   /** `rsa`, `ec`, `ed25519` …: OpenSSL takes one certificate of each. */
   readonly keyType: string
+  /** Of an `ec` key, as OpenSSL names it; '' for others. */
+  readonly curve: string
 
   /** Throws `HG_TLS_CERTIFICATE` for what is no pair, or is not valid at `now` (milliseconds since the Unix epoch). */
   constructor (name: string, parts: CertificateParts, now: number) {
@@ -57,7 +59,9 @@ export class Certificate {
     this.hosts = (parts.hosts ?? namesOf(leaf!)).map((host) => host.toLowerCase())
     this.responder = /^OCSP - URI:(https?:\/\/\S+)$/m.exec(leaf!.infoAccess ?? '')?.[1] ?? ''
     this.mustStaple = leaf!.raw.includes(TLS_FEATURE)
-    this.keyType = leaf!.publicKey.asymmetricKeyType ?? ''
+    const { asymmetricKeyType = '', asymmetricKeyDetails } = leaf!.publicKey
+    this.keyType = asymmetricKeyType
+    this.curve = asymmetricKeyDetails?.namedCurve ?? ''
   }
 
   /**

@@ -1,5 +1,6 @@
-import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls'
+import { createSecureContext, type SecureContext, type SecureContextOptions, type TLSSocket } from 'node:tls'
 import type { Certificate } from './certificate.ts'
+import { choose } from './choice.ts'
 import { UnknownCertificateError } from './errors.ts'
 import { HostIndex } from './host-index.ts'
 
@@ -53,10 +54,17 @@ export class CertificateStore {
     return certificate
   }
 
-  /** For a host name in lower case, one for each certificate that it has; `undefined`: there is none. */
-  contextsFor (host: string): readonly SecureContext[] | undefined {
+  /** For a host name in lower case, and the client that names it; `undefined`: there is none. */
+  contextFor (host: string, socket: TLSSocket | undefined): SecureContext | undefined {
     const shown = this.#hosts.find(host)
-    return shown === undefined ? undefined : shown.contexts ??= shown.certificates.map((certificate) => this.createContext(certificate))
+    if (shown === undefined) return undefined
+    const { certificates } = shown
+    const contexts = shown.contexts ??= certificates.map((certificate) => this.createContext(certificate))
+    if (contexts.length === 1) return contexts[0]
+    const chosen = contexts[choose(certificates, socket)]
+    // Before Node 24 what is set here stays beside the chosen one, and OpenSSL looks at cipher suites too; from then on that stands alone.
+    for (const other of contexts) if (other !== chosen) socket?.setKeyCert(other)
+    return chosen
   }
 
   /** The first one that is shown for a host. */

@@ -420,10 +420,7 @@ export class Tls {
     const host = hostName(name)
     let context: SecureContext | undefined | Promise<SecureContext | undefined>
     try {
-      const own = this.#store.contextsFor(host)
-      // Node takes one certificate out of a context. What is set before that stays, where its key is of another type.
-      if (own !== undefined && own.length > 1) for (const other of own.slice(1)) socket?.setKeyCert(other)
-      context = own?.[0] ?? (host === '' ? undefined : this.#provider?.contextFor(host))
+      context = this.#store.contextFor(host, socket) ?? (host === '' ? undefined : this.#provider?.contextFor(host))
     } catch (error) {
       return callback(error as Error)
     }

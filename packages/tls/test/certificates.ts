@@ -12,16 +12,18 @@ export interface Pair {
 
 type Test = { teardown (action: () => unknown): void }
 
+const algorithm = (rsa: boolean): string[] => rsa ? ['rsa:2048'] : ['ec', '-pkeyopt', 'ec_paramgen_curve:P-256']
+
 /** A certificate authority of openssl's in a folder of its own, which goes with the test. */
 export class Authority {
   readonly folder: string
   readonly ca: string
   #serial = 0
 
-  constructor (t: Test, name = 'Test CA') {
+  constructor (t: Test, name = 'Test CA', { rsa = false } = {}) {
     this.folder = mkdtempSync(join(tmpdir(), 'headgate-tls-'))
     t.teardown(() => { rmSync(this.folder, { recursive: true, force: true }) })
-    this.#openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', 'ca.key', '-out', 'ca.pem', '-days', '3650', '-subj', `/CN=${name}`)
+    this.#openssl('req', '-x509', '-newkey', ...algorithm(rsa), '-nodes', '-keyout', 'ca.key', '-out', 'ca.pem', '-days', '3650', '-subj', `/CN=${name}`)
     this.ca = this.read('ca.pem')
     writeFileSync(this.path('index.txt'), '')
     writeFileSync(this.path('index.txt.attr'), 'unique_subject = no\n')
@@ -35,8 +37,7 @@ export class Authority {
   /** Issues a certificate. `extensions`: lines of openssl's extension file. */
   issue (hosts: readonly string[], { days = 365, rsa = false, subject = `/CN=${hosts[0] ?? 'nobody'}`, extensions = [] as string[] } = {}): Pair {
     const id = `c${++this.#serial}`
-    const algorithm = rsa ? ['rsa:2048'] : ['ec', '-pkeyopt', 'ec_paramgen_curve:P-256']
-    this.#openssl('req', '-newkey', ...algorithm, '-nodes', '-keyout', `${id}.key`, '-out', `${id}.csr`, '-subj', subject)
+    this.#openssl('req', '-newkey', ...algorithm(rsa), '-nodes', '-keyout', `${id}.key`, '-out', `${id}.csr`, '-subj', subject)
     const names = hosts.map((host) => /^[\d.]+$/.test(host) ? `IP:${host}` : `DNS:${host}`)
     writeFileSync(this.path(`${id}.ext`), [...names.length > 0 ? [`subjectAltName=${names.join(',')}`] : [], ...extensions].join('\n'))
     this.#openssl('x509', '-req', '-in', `${id}.csr`, '-CA', 'ca.pem', '-CAkey', 'ca.key', '-set_serial', String(1000 + this.#serial), '-days', String(days), '-extfile', `${id}.ext`, '-out', `${id}.pem`)

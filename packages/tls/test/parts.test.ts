@@ -1,10 +1,13 @@
 import { mkdtempSync, readdirSync, rmSync, statSync, utimesSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { TLSSocket } from 'node:tls'
 import fc from 'fast-check'
 import t from 'tap'
 import { skipWithout } from '../../../tools/system.mjs'
 import { FakeClock } from '../../core/test/clock.ts'
+import type { Certificate } from '../src/certificate.ts'
+import { choose } from '../src/choice.ts'
 import { HostIndex, hostName, isHostPattern } from '../src/host-index.ts'
 import { fileTicketStore, type TicketStore } from '../src/index.ts'
 import { profileOptions } from '../src/profiles.ts'
@@ -126,4 +129,20 @@ t.test('sessions are resumed by TLS 1.2 and 1.3, on another server with the same
   clock.advance(28_800_000)
   await until(async () => !(await visit(one.port, 'TLSv1.3', 'a.example', session)).reused)
   t.pass('a new key does')
+})
+
+t.test('which of several certificates a client gets', async (t) => {
+  const of = (keyType: string, curve = '') => ({ keyType, curve }) as Certificate
+  const client = (protocol: string, ...algorithms: string[]) => ({ getProtocol: () => protocol, getSharedSigalgs: () => algorithms }) as unknown as TLSSocket
+  const all = [of('ec', 'secp384r1'), of('rsa'), of('ed25519')]
+  for (const [place, ...given] of [
+    [0, 'TLSv1.3', 'ECDSA+SHA256', 'ECDSA+SHA384', 'RSA-PSS+SHA256'],
+    [1, 'TLSv1.3', 'ECDSA+SHA256', 'RSA-PSS+SHA256', 'ECDSA+SHA384'],
+    [2, 'TLSv1.3', 'RSA+SHA256', 'Ed25519+UNDEF', 'RSA-PSS+SHA256'],
+    [0, 'TLSv1.3', 'RSA+SHA256'],
+    [1, 'TLSv1.2', 'ECDSA+SHA384', 'RSA+SHA256'],
+    [1, 'TLSv1.2'],
+    [0, 'TLSv1.2', 'ECDSA+SHA384']
+  ] as const) t.equal(choose(all, client(...given as unknown as [string])), place, given.join(' '))
+  t.equal(choose([of('ec', 'secp384r1'), of('ed25519')], client('TLSv1.2', 'RSA+SHA256', 'Ed25519+UNDEF')), 1)
 })

@@ -187,7 +187,8 @@ export class Http2Attempt implements Attempt {
 
   sendTrailers (): void {
     // Without any, END_STREAM goes out on an empty DATA frame.
-    if (!this.#stream!.destroyed) this.#stream!.sendTrailers(this.#outTrailers ?? {})
+    const stream = this.#stream!
+    if (!stream.closed) stream.sendTrailers(this.#outTrailers ?? {})
   }
 
   ended (): void {
@@ -244,10 +245,14 @@ export class Http2Attempt implements Attempt {
   }
 
   #cancel (): void {
-    const stream = this.#stream!
-    stream.close(constants.NGHTTP2_CANCEL)
-    stream.destroy()
+    // Not while Node reads from the connection: Node 22.23 aborts the process then over a stream whose trailers are due, and Node 24.21 forgets the reset.
+    setImmediate(reset, this.#stream!)
   }
+}
+
+function reset (stream: Stream): void {
+  stream.close(constants.NGHTTP2_CANCEL)
+  stream.destroy()
 }
 
 function watchedPush (this: Stream, chunk: unknown, encoding?: BufferEncoding): boolean {
