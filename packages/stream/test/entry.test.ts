@@ -187,6 +187,13 @@ t.test('a handshake that is never finished is cut off', async (t) => {
   clock.advance(11_000)
   await closed
   t.equal(stream.listener('x').counters.ends.get('tls-timeout'), 1)
+  for (const bytes of ['', Buffer.from([22, 3, 1, 2, 0, 1, 0, 1])]) {
+    const gone = connect(port('x'), '127.0.0.1')
+    gone.end(bytes)
+    await once(gone, 'close')
+  }
+  await until(() => stream.listener('x').counters.active === 0)
+  t.equal(stream.listener('x').counters.ends.get('client-closed'), 2, 'and one that ends it itself is over at once')
 })
 
 t.test('PROXY headers of trusted peers are read, in pieces and with what follows; of others never', async (t) => {

@@ -7,6 +7,7 @@ import { dial } from './dial.ts'
 import { ClientInfo, Entry, type EntryOwner, PREREAD } from './entry.ts'
 import { Flow, type FlowOwner } from './flow.ts'
 import type { Exit, TcpListener } from './listener.ts'
+import { isOwnFault, NO_SOCKETS } from '../own-fault.ts'
 import { adopt, reset } from './socket.ts'
 
 type State = 'entering' | 'queued' | 'connecting' | 'open' | 'ended'
@@ -171,7 +172,9 @@ export class Connection extends Deadline implements EntryOwner, FlowOwner, PoolW
     this.#error = ''
     socket.once(ready, () => { if (this.#upstream === socket) this.#connected(socket) })
     socket.on('error', (error: NodeJS.ErrnoException) => {
-      if (this.#upstream === socket) this.#error = this.#state === 'connecting' ? connectFailure(error, ready === 'secureConnect') : 'reset'
+      if (this.#upstream !== socket) return
+      if (this.#state !== 'connecting') this.#error = 'reset'
+      else this.#error = isOwnFault(error) ? NO_SOCKETS : connectFailure(error, ready === 'secureConnect')
     })
     socket.on('end', () => { if (this.#upstream === socket) this.#upstreamEnds() })
     socket.on('close', () => { if (this.#upstream === socket) this.#upstreamClosed() })
@@ -289,6 +292,10 @@ export class Connection extends Deadline implements EntryOwner, FlowOwner, PoolW
   }
 
   #upstreamClosed (): void {
+    if (this.#error === NO_SOCKETS) {
+      this.#owner.counters.failed(NO_SOCKETS)
+      return this.#end(NO_SOCKETS, 'shed')
+    }
     if (this.#state === 'connecting') return this.#failed(this.#error || 'closed', 'failed-before-send')
     if (this.#state !== 'open') return
     if (this.#error === '') {

@@ -103,8 +103,9 @@ export class Entry extends Deadline implements Handshake {
     } else this.#enter(exit, socket)
   }
 
-  insecure (): void {
-    this.#refuse('tls')
+  insecure ({ code }: NodeJS.ErrnoException): void {
+    // Node's word for a connection that is gone before the handshake is over.
+    this.#refuse(code === 'ECONNRESET' ? 'client-closed' : 'tls')
   }
 
   expired (): void {

@@ -32,7 +32,7 @@ export class Termination {
     const options = source?.serverOptions() ?? given as TlsOptions
     if (options.SNICallback === undefined && options.cert === undefined && options.pfx === undefined) refuseListener(path, "needs 'key' and 'cert', 'pfx' or 'SNICallback'", options)
     try {
-      this.#server = createServer({ ...options, allowHalfOpen: true })
+      this.#server = createServer(options)
     } catch (error) {
       refuseListener(path, `must be what tls.createServer takes (${(error as Error).message})`, options)
     }
@@ -43,11 +43,14 @@ export class Termination {
 
   start (plain: Socket, handshake: Handshake): void {
     this.#waiting.set(plain, handshake)
+    // The TLS socket takes it over: one whose client half-closes in the midst of the handshake is not to wait for the rest.
+    plain.allowHalfOpen = false
     this.#server.emit('connection', plain)
   }
 
   #finished (socket: TLSSocket): void {
     const handshake = this.#of(socket)
+    socket.allowHalfOpen = true
     if (this.#source === undefined || this.#source.admit(socket)) return handshake?.secured(socket)
     socket.destroy()
     handshake?.insecure(new Error("the client's certificate was refused"))

@@ -1,6 +1,7 @@
 import { createSocket, type Socket } from 'node:dgram'
 import { isIP } from 'node:net'
 import { type AffinityHint, channels, Deadline, hash32, hashAddress, type Lease, type Outcome, type PoolContext, plainAddress, type Upstream } from '@headgate/core'
+import { isOwnFault, NO_SOCKETS } from '../own-fault.ts'
 import type { StreamInfo } from '../tcp/routes.ts'
 import type { StreamTransport } from '../transport.ts'
 import type { UdpListener } from './listener.ts'
@@ -166,6 +167,10 @@ export class Session extends Deadline implements PoolContext, StreamInfo {
   /** An ICMP error, or a name that is not known. */
   #failed (error: NodeJS.ErrnoException): void {
     const { pool, counters, settings } = this.#owner
+    if (isOwnFault(error)) {
+      counters.failed(NO_SOCKETS)
+      return this.end(NO_SOCKETS, 'shed')
+    }
     const reason = error.code === 'ECONNREFUSED' ? 'unreachable' : error.syscall === 'getaddrinfo' ? 'dns' : 'failed'
     const answered = this.received > 0
     counters.failed(reason)
