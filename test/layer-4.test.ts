@@ -1,9 +1,13 @@
 import { spawn } from 'node:child_process'
+import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import health from '@headgate/health'
+import stream from '@headgate/stream'
+import fastify from 'fastify'
 import t from 'tap'
 import * as layer4 from '../examples/layer-4.ts'
 import { exchange, named, until } from '../packages/stream/test/helpers.ts'
@@ -47,6 +51,34 @@ t.test('the example: reads from three Redis replicas, a PostgreSQL pair that fai
   t.equal(await psql('show port'), `${standby.port}\n`)
   await until(() => database.upstreams[0]!.health.state === 'down')
   t.equal(database.upstreams[1]!.health.state, 'up')
+})
+
+t.test('an upstream for datagrams that is not there is ejected by what ICMP says; no question is lost', async (t) => {
+  const bind = async () => {
+    const socket = createSocket('udp4')
+    socket.bind(0, '127.0.0.1')
+    await once(socket, 'listening')
+    t.teardown(() => { try { socket.close() } catch {} })
+    return { socket, port: socket.address().port }
+  }
+  const [there, gone, client] = [await bind(), await bind(), await bind()]
+  there.socket.on('message', (datagram, { port, address }) => { there.socket.send(datagram, port, address) })
+  gone.socket.close()
+  const app = fastify()
+  t.teardown(() => app.close())
+  await app.register(stream, {
+    pools: { dns: { upstreams: [gone, there].map(({ port }) => `udp://127.0.0.1:${port}`), policy: 'round-robin', slowStart: 0 } },
+    listeners: [{ name: 'dns', protocol: 'udp', listen: '127.0.0.1:0', pool: 'dns', responses: 1 }]
+  })
+  await app.register(health, { check: false, passive: { gatewayFailures: 2 } })
+  await app.ready()
+  const listener = app.stream.listener('dns')
+  for (let i = 0; i < 6; i++) {
+    client.socket.send(String(i), Number(listener.address!.split(':')[1]), '127.0.0.1')
+    t.equal(String((await once(client.socket, 'message') as [Buffer])[0]), String(i))
+  }
+  t.equal(app.stream.pools.get('dns')!.upstreams[0]!.health.state, 'ejected')
+  t.equal(listener.counters.failures.get('unreachable'), 2)
 })
 
 t.test('the command line: listeners of a configuration file, with units', async (t) => {

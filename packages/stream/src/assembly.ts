@@ -43,7 +43,9 @@ export interface Surroundings {
 /** Builds what options ask for. What is the same as in `before` is taken from there. Throws `HG_STREAM_INVALID_OPTION`. */
 export function assemble (options: StreamOptions, around: Surroundings, before: Assembly = NOTHING): Assembly {
   const builder = new Builder(around, before)
-  for (const [name, pool] of Object.entries<StreamPool>(options.pools ?? {})) builder.pool(name, pool, `options.pools.${name}`, isUdp(pool))
+  // A pool that finds its upstreams may say nothing of how they are spoken to: whoever uses it does.
+  const datagrams = new Set(options.listeners.filter(({ protocol }) => protocol === 'udp').map(({ pool }) => pool))
+  for (const [name, pool] of Object.entries<StreamPool>(options.pools ?? {})) builder.pool(name, pool, `options.pools.${name}`, isUdp(pool) ?? datagrams.has(name))
   for (const [index, listener] of options.listeners.entries()) builder.listener(listener, `options.listeners[${index}]`)
   return builder
 }

@@ -258,13 +258,13 @@ const pluginSchema: SchemaObject = {
   } satisfies Record<keyof StreamOptions, object>
 }
 
-/** Is it a pool of `udp://` upstreams? */
-export function isUdp (given: StreamPool): boolean {
+/** Is it a pool of `udp://` upstreams? `undefined` where nothing in it says. */
+export function isUdp (given: StreamPool): boolean | undefined {
   const { upstreams, discovery } = Array.isArray(given) ? { upstreams: given as unknown, discovery: undefined } : given as PoolOptions
-  if (discovery !== undefined && 'protocol' in discovery && discovery.protocol === 'udp') return true
+  if (discovery !== undefined && 'protocol' in discovery) return discovery.protocol === 'udp'
   const first: unknown = Array.isArray(upstreams) ? upstreams[0] : undefined
   const url = typeof first === 'object' && first !== null ? (first as { readonly url?: unknown }).url : first
-  return typeof url === 'string' && url.startsWith('udp:')
+  return typeof url === 'string' ? url.startsWith('udp:') : undefined
 }
 
 /** Checks the plugin's options, but for what pools, addresses and certificates are checked for when they are made. */

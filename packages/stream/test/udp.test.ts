@@ -97,6 +97,26 @@ t.test('a flood from many sources stays within the bound; the oldest make room',
   for (const client of clients) client.close()
 })
 
+t.test('a flood of strangers pushes out who is silent, not who is in use', async (t) => {
+  const a = await echo(t, 'a')
+  const { port, stream } = await proxy(t, { listeners: [{ protocol: 'udp', name: 'u', listen: '127.0.0.1:0', pool: [a.url], maxSessions: 3 }] })
+  const { counters } = stream.listener('u')
+  const [busy, silent] = [await bind(t), await bind(t)]
+  await ask(busy, port('u'), 'x')
+  const [session] = a.peers
+  await ask(silent, port('u'), 'x')
+  for (let i = 0; i < 20; i++) {
+    t.equal(await ask(busy, port('u'), 'x'), 'a x')
+    await ask(await bind(t), port('u'), 'stranger')
+  }
+  t.equal(counters.ends.get('evicted'), 19)
+  t.equal(counters.accepted, 22, 'the busy one had one session all the time')
+  await ask(silent, port('u'), 'again')
+  t.equal(counters.accepted, 23)
+  t.equal(a.peers.size, 23)
+  t.ok(a.peers.has(session!))
+})
+
 t.test('an upstream that is not there is passed over by ICMP, and the datagram is not lost', async (t) => {
   const a = await echo(t, 'a')
   const gone = await bind(t)
