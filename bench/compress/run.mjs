@@ -1,7 +1,8 @@
 // Bytes and CPU per response: `node bench/compress/run.mjs [rounds]` (after `npm run setup`). Headgate's compress beside
 // @fastify/compress and nginx (gzip, and brotli if its module is there) at the same level, with real web content. Each target
 // runs in its own process on a core of its own; rounds of a fixed number of requests alternate between the targets. CPU time is
-// that of all threads of the process, so 1,000,000 / µs is what one core does in a second.
+// that of all threads of the process, so 1,000,000 / µs is what one core does in a second. "coder" is what encoding costs by itself,
+// and "most" the throughput that would come of a server that costs nothing else.
 import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
 import { createRequire } from 'node:module'
@@ -9,6 +10,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import zlib from 'node:zlib'
+import { encodings } from '@headgate/compress'
 import { median } from '../lib/rounds.mjs'
 import { LOAD_CORE, PROXY_CORE, Skip, cpu, freePorts, startNode, startProgram, stopAll } from '../lib/system.mjs'
 import { bodies } from './bodies.mjs'
@@ -66,6 +68,20 @@ async function rounded (runs, encoding) {
   return figures
 }
 
+const LEVELS = { gzip: 6, br: 4, zstd: 3 }
+
+/** CPU microseconds of the coder alone, with its state at hand: no response with this body can cost less. */
+function coderAlone (encoding, body) {
+  const coder = encodings.get(encoding)
+  const amount = Math.max(8, Math.round(2e6 / body.length))
+  return least(Array.from({ length: 2 * rounds + 2 }, () => {
+    const before = process.cpuUsage()
+    for (let i = 0; i < amount; i++) coder.encodeSync(body, LEVELS[encoding])
+    const { user, system } = process.cpuUsage(before)
+    return (user + system) / amount
+  }))
+}
+
 async function startNginx (work, backend) {
   const [port] = await freePorts(1)
   mkdirSync(join(work, 'same'))
@@ -100,12 +116,12 @@ try {
   for (const server of [theirs, ours, proxy]) for (const encoding of Object.keys(decoders)) await send(server, '/new/2', encoding, WARM)
 
   console.log(`Node ${process.version}; gzip 6, br 4, zstd 3; least of ${rounds} rounds. "new": each body for the first time; "again": the same body`)
-  const all = { new: [], again: [], newNginx: [], againNginx: [] }
+  const all = { new: [], again: [], most: [], newNginx: [], againNginx: [] }
   for (const encoding of Object.keys(decoders)) {
     const beside = nginx?.encodings.includes(encoding) === true ? nginx.server : undefined
-    console.log(`\n${encoding.padEnd(24)}bytes${' '.repeat(39)} | CPU µs per response${' '.repeat(35)} | throughput × @f/compress | CPU / nginx`)
-    console.log(`${' '.repeat(24)}${cell('plain')}${cell('@f/compress')}${cell('headgate')}${cell('nginx')} |${cell('@f/c new')}${cell('@f/c again')}${cell('hg new')}${cell('hg again')}${cell('nginx')} |` +
-      `${cell('new', 13)}${cell('again', 12)} |${cell('new', 6)}${cell('again', 6)}`)
+    console.log(`\n${encoding.padEnd(24)}bytes${' '.repeat(39)} | CPU µs per response${' '.repeat(46)} | throughput × @f/compress        | CPU / nginx`)
+    console.log(`${' '.repeat(24)}${cell('plain')}${cell('@f/compress')}${cell('headgate')}${cell('nginx')} |${cell('@f/c new')}${cell('@f/c again')}${cell('hg new')}${cell('hg again')}${cell('nginx')}${cell('coder')} |` +
+      `${cell('new', 13)}${cell('most', 8)}${cell('again', 11)} |${cell('new', 6)}${cell('again', 6)}`)
     for (const [index, { name, body }] of bodies.entries()) {
       const bytes = []
       for (const server of [theirs, ours, beside]) bytes.push(server === undefined ? '–' : (await once(server.port, `/same/${index}`, encoding)).bytes)
@@ -113,21 +129,22 @@ try {
         ['theirs new', theirs, `/new/${index}`], ['theirs again', theirs, `/same/${index}`], ['ours new', ours, `/new/${index}`], ['ours again', ours, `/same/${index}`],
         ...beside === undefined ? [] : [['nginx', beside, `/same/${index}`]]
       ], encoding)
+      found.coder = [coderAlone(encoding, body)]
       const ratio = (a, b, list) => {
         if (found[a] === undefined || found[b] === undefined) return '–'
         const quotient = least(found[a]) / least(found[b])
         if (body.length < 65_536) list.push(quotient)
         return quotient.toFixed(2)
       }
-      const us = ['theirs new', 'theirs again', 'ours new', 'ours again', 'nginx'].map((label) => cell(found[label] === undefined ? '–' : least(found[label]).toFixed(0)))
+      const us = ['theirs new', 'theirs again', 'ours new', 'ours again', 'nginx', 'coder'].map((label) => cell(found[label] === undefined ? '–' : least(found[label]).toFixed(0)))
       console.log(`${name.padEnd(24)}${cell(body.length)}${bytes.map((count) => cell(count)).join('')} |${us.join('')} |` +
-        `${cell(ratio('theirs new', 'ours new', all.new), 13)}${cell(ratio('theirs again', 'ours again', all.again), 12)} |` +
+        `${cell(ratio('theirs new', 'ours new', all.new), 13)}${cell(ratio('theirs new', 'coder', all.most), 8)}${cell(ratio('theirs again', 'ours again', all.again), 11)} |` +
         `${cell(ratio('ours new', 'nginx', all.newNginx), 6)}${cell(ratio('ours again', 'nginx', all.againNginx), 6)}`)
     }
   }
   console.log('\nBodies under 64 KiB, medians of the columns:')
   for (const [label, list] of [
-    ['throughput × @fastify/compress, new bodies', all.new], ['throughput × @fastify/compress, the same body', all.again],
+    ['throughput × @fastify/compress, new bodies', all.new], ['the same, if all but the coder cost nothing', all.most], ['throughput × @fastify/compress, the same body', all.again],
     ['CPU / nginx, new bodies', all.newNginx], ['CPU / nginx, the same body', all.againNginx]
   ]) {
     const sorted = list.toSorted((a, b) => a - b)

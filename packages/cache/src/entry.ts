@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { HitHead } from './hit-head.ts'
+import { interned } from './interned.ts'
 import { governing } from './semantics/cache-control.ts'
 import { type Fields, first, single, storable, without } from './semantics/fields.ts'
 import { initialAge, lifetime, type Heuristic } from './semantics/freshness.ts'
@@ -105,6 +106,10 @@ let counter = 0
 /** A window in milliseconds: what the response says in seconds, else `fallback`. */
 const window = (seconds: number, fallback: number): number => seconds === -1 ? fallback : seconds * 1000
 
+const NONE: readonly never[] = []
+/** Most responses have none of them: then one list for all. */
+const orNone = <T>(list: readonly T[]): readonly T[] => list.length === 0 ? NONE : list
+
 /** Parses a response into an entry, or says in a word why it may not be stored. */
 export function makeEntry (received: Received, policy: StoragePolicy): Entry | string {
   const { status, requestHeaders, responseTime } = received
@@ -125,6 +130,7 @@ export function makeEntry (received: Received, policy: StoragePolicy): Entry | s
   if (policy.setCookie === 'strip') dropped.add('set-cookie')
   const kept = without(fields, dropped)
   if (first(kept, 'date') === undefined) kept.push('Date', formatHttpDate(responseTime))
+  for (let i = 0; i < kept.length; i++) kept[i] = interned(kept[i]!)
   const date = parseHttpDate(single(fields, 'date'), responseTime)
   const etag = single(fields, 'etag')
   const language = single(fields, 'content-language')
@@ -136,7 +142,8 @@ export function makeEntry (received: Received, policy: StoragePolicy): Entry | s
     id: `${responseTime.toString(36)}-${(counter = (counter + 1) % 1e9).toString(36)}`,
     status,
     reason: received.reason,
-    fields: kept,
+    // Without the room that the list had to grow.
+    fields: kept.slice(),
     responseTime,
     initialAge: initialAge(received.fields, received.requestTime, responseTime),
     lifetime: life.ms,
@@ -144,15 +151,15 @@ export function makeEntry (received: Received, policy: StoragePolicy): Entry | s
     staleIfError: strict ? 0 : window(directives.staleIfError, directives.sMaxAge === -1 ? -1 : 0),
     noCache: directives.noCache === true,
     mustRevalidate: strict || directives.sMaxAge !== -1,
-    vary,
-    varyValues: varyValues(vary, requestHeaders),
+    vary: orNone(vary),
+    varyValues: orNone(varyValues(vary, requestHeaders)),
     language: language === undefined || language.includes(',') ? undefined : language.trim().toLowerCase(),
     etag: etag === undefined || !isEtag(etag) ? undefined : etag,
     lastModified: parseHttpDate(single(fields, 'last-modified'), responseTime),
     date: Number.isNaN(date) ? responseTime : date,
     part: range === undefined ? undefined : { start: range.start, total: range.total, asked: requestHeaders.range ?? '' },
-    tags: tagsOf(fields),
-    groups: groupsOf(fields, received.origin),
+    tags: orNone(tagsOf(fields)),
+    groups: orNone(groupsOf(fields, received.origin)),
     invalidated: false,
     size: -1,
     body: undefined

@@ -51,7 +51,7 @@ export function families (recorder: Recorder, neighbours: Neighbours): Family[] 
     }
   })
   const plain = (name: string, type: Family['type'], help: string, samples: () => Iterable<Sample>): Family => ({ name: `headgate_${name}`, type, help, samples })
-  const { cache, certificates, compress, compressSkipped, compressFailures, http2Limits, streams } = recorder.plugins
+  const { cache, certificates, compress, compressSkipped, compressFailures, compressLoad, http2Limits, streams } = recorder.plugins
   const listener = (name: string, type: Family['type'], help: string, samples: Samples<ListenerRecord>): Family => plain(`stream_${name}`, type, help, function * () {
     for (const [name, record] of streams) yield * samples(record, { listener: name, protocol: record.protocol })
   })
@@ -153,6 +153,7 @@ export function families (recorder: Recorder, neighbours: Neighbours): Family[] 
       for (const [encoding, record] of compress) yield * histogram({ encoding }, record.duration)
     }),
     plain('compress_skipped_total', 'counter', 'Responses that were not compressed though they could have been, by reason.', () => words({}, 'reason', compressSkipped)),
+    plain('compress_load_changes_total', 'counter', 'Changes of what is encoded under load, by what it went to.', () => words({}, 'state', compressLoad)),
     plain('compress_failures_total', 'counter', 'Bodies that could not be encoded or decoded, by code.', () => words({}, 'code', compressFailures)),
 
     listener('ends_total', 'counter', 'Layer 4 connections and UDP sessions that ended, by why.', (r, l) => words(l, 'reason', r.ends)),

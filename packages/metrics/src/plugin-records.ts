@@ -75,6 +75,8 @@ export class PluginRecords {
   readonly compress: Map<string, EncodingRecord> = new Map()
   readonly compressSkipped: WordCounts = new WordCounts()
   readonly compressFailures: WordCounts = new WordCounts()
+  /** Changes of the load guard, by the state that it went to. */
+  readonly compressLoad: WordCounts = new WordCounts()
   readonly streams: Map<string, ListenerRecord> = new Map()
   readonly certificates: Map<string, CertificateRecord> = new Map()
   /** Limits of HTTP/2 that clients met, by reason. */
@@ -114,6 +116,7 @@ export class PluginRecords {
         record.duration.observe(number(message['duration']))
       }),
       listen('headgate:compress:skipped', (message) => { this.compressSkipped.add(text(message['reason'])) }),
+      listen('headgate:compress:load', (message) => { this.compressLoad.add(text(message['state'])) }),
       listen('headgate:compress:failure', (message) => { this.compressFailures.add(text(message['code'])) }),
       listen('headgate:stream:end', (message) => { this.#streamEnded(message, recorder.bounds) }),
       listen('headgate:tls:certificate', (message) => { this.#certificate(text(message['name']), text(message['change']), number(message['notAfter'])) }),

@@ -1,4 +1,5 @@
 // The figures of the plugins beside the balancer, each made by the plugin itself, and read by Prometheus itself.
+import { channel } from 'node:diagnostics_channel'
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer } from 'node:net'
@@ -83,6 +84,7 @@ async function scrape (app: FastifyInstance): Promise<string> {
 
 t.test('cache, compression, sessions and layer 4 are counted', async (t) => {
   const { app } = await busy(t)
+  channel('headgate:compress:load').publish({ state: 'skip', before: 'lower-level', utilisation: 1, queue: 0 })
   const text = await scrape(app)
   const value = (line: string): number => Number(text.split('\n').find((candidate) => candidate.startsWith(`headgate_${line} `))?.split(' ').at(-1) ?? NaN)
   t.equal(value('cache_lookups_total{result="hit"}'), 2)
@@ -95,6 +97,7 @@ t.test('cache, compression, sessions and layer 4 are counted', async (t) => {
   t.equal(value('compress_in_bytes_total{encoding="gzip"}'), TEXT.length)
   t.ok(value('compress_out_bytes_total{encoding="gzip"}') < TEXT.length / 10)
   t.equal(value('compress_seconds_count{encoding="gzip"}'), 1)
+  t.equal(value('compress_load_changes_total{state="skip"}'), 1)
 
   const sessions = (result: string): number => value(`pool_sticky_total{pool="web",by="cookie",result="${result}"}`)
   t.equal(sessions('hit'), 1)

@@ -1,13 +1,14 @@
 import type { Entry } from '../entry.ts'
-import type { Eviction } from './eviction.ts'
+import { type Eviction, Place } from './eviction.ts'
 import { Gdsf } from './gdsf.ts'
-import { Places } from './places.ts'
+import { KeyMap } from './key-map.ts'
+import { type PlaceMap, Places } from './places.ts'
 import { S3Fifo } from './s3fifo.ts'
 import { Sieve } from './sieve.ts'
 
 export type EvictionName = 's3-fifo' | 'sieve' | 'gdsf'
 
-export const evictions: Readonly<Record<EvictionName, new (capacity: number) => Eviction<Entry>>> = { 's3-fifo': S3Fifo, sieve: Sieve, gdsf: Gdsf }
+export const evictions: Readonly<Record<EvictionName, new () => Eviction<Entry>>> = { 's3-fifo': S3Fifo, sieve: Sieve, gdsf: Gdsf }
 
 /** More variants of one key than this push the oldest out, so that a Vary on a free-text field cannot fill the store. */
 export const MAX_VARIANTS = 32
@@ -21,15 +22,62 @@ function cost (entry: Entry): number {
   return bytes
 }
 
+/** Several responses of one key; the lists are made anew, so that one handed out does not change under its reader. */
+interface Variants {
+  readonly entries: readonly Entry[]
+  readonly places: readonly Place<Entry>[]
+}
+
+/** Places by the keys of their entries: the only thing that a store keeps of each entry beside itself. */
+class ByKey implements PlaceMap {
+  readonly #map: KeyMap<Place<Entry> | Variants> = new KeyMap()
+
+  get (key: string): readonly Entry[] {
+    const found = this.#map.get(key)
+    return found === undefined ? NOTHING : found instanceof Place ? [found.value] : found.entries
+  }
+
+  find (entry: Entry): Place<Entry> | undefined {
+    const found = this.#map.get(entry.key)
+    if (found instanceof Place) return found.value === entry ? found : undefined
+    return found?.places[found.entries.indexOf(entry)]
+  }
+
+  put (place: Place<Entry>): void {
+    this.#set(place.value.key, [...this.#placesOf(place.value.key), place])
+  }
+
+  take (place: Place<Entry>): void {
+    this.#set(place.value.key, this.#placesOf(place.value.key).filter((other) => other !== place))
+  }
+
+  * values (): IterableIterator<Entry> {
+    for (const found of this.#map.values()) {
+      if (found instanceof Place) yield found.value
+      else yield * found.entries
+    }
+  }
+
+  #placesOf (key: string): readonly Place<Entry>[] {
+    const found = this.#map.get(key)
+    return found === undefined ? [] : found instanceof Place ? [found] : found.places
+  }
+
+  #set (key: string, places: readonly Place<Entry>[]): void {
+    if (places.length === 0) this.#map.delete(key)
+    else this.#map.set(key, places.length === 1 ? places[0]! : { places, entries: places.map(({ value }) => value) })
+  }
+}
+
 /** The index of a store: entries by key, under a bound of bytes and of entries. Says who goes; the store lets go of the body. */
 export class BoundedIndex {
-  readonly #byKey: Map<string, Entry[]> = new Map()
+  readonly #byKey: ByKey = new ByKey()
   /** Entries whose key is more than their URL. */
-  readonly #byUrl: Map<string, Set<Entry>> = new Map()
+  readonly #byUrl: KeyMap<Set<Entry>> = new KeyMap()
   readonly #places: Places
 
   constructor (maxBytes: number, maxEntries: number, eviction: EvictionName, removed: (entry: Entry, evicted: boolean) => void) {
-    this.#places = new Places({ maxBytes, maxEntries, eviction: new evictions[eviction](maxBytes) }, (entry, evicted) => {
+    this.#places = new Places(this.#byKey, { maxBytes, maxEntries, eviction: new evictions[eviction]() }, (entry, evicted) => {
       this.#unlink(entry)
       removed(entry, evicted)
     })
@@ -39,7 +87,7 @@ export class BoundedIndex {
   get size (): number { return this.#places.size }
 
   get (key: string): readonly Entry[] {
-    return this.#byKey.get(key) ?? NOTHING
+    return this.#byKey.get(key)
   }
 
   /** All responses of a URL, whatever else their keys hold. */
@@ -57,13 +105,8 @@ export class BoundedIndex {
   }
 
   add (entry: Entry): void {
-    const list = this.#byKey.get(entry.key)
-    if (list === undefined) this.#byKey.set(entry.key, [entry])
-    // A new list, so that one handed out by `get` does not change under its reader.
-    else {
-      if (list.length >= MAX_VARIANTS) this.#places.remove(list[0]!, true)
-      this.#byKey.set(entry.key, [...(this.#byKey.get(entry.key) ?? []), entry])
-    }
+    const list = this.get(entry.key)
+    if (list.length >= MAX_VARIANTS) this.#places.remove(list[0]!, true)
     if (entry.url !== entry.key) {
       const others = this.#byUrl.get(entry.url)
       if (others === undefined) this.#byUrl.set(entry.url, new Set([entry]))
@@ -82,14 +125,11 @@ export class BoundedIndex {
   }
 
   values (): Iterable<Entry> {
-    return this.#places.values()
+    return this.#byKey.values()
   }
 
   #unlink (entry: Entry): void {
     const others = entry.url === entry.key ? undefined : this.#byUrl.get(entry.url)
     if (others?.delete(entry) === true && others.size === 0) this.#byUrl.delete(entry.url)
-    const rest = this.#byKey.get(entry.key)!.filter((other) => other !== entry)
-    if (rest.length === 0) this.#byKey.delete(entry.key)
-    else this.#byKey.set(entry.key, rest)
   }
 }

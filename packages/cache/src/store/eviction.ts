@@ -6,6 +6,8 @@ export class Place<T> {
   /** Uses seen, as far as the policy counts. */
   uses = 0
   priority = 0
+  /** Where it is in a heap. */
+  at = 0
   main = false
   previous: Place<T> | undefined
   next: Place<T> | undefined

@@ -6,39 +6,35 @@ import type { Eviction, Place } from './eviction.ts'
  */
 export class Gdsf<T> implements Eviction<T> {
   readonly #heap: Place<T>[] = []
-  readonly #index: Map<Place<T>, number> = new Map()
   #clock = 0
 
   insert (place: Place<T>): void {
     place.uses = 1
     place.priority = this.#clock + 1 / place.cost
     this.#heap.push(place)
-    this.#index.set(place, this.#heap.length - 1)
     this.#up(this.#heap.length - 1)
   }
 
   touch (place: Place<T>): void {
     place.uses++
     place.priority = this.#clock + place.uses / place.cost
-    this.#down(this.#index.get(place)!)
+    this.#down(place.at)
   }
 
   remove (place: Place<T>): void {
-    const at = this.#index.get(place)
-    if (at === undefined) return
-    this.#index.delete(place)
+    const { at } = place
     const last = this.#heap.pop()!
     if (last === place) return
     this.#set(at, last)
     this.#up(at)
-    this.#down(this.#index.get(last)!)
+    this.#down(last.at)
   }
 
   resize (place: Place<T>, cost: number): void {
     place.cost = cost
     place.priority = this.#clock + place.uses / cost
-    this.#up(this.#index.get(place)!)
-    this.#down(this.#index.get(place)!)
+    this.#up(place.at)
+    this.#down(place.at)
   }
 
   evict (): Place<T> | undefined {
@@ -51,7 +47,7 @@ export class Gdsf<T> implements Eviction<T> {
 
   #set (at: number, place: Place<T>): void {
     this.#heap[at] = place
-    this.#index.set(place, at)
+    place.at = at
   }
 
   #up (from: number): void {

@@ -1,33 +1,20 @@
 import { List, type Eviction, type Place } from './eviction.ts'
+import { Ghost } from './ghost.ts'
 
 /**
  * S3-FIFO (Yang, Zhang et al., SOSP 2023): new ones pass through a small queue, from which only those that were used again reach
- * the main queue; a ghost list remembers who left too early. Scans cannot wash the cache out.
+ * the main queue; a ghost list remembers who left too early. Scans cannot wash the cache out. The paper's shares: a tenth for the small
+ * queue, and as much history as the main queue holds; both of what is there, since the bound may be one of entries as well as of bytes.
  */
 export class S3Fifo<T> implements Eviction<T> {
   readonly #small: List<T> = new List()
   readonly #main: List<T> = new List()
-  /** Insertion order is age, so a Map serves as the queue. */
-  readonly #ghost: Map<string, number> = new Map()
-  #ghostCost = 0
-  readonly #smallTarget: number
-  readonly #ghostTarget: number
-
-  /** The paper's shares: a tenth for the small queue, and as much history as the main queue holds. */
-  constructor (capacity: number) {
-    this.#smallTarget = capacity / 10
-    this.#ghostTarget = capacity - this.#smallTarget
-  }
+  readonly #ghost: Ghost = new Ghost()
 
   insert (place: Place<T>): void {
     place.uses = 0
-    const before = this.#ghost.get(place.hash)
-    place.main = before !== undefined
-    if (before !== undefined) {
-      this.#ghost.delete(place.hash)
-      this.#ghostCost -= before
-    }
-    (place.main ? this.#main : this.#small).push(place)
+    place.main = this.#ghost.take(place.hash)
+    this.#listOf(place).push(place)
   }
 
   touch (place: Place<T>): void {
@@ -35,22 +22,22 @@ export class S3Fifo<T> implements Eviction<T> {
   }
 
   remove (place: Place<T>): void {
-    (place.main ? this.#main : this.#small).unlink(place)
+    this.#listOf(place).unlink(place)
   }
 
   resize (place: Place<T>, cost: number): void {
-    (place.main ? this.#main : this.#small).resize(place, cost)
+    this.#listOf(place).resize(place, cost)
   }
 
   evict (): Place<T> | undefined {
     for (;;) {
-      const fromSmall = this.#small.tail !== undefined && (this.#small.cost > this.#smallTarget || this.#main.tail === undefined)
+      const fromSmall = this.#small.tail !== undefined && (this.#main.tail === undefined || this.#small.cost * 9 > this.#main.cost)
       const place = fromSmall ? this.#small.tail : this.#main.tail
       if (place === undefined) return undefined
       this.remove(place)
       if (fromSmall) {
         if (place.uses === 0) {
-          this.#remember(place)
+          this.#ghost.remember(place.hash, place.cost, (this.#small.cost + this.#main.cost) * 0.9)
           return place
         }
         place.main = true
@@ -64,14 +51,7 @@ export class S3Fifo<T> implements Eviction<T> {
     }
   }
 
-  #remember ({ hash, cost }: Place<T>): void {
-    this.#ghostCost += cost - (this.#ghost.get(hash) ?? 0)
-    this.#ghost.delete(hash)
-    this.#ghost.set(hash, cost)
-    for (const [oldest, oldCost] of this.#ghost) {
-      if (this.#ghostCost <= this.#ghostTarget && this.#ghost.size <= 100_000) break
-      this.#ghost.delete(oldest)
-      this.#ghostCost -= oldCost
-    }
+  #listOf ({ main }: Place<T>): List<T> {
+    return main ? this.#main : this.#small
   }
 }

@@ -3,7 +3,7 @@ import type { Entry } from '../entry.ts'
 import { evictions, type EvictionName } from './bounded.ts'
 import type { CacheStore, EntryWriter, MaybePromise, StoreStats } from './contract.ts'
 import { Collector } from './collector.ts'
-import { Places } from './places.ts'
+import { byEntry, Places } from './places.ts'
 
 export interface TieredStoreOptions {
   /** Bytes of bodies kept in memory. @default 64 MiB */
@@ -27,7 +27,7 @@ export class TieredStore implements CacheStore {
     this.#below = below
     const { maxBytes = 64 * 1024 * 1024, maxEntries = Number.POSITIVE_INFINITY, eviction = 's3-fifo' } = options
     this.#maxEntryBytes = Math.min(options.maxEntryBytes ?? 1024 * 1024, maxBytes)
-    this.#places = new Places({ maxBytes, maxEntries, eviction: new evictions[eviction](maxBytes) }, (entry) => { entry.body = entry.encoded = undefined })
+    this.#places = new Places(byEntry(), { maxBytes, maxEntries, eviction: new evictions[eviction]() }, (entry) => { entry.body = entry.encoded = undefined })
     below.onEvict = (entry) => {
       this.#places.remove(entry)
       this.onEvict?.(entry)

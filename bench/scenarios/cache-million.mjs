@@ -1,0 +1,75 @@
+import { fileURLToPath } from 'node:url'
+import { load } from '../lib/load.mjs'
+import { compare, median } from '../lib/rounds.mjs'
+import { PROXY_CORE, cpu, startNode } from '../lib/system.mjs'
+
+const script = fileURLToPath(new URL('../targets/million.mjs', import.meta.url))
+const SIZES = { 'a thousand': 1000, 'a million': 1_000_000 }
+const BODY = 128
+
+export default {
+  order: 75,
+  name: 'cache-million',
+  title: 'A cache of a million small responses',
+  text: 'Responses of 128 bytes with four fields, in a cache for a thousand of them and in one for a million, both full. Memory beyond the fresh process and the bodies, by response. Hits of random ones among all that are stored. Then a different path each time, so that each request stores one and pushes one out: the longest that the event loop stood still, and the longest pause for garbage collection.',
+  async run ({ rounds, seconds, say }) {
+    const targets = {}
+    for (const [name, entries] of Object.entries(SIZES)) {
+      const server = await startNode(PROXY_CORE, script, { entries }, ['--max-old-space-size=8192'])
+      const url = `http://127.0.0.1:${server.port}`
+      const state = async (query = '') => (await fetch(`${url}/state${query}`)).json()
+      await load(url, { seconds: 2, path: '/item/x' })
+      const before = await state('?gc')
+      // Each run of the load begins at its first path, so each gets paths of its own.
+      let runs = 0
+      for (let left = entries; left > 0;) {
+        await load(url, { seconds: entries > 1e5 ? 5 : 1, path: `/item/${runs++}-`, distinct: entries > 1e5 ? 10_000_000 : entries })
+        const { stored, evicted } = await state()
+        left = entries - (stored - evicted) - 1
+      }
+      targets[name] = { server, url, entries, runs, state, before, full: await state('?gc'), us: [], miss: [], delay: [], pause: [] }
+      say(`  ${name}: full`)
+    }
+    const measure = async ({ url, server }, options) => {
+      const start = cpu(server.pid)
+      const { requests, errors } = await load(url, { seconds, ...options })
+      if (errors > 0) throw new Error(`${errors} errors`)
+      return (cpu(server.pid) - start) / requests
+    }
+    for (let round = 0; round <= rounds; round++) {
+      for (const target of Object.values(targets)) {
+        // Of the first runs some were pushed out by the last ones.
+        const run = target.runs === 1 ? 0 : 3 + round * 2 % (target.runs - 4)
+        const { hits } = await target.state()
+        const us = await measure(target, { path: `/item/${run}-`, distinct: target.entries > 1e5 ? 10_000_000 : target.entries })
+        if (rounds > 1 && (await target.state()).hits === hits) throw new Error('no hits')
+        // The first is for the JIT.
+        if (round > 0) target.us.push(us)
+      }
+    }
+    for (let round = 0; round < rounds; round++) {
+      for (const target of Object.values(targets)) {
+        await fetch(`${target.url}/watch`)
+        target.miss.push(await measure(target, { path: `/item/${round}-`, distinct: 10_000_000 }))
+        const { delay, pause } = await target.state()
+        target.delay.push(delay)
+        target.pause.push(pause)
+      }
+    }
+    const rows = Object.entries(targets).map(([name, { entries, before, full, ...lists }]) => [
+      name, (full.heapUsed - before.heapUsed) / entries, (full.rss - before.rss) / entries - BODY, ...['us', 'miss', 'delay', 'pause'].map((list) => median(lists[list]))
+    ])
+    const [small, big] = Object.values(targets)
+    const { median: value, low, high } = compare(big.us, small.us)
+    const beyond = rows[1][2]
+    return {
+      columns: ['cache for', 'heap bytes each', 'bytes each beyond the body', 'µs a hit', 'µs a miss that evicts', 'longest stall ms', 'longest GC pause ms'],
+      rows,
+      checks: [
+        { text: 'a million: ≤ 600 bytes each beyond the body', value: beyond, met: beyond <= 600 },
+        { text: 'a million: a hit ≤ 1.15 × one of a thousand', value, low, high, met: value <= 1.15 },
+        { text: 'a million: no stall above 20 ms while evicting', value: median(big.delay), met: median(big.delay) <= 20 }
+      ]
+    }
+  }
+}
