@@ -20,11 +20,11 @@ export interface ConfigChange {
 
 const SECRET = /(?:^|\.)(?:token|password|secret|key|keys|passphrase|pfx|authorization)(?:\.|\[|$)/i
 
-function effectOf (path: string): ChangeEffect {
+function effectOf (path: string, kept: readonly string[]): ChangeEffect {
   if (/^pools\.[^.]+(?:\.upstreams)?(?:\[|$)/.test(path) || /^stream\.pools\.[^.]+(?:\.upstreams)?(?:\[|$)/.test(path)) return 'in-place'
   if (/^routes\[\d+\]\.rules\[\d+\]\.pool\./.test(path) || path === 'logLevel' || path === 'clientHeadersTimeout' || /^listen(?:\[|$)/.test(path)) return 'in-place'
-  // Whether there is TLS at all is a matter of the servers, as is what they are made with.
-  if (path === 'tls' || /^tls\.(?:http2|handshakeTimeout)\b/.test(path) || path === 'tls.clientCertificates') return 'restart'
+  // Whether there is TLS at all is a matter of the servers.
+  if (path === 'tls' || kept.some((name) => path === name || path.startsWith(`${name}.`))) return 'restart'
   return 'rebuild'
 }
 
@@ -52,26 +52,26 @@ function normal (options: ServeOptions): object {
   }
 }
 
-/** Everything in which `after` differs from `before`, in the order of the options. */
-export function diffConfig (before: ServeOptions, after: ServeOptions): ConfigChange[] {
+/** Everything in which `after` differs from `before`, in the order of the options. `kept`: paths of options that what runs cannot take. */
+export function diffConfig (before: ServeOptions, after: ServeOptions, kept: readonly string[] = []): ConfigChange[] {
   const changes: ConfigChange[] = []
-  compare('', normal(before), normal(after), changes)
+  compare('', normal(before), normal(after), changes, kept)
   return changes
 }
 
-function compare (path: string, before: unknown, after: unknown, changes: ConfigChange[]): void {
+function compare (path: string, before: unknown, after: unknown, changes: ConfigChange[], kept: readonly string[]): void {
   if (isDeepStrictEqual(before, after)) return
   // Members may move; which of them are new is for the pool to find out.
   if (isPlain(before) && isPlain(after)) {
-    for (const name of new Set([...Object.keys(before), ...Object.keys(after)])) compare(path === '' ? name : `${path}.${name}`, before[name], after[name], changes)
+    for (const name of new Set([...Object.keys(before), ...Object.keys(after)])) compare(path === '' ? name : `${path}.${name}`, before[name], after[name], changes, kept)
     return
   }
   if (Array.isArray(before) && Array.isArray(after) && before.length === after.length) {
-    for (const [index, item] of before.entries()) compare(`${path}[${index}]`, item, after[index], changes)
+    for (const [index, item] of before.entries()) compare(`${path}[${index}]`, item, after[index], changes, kept)
     return
   }
   // A pool that comes or goes is more than its members.
-  const effect = before === undefined || after === undefined ? (/^(?:stream\.)?pools\.[^.]+$/.test(path) ? 'rebuild' : effectOf(path)) : effectOf(path)
+  const effect = before === undefined || after === undefined ? (/^(?:stream\.)?pools\.[^.]+$/.test(path) ? 'rebuild' : effectOf(path, kept)) : effectOf(path, kept)
   changes.push({
     path, kind: before === undefined ? 'added' : after === undefined ? 'removed' : 'changed',
     ...before !== undefined && { before: shown(path, before) }, ...after !== undefined && { after: shown(path, after) }, effect

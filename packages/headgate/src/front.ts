@@ -2,8 +2,9 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { offerConnects } from '@headgate/balancer'
+import type { ListenAddress } from '@headgate/core'
 import type { Generation, Outer } from './generation.ts'
-import { type Address, listen } from './listen.ts'
+import { listen } from './listen.ts'
 
 /** The servers that listen. What comes in goes to the present generation; what it has begun stays with the one that began it. */
 export class Front implements Outer {
@@ -28,7 +29,7 @@ export class Front implements Outer {
   }
 
   /** Opens an address; `key` names it. */
-  async open (key: string, address: Address): Promise<void> {
+  async open (key: string, address: ListenAddress): Promise<void> {
     const server = this.#make()
     const over = (event: 'request' | 'checkContinue' | 'connect') => (request: IncomingMessage, response: ServerResponse): void => {
       const { server: inner, streamPath, streams } = this.#generation

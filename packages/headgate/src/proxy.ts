@@ -22,6 +22,13 @@ function addressesOf ({ listen, pools = {}, admin }: ServeOptions): readonly str
 const upstreamsOf = (pool: unknown): readonly UpstreamSpec[] | undefined =>
   Array.isArray(pool) ? pool as UpstreamSpec[] : (pool as { readonly upstreams?: readonly UpstreamSpec[] }).upstreams
 
+/** What servers of TLS keep until the process starts again. */
+async function keptPaths ({ tls: before }: ServeOptions, { tls: after }: ServeOptions): Promise<string[]> {
+  if (before === undefined || after === undefined) return []
+  const { keptOptions } = await import('@headgate/tls')
+  return keptOptions(before, after).kept.map((name) => `tls.${name}`)
+}
+
 /** What serves by TLS, and the app that keeps it. */
 interface Secured {
   readonly edge: Edge
@@ -125,7 +132,7 @@ export class Proxy {
   }
 
   async #reload (options: ServeOptions): Promise<ConfigChange[]> {
-    const changes = diffConfig(this.#options, options)
+    const changes = diffConfig(this.#options, options, await keptPaths(this.#options, options))
     if (changes.length === 0) return changes
     const addresses = addressesOf(options)
     const parsed = addresses.map((text) => [text, parseListen(text)] as const)

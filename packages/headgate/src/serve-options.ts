@@ -1,3 +1,4 @@
+import type { RateLimitPluginOptions } from '@fastify/rate-limit'
 import type { BalancerOptions } from '@headgate/balancer'
 import type { CacheOptions } from '@headgate/cache'
 import type { StreamOptions } from '@headgate/stream'
@@ -32,6 +33,9 @@ export interface ServeHealthOptions extends Omit<HealthOptions, 'quorum'> {
   readonly quorum?: false | Partial<QuorumOptions>
 }
 
+/** Of `@fastify/rate-limit`; a file has no functions. */
+export type ServeRateLimitOptions = Omit<RateLimitPluginOptions, 'global' | 'redis' | 'nameSpace'>
+
 /** What `serve` takes; a configuration file holds the same object, where times and sizes may be texts ('2s', '64KiB'). */
 export interface ServeOptions extends Omit<BalancerOptions, 'pools'> {
   /** Pools for HTTP, as in `BalancerOptions`; there may be none beside `stream`. @default none */
@@ -54,6 +58,11 @@ export interface ServeOptions extends Omit<BalancerOptions, 'pools'> {
   readonly tls?: TlsOptions
   /** Options of `@headgate/stream`: listeners for TCP and UDP beside the one for HTTP. @default none */
   readonly stream?: StreamOptions
+  /**
+   * Options of `@fastify/rate-limit` for all routes; with `redis` they count together, otherwise each process for itself. Routes have their own in
+   * `config.rateLimit`, `false` for none. @default no limits but those of routes
+   */
+  readonly rateLimit?: ServeRateLimitOptions
   /** Options of `@headgate/cache`; `true`: its defaults. @default false */
   readonly cache?: boolean | CacheOptions
   /** Options of `@headgate/health`; `false`: no checks and no judging of traffic. @default judging of traffic alone */

@@ -9,6 +9,7 @@ import type { RedisState } from '@headgate/redis'
 import { joinWorkers } from '@headgate/workers'
 import { fromHere, withToken } from './admin-guard.ts'
 import { instance } from './instance.ts'
+import { limitRates, limitsRates } from './rate-limit.ts'
 import type { ServeAdminOptions, ServeHealthOptions, ServeOptions } from './serve-options.ts'
 import { KEYS_VARIABLE } from './sticky.ts'
 import { trusted } from './trust-proxy.ts'
@@ -29,7 +30,7 @@ export interface Shared {
 export async function build (options: ServeOptions, shared: Shared = {}): Promise<FastifyInstance> {
   const {
     listen: _listen, logLevel = 'info', clientHeadersTimeout: _timeout, trustProxy, pools = {}, health: watching = { check: false }, cache: caching = false, compress: encoding = false,
-    sticky = false, stream: layer4, redis: store, admin: steering, tls: _tls, ...balancing
+    sticky = false, stream: layer4, redis: store, admin: steering, tls: _tls, rateLimit, ...balancing
   } = options
   const { edge } = shared
   const app = fastify({
@@ -51,6 +52,8 @@ export async function build (options: ServeOptions, shared: Shared = {}): Promis
     }
     if (edge !== undefined) await app.register(edge.fields)
     if (steering !== undefined) await nested('admin', () => steer(app, steering))
+    const { routes = [] } = balancing
+    if (limitsRates(rateLimit, routes)) await limitRates(app, rateLimit, routes, redis)
     if (caching !== false) await nested('cache', async () => app.register((await import('@headgate/cache')).default, withRedis(caching === true ? {} : caching, redis)))
     if (encoding !== false) await nested('compress', async () => app.register((await import('@headgate/compress')).default, encoding === true ? {} : encoding))
     // Without pools for HTTP there is layer 4 alone, whose pools need no balancer.

@@ -138,7 +138,7 @@ t.test('mistakes are told with line and column', async (t) => {
     ['key.yaml', 'pools:\n  web: [http://a:1]\ncolour: red\n', /key\.yaml:3:1: colour: unknown option; known are .*got 'red'/],
     ['value.yaml', 'pools:\n  web.v2: { upstreams: [http://a:1], slowStart: x }\n', /value\.yaml:2:49: pools\.web\.v2\.slowStart: must be milliseconds/],
     ['alias.yaml', 'pools:\n  a: &a\n    upstreams: [http://a:1]\n    slowStart: x\n  b: *a\nroutes: []\n', /alias\.yaml:4:16: pools\.a\.slowStart/],
-    ['listen.yaml', 'pools: { web: [http://a:1] }\nlisten:\n  - :1\n  - nowhere\n', /listen\.yaml:4:5: listen\[1\] must be host:port/],
+    ['listen.yaml', 'pools: { web: [http://a:1] }\nlisten:\n  - :1\n  - nowhere\n', /listen\.yaml:4:5: listen\[1\] must be 'host:port'/],
     ['layer7.yaml', 'stream: { listeners: [] }\nroutes: []\n', /layer7\.yaml:2:9: routes is for HTTP, and there are no/]
   ]
   for (const [name, text, message] of cases) {

@@ -118,7 +118,7 @@ t.test('a bad configuration never replaces a running one', async (t) => {
     [one(a, { routes: [{ prefix: '/', pool: 'none' }] }), /^options\.routes\[0\]\.pool: must be one of the pools web/],
     [one(a, { compress: { threshold: -1 } }), /^options\.compress\.threshold/],
     [one(a, { pools: { web: [a, a] } }), /is already in the pool/],
-    [one(a, { listen: ['127.0.0.1:0', 'nowhere'] }), /must be host:port/],
+    [one(a, { listen: ['127.0.0.1:0', 'nowhere'] }), /must be 'host:port'/],
     [one(a, { viaName: 'x', listen: ['127.0.0.1:0', 'localhost:0', address] }), /EADDRINUSE/]
   ]
   for (const [options, error] of bad) {

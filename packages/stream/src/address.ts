@@ -1,21 +1,14 @@
+import { LISTEN_ADDRESSES, LISTEN_PORTS, parseListen, parseListenPort } from '@headgate/core'
 import { refuseListener } from './refuse.ts'
 
 /** Where a listener is. */
 export type ListenAddress = { readonly host: string; readonly port: number } | { readonly path: string }
 
-const ALLOWED = "must be 'host:port', '[::1]:port' or ':port' (all interfaces; port 0: any free one)"
-
-/** `host:port` and its kin, and `unix:/path` where that is possible. */
-export function parseListen (text: string, path: string, unix: boolean): ListenAddress {
-  if (unix && text.startsWith('unix:')) {
-    const socketPath = text.slice(5)
-    if (!socketPath.startsWith('/') || Buffer.byteLength(socketPath) > 107) refuseListener(path, "must be 'unix:' and an absolute path of at most 107 bytes", text)
-    return { path: socketPath }
-  }
-  const [, host = '', digits = ''] = /^(\[[\da-fA-F:.]+\]|[^:[\]/\s]*):(\d{1,5})$/.exec(text) ?? []
-  const port = Number(digits)
-  if (digits === '' || port > 65_535) refuseListener(path, unix ? `${ALLOWED} or 'unix:/path'` : ALLOWED, text)
-  return { host: host === '' ? '::' : host.replace(/^\[|\]$/g, ''), port }
+/** `host:port` and its kin, and `unix:/path` where that is possible. Throws `HG_STREAM_INVALID_OPTION` for `path`. */
+export function listenAddress (text: string, path: string, unix: boolean): ListenAddress {
+  const address = unix ? parseListen(text) : parseListenPort(text)
+  if (address === undefined) return refuseListener(path, `must be ${unix ? LISTEN_ADDRESSES : LISTEN_PORTS}`, text)
+  return 'path' in address ? address : { host: address.host ?? '::', port: address.port }
 }
 
 /** One client for limits: an IPv4 address, or the first 64 bits of an IPv6 one, since a client may change the others as it likes. */

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { FastifyBaseLogger } from 'fastify'
 import { type Deadlines, type Environment, logDiscovery, Pool, type PoolOptions, type UpstreamSpec } from '@headgate/core'
-import { parseListen } from './address.ts'
+import { listenAddress } from './address.ts'
 import { type Destination, type ListenerOptions, type StreamOptions, type StreamPool, type TcpListenerOptions, type UdpListenerOptions, isUdp } from './options.ts'
 import { refuseListener } from './refuse.ts'
 import { type Exit, TcpListener } from './tcp/listener.ts'
@@ -105,7 +105,7 @@ class Builder implements Assembly {
     const exit = pool === undefined ? undefined : this.#exit(name, { pool }, path, options.sendProxy)
     const listener = new TcpListener({
       name, settings, exits, exit,
-      address: parseListen(options.listen, `${path}.listen`, true),
+      address: listenAddress(options.listen, `${path}.listen`, true),
       termination: options.tls === undefined ? undefined : new Termination(options.tls, `${path}.tls`),
       ...this.#around
     })
@@ -113,7 +113,7 @@ class Builder implements Assembly {
   }
 
   #udp (name: string, options: UdpListenerOptions, path: string): BuiltListener {
-    const address = parseListen(options.listen, `${path}.listen`, false) as { host: string; port: number }
+    const address = listenAddress(options.listen, `${path}.listen`, false) as { host: string; port: number }
     const pool = this.#poolOf(name, options.pool, `${path}.pool`, true)
     return { listener: new UdpListener({ name, address, pool, settings: udpSettings(options), ...this.#around }), options, pools: [pool] }
   }

@@ -1,10 +1,10 @@
 import type { AddressInfo } from 'node:net'
+import { LISTEN_PORTS, parseListenPort, refuse } from '@headgate/core'
 import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { addClientCert, clientCertificateOf, dropClientCert } from './client-certificate.ts'
 import { MisdirectedError } from './errors.ts'
 import { hstsValue } from './hsts.ts'
-import { parseListen } from './listen.ts'
 import type { RedirectOptions } from './options.ts'
 import { Redirect } from './redirect.ts'
 import type { Tls } from './tls.ts'
@@ -54,7 +54,8 @@ export function pluginFor (tls: Tls): FastifyPluginAsync {
 
 /** Listens for plain HTTP from when the app is ready until it is closed. */
 function redirectFor (app: FastifyInstance, tls: Tls, { listen = ':80', port, challenge }: RedirectOptions): void {
-  const redirect = tls.redirect = new Redirect(parseListen(listen, 'options.redirect.listen'), {
+  const { host = '::', port: at } = parseListenPort(listen) ?? refuse('options.redirect.listen', `must be ${LISTEN_PORTS}`, listen)
+  const redirect = tls.redirect = new Redirect({ host, port: at }, {
     port: () => port ?? (app.server.address() as AddressInfo | null)?.port ?? 443,
     challenge: async (token) => await tls.acme?.storage.token(token) ?? challenge?.(token),
     failed: (error) => { app.log.error({ err: error }, 'an ACME challenge could not be looked up') }

@@ -51,7 +51,7 @@ async function optionsOf ({ value, file, typed }: Source): Promise<ServeOptions>
   const names = Object.keys(pools)
   if (names.length === 0) {
     if (stream === undefined || options.pools !== undefined) throw new UsageError(`${file}.pools: is required, with at least one pool; without HTTP there must be a 'stream'`)
-    for (const name of ['routes', 'cache', 'compress', 'sticky'] as const) {
+    for (const name of ['routes', 'cache', 'compress', 'sticky', 'rateLimit'] as const) {
       if (options[name] !== undefined) throw new UsageError(`${file}.${name} is for HTTP, and there are no ${file}.pools`)
     }
     return options

@@ -1,6 +1,7 @@
 import { balancerSchema } from '@headgate/balancer'
 import { poolSchema } from '@headgate/core'
 import { healthSchema } from '@headgate/health'
+import { rateLimitSchema, routeRateLimitSchema } from '../rate-limit.ts'
 import { logLevels, type ServeAdminOptions, type ServeOptions } from '../serve-options.ts'
 
 /** Options of the balancer, one by one. */
@@ -24,6 +25,7 @@ const properties = {
   sticky: { anyOf: [{ const: false }, { type: 'object' }] },
   clientHeadersTimeout: { type: 'number', minimum: 1, maximum: 600_000, unit: 'ms' },
   trustProxy: { anyOf: [{ type: 'string', minLength: 1 }, { type: 'array', minItems: 1, uniqueItems: true, items: { type: 'string' } }] },
+  rateLimit: { type: 'object' },
   admin: {
     type: 'object',
     additionalProperties: false,
@@ -36,6 +38,9 @@ const properties = {
 
 export const configSchema: object = { type: 'object', additionalProperties: false, properties: { $schema: { type: 'string' }, ...properties } }
 
+/** Routes, with what is read of them that needs no plugin. */
+const ownRoutes = { anyOf: [balancing['routes'], { items: { properties: { config: { properties: { rateLimit: routeRateLimitSchema } } } } }] }
+
 /** Schemas of what not everybody uses: each comes with the whole plugin, so that it is loaded where it is wanted only. */
 const plugins: Readonly<Record<string, () => Promise<object>>> = {
   cache: async () => ({ anyOf: [{ type: 'boolean' }, (await import('@headgate/cache')).cacheSchema] }),
@@ -45,7 +50,7 @@ const plugins: Readonly<Record<string, () => Promise<object>>> = {
   compress: async () => ({ anyOf: [{ type: 'boolean' }, (await import('@headgate/compress')).compressSchema] }),
   sticky: async () => ({ anyOf: [{ const: false }, { type: 'object', ...(await import('@headgate/sticky-session')).stickyUnits }] }),
   routes: async () => ({
-    anyOf: [balancing['routes'], { items: { properties: { config: { properties: { sticky: (await import('@headgate/sticky-session')).affinityUnits } } } } }]
+    anyOf: [ownRoutes, { items: { properties: { config: { properties: { sticky: (await import('@headgate/sticky-session')).affinityUnits } } } } }]
   }),
   admin: async () => ({ ...properties.admin, properties: { ...properties.admin.properties, scaling: (await import('@headgate/metrics')).scalingSchema } })
 }
@@ -64,7 +69,8 @@ export async function wholeSchema (wanted: readonly string[] = Object.keys(plugi
       $schema: { type: 'string' },
       ...properties,
       pools: { type: 'object', additionalProperties: { anyOf: [{ type: 'array', items: { type: ['string', 'object'] } }, poolSchema] } },
-      routes: balancing['routes']!,
+      routes: ownRoutes,
+      rateLimit: rateLimitSchema,
       health: { anyOf: [{ const: false }, healthSchema] },
       ...Object.fromEntries(loaded)
     }
