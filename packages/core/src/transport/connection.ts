@@ -67,6 +67,10 @@ export class Connection implements ParserEvents {
   readonly #raw: boolean
   readonly #parser: ResponseParser
   #buffer: Buffer
+  /** Its buffer is that of an idle one. */
+  #idle = false
+  /** Bytes that this exchange brought. */
+  #bytes = 0
   /** Holds the piece that the handler keeps back; another one is read into meanwhile. */
   #held: Buffer | undefined
   /** Within the socket's read callback, after which it asks for the buffer of the next read; else it has that already. */
@@ -115,9 +119,10 @@ export class Connection implements ParserEvents {
   start (attempt: NativeAttempt): void {
     this.#attempt = attempt
     this.#written = this.#sendDone = this.#ending = this.#extra = false
+    this.#bytes = 0
     this.#parser.reset(attempt.request.method, attempt.request.upgrade)
     if (this.requests++ > 0) {
-      this.#buffers.busy(this.#buffer)
+      this.#leaveIdle()
       if (this.#resting) {
         this.#socket.ref()
         this.#resting = false
@@ -255,9 +260,13 @@ export class Connection implements ParserEvents {
       else this.#backlog.push(copy)
       return
     }
+    this.#bytes += count
     this.#parse(buffer, count)
     // The response goes on, or a piece in the small buffer is held: the next read gets a large one.
-    if (this.#attempt !== undefined && !this.#closed && this.#buffers.isSmall(this.#buffer)) this.#buffer = this.#buffers.take()
+    if (this.#attempt === undefined || this.#closed || !this.#buffers.isSmall(this.#buffer)) return
+    const small = this.#buffer
+    this.#buffer = this.#buffers.take()
+    if (!this.#paused) this.#buffers.give(small)
   }
 
   #parse (buffer: Buffer, count: number): void {
@@ -283,8 +292,10 @@ export class Connection implements ParserEvents {
     this.#detach()
     // Given back first: what the handler starts in onComplete can use it.
     const reusable = this.#parser.keepAlive && this.#sendDone && !this.#extra && !this.#raw && !this.#peerEnded && this.#backlog === undefined
-    if (reusable && this.#owner.idle(this)) this.#buffer = this.#buffers.idle(this.#buffer, this.#reading)
-    else this.#close()
+    if (reusable && this.#owner.idle(this)) {
+      this.#buffer = this.#buffers.idle(this.#buffer, this.#bytes, this.#reading)
+      this.#idle = true
+    } else this.#close()
     handler.onComplete(trailers)
   }
 
@@ -386,9 +397,16 @@ export class Connection implements ParserEvents {
     this.#attempt = undefined
   }
 
+  #leaveIdle (): void {
+    if (!this.#idle) return
+    this.#idle = false
+    this.#buffers.busy(this.#buffer)
+  }
+
   #close (): void {
     if (this.#closed) return
     this.#closed = true
+    this.#leaveIdle()
     this.#clock.clearTimeout(this.#timer)
     this.#parser.stop()
     this.#backlog = undefined
