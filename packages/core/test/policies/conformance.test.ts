@@ -111,12 +111,16 @@ for (const [name, policy] of Object.entries(policies)) {
           selector.finished?.(candidate, environment.time, environment.time, 1, true)
         }
       }
+      const growth = (): number => {
+        collect()
+        const before = process.memoryUsage().heapUsed
+        loop()
+        collect()
+        return process.memoryUsage().heapUsed - before
+      }
       loop()
-      collect()
-      const before = process.memoryUsage().heapUsed
-      loop()
-      collect()
-      t.ok(process.memoryUsage().heapUsed - before < 400_000, 'less than 8 bytes a pick stay')
+      // The engine keeps something for itself now and then; what the policy keeps, it keeps each time.
+      t.ok(Math.min(growth(), growth(), growth()) < 400_000, 'less than 8 bytes a pick stay')
     })
   })
 }

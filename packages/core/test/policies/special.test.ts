@@ -163,6 +163,45 @@ t.test('adaptive: bodies and tunnels that go on are not overdue', async (t) => {
   t.ok(counts.get(tunnel)! > 700, `${counts.get(tunnel)} of 2000`)
 })
 
+t.test('adaptive: what is known of each is known after the set has changed', async (t) => {
+  const environment = new FakeEnvironment()
+  const selector = adaptive.create<Fake>(environment)
+  const [a, b, c] = upstreams(3) as [Fake, Fake, Fake]
+  selector.rebuild([a, b, c])
+  for (let k = 0; k < 5; k++) selector.started?.(a, environment.time)
+  for (let k = 0; k < 3; k++) selector.started?.(b, environment.time)
+  t.equal(selector.select(context()), c)
+  for (const ready of [[c, a, b], [a, c], [b, a, c]]) {
+    selector.rebuild(ready)
+    t.equal(selector.select(context()), c)
+  }
+  selector.rebuild([a, b])
+  t.equal(selector.select(context()), b)
+})
+
+t.test('adaptive: choices do not depend on how long the process has run', async (t) => {
+  const choices = (began: number): number[] => {
+    const environment = new FakeEnvironment(6)
+    environment.time = began
+    const selector = adaptive.create<Fake>(environment)
+    selector.rebuild(upstreams(40))
+    const picked: number[] = []
+    for (let k = 0; k < 2000; k++) {
+      const candidate = selector.select(context())
+      picked.push(candidate.slot)
+      selector.started?.(candidate, environment.time)
+      const startedAt = environment.time
+      // Whole quarters, which a clock of any age tells apart. A pause now and then lets what is known of the quiet ones fade.
+      environment.time += k % 100 === 99 ? 5000 : 0.25 * (1 + candidate.slot % 7)
+      selector.finished?.(candidate, environment.time, startedAt, environment.time - startedAt, true)
+    }
+    return picked
+  }
+  const young = choices(0)
+  // Milliseconds as 32-bit integers begin anew, with a sign and without.
+  for (const bits of [31, 32]) t.same(choices(2 ** bits - 50_000), young, `at ${bits} bits`)
+})
+
 t.test('reported load shifts turns away from the busy', async (t) => {
   const environment = new FakeEnvironment()
   const selector = reportedLoad.create<Fake>(environment)
