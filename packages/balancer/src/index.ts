@@ -209,7 +209,11 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
         settings = byRoute.get(url)
         if (settings === undefined) {
           checkForward(given, 'reply.forward options')
-          byRoute.set(url, settings = routeSettings(url.replace(/\/?\*$/, '') || '/', given, viaName, 'reply.forward options', forwardMirrors))
+          const prefix = url.replace(/\/?\*$/, '')
+          if (given.rewritePrefix !== undefined && /[:*]/.test(prefix)) {
+            refuseRoute('reply.forward options.rewritePrefix', `must not be given for ${url}, which has parameters: use rewritePath`, given.rewritePrefix)
+          }
+          byRoute.set(url, settings = routeSettings(prefix || '/', given, viaName, 'reply.forward options', forwardMirrors))
         }
       }
       forwardTo(this.request, this, [pool], settings, deadlines)

@@ -4,6 +4,8 @@
  */
 const DOTS = /(?:^|\/|\\|%2f|%5c)(?:\.|%2e){1,2}(?:;[^/\\?]*)?(?=\/|\\|%2f|%5c|$)/i
 const VISIBLE = /^[\x21-\x7e]+$/
+/** Two slashes in front, as browsers read them. */
+const NETWORK_PATH = /^\/[/\\]/
 
 /** Is it a path alone, which cannot be read in two ways: no query, fragment, dot segment, empty segment or backslash? */
 export function isPlainPath (path: string): boolean {
@@ -57,7 +59,7 @@ function strip (path: string, prefix: string): string | undefined {
 
 /**
  * The target to send upstream: byte for byte the client's, but for the prefix. `undefined` when it is not acceptable: it could
- * name something outside the prefix, or holds bytes that no target may.
+ * name something outside the prefix, or another host, or holds bytes that no target may.
  */
 export function rewriteTarget (target: string, prefix: string, rewritePrefix: string | undefined): string | undefined {
   const origin = originForm(target)
@@ -72,5 +74,7 @@ export function rewriteTarget (target: string, prefix: string, rewritePrefix: st
   if (!rest.startsWith('/') && DOTS.test(rest)) return undefined
   const base = rewritePrefix === '/' ? '' : rewritePrefix
   const joined = base + (rest === '' || rest.startsWith('/') ? rest : `/${rest}`)
+  // What is left of `/api//host` would be a host to whoever resolves it as a reference (RFC 3986 4.2).
+  if (NETWORK_PATH.test(joined) && !NETWORK_PATH.test(path)) return undefined
   return `${joined === '' ? '/' : joined}${query}`
 }

@@ -103,8 +103,12 @@ t.test('what reply.forward is given is checked as well', async (t) => {
   app.get('/pool', (_request, reply) => reply.forward('api'))
   app.get('/option', { config: { forward: { retries: 1 } as never } }, (_request, reply) => reply.forward('web'))
   app.get('/rewrite', (_request, reply) => reply.forward('web', { rewritePrefix: 'x' }))
+  for (const path of ['/users/:id', '/users/:id/*']) app.get(path, (_request, reply) => reply.forward('web', { rewritePrefix: '/x' }))
   t.match((await app.inject('/pool')).json(), { statusCode: 500, code: 'HG_POOL_UNKNOWN', message: "there is no pool 'api'; pools are: web" })
   t.match((await app.inject('/option')).json(), { statusCode: 500, code: 'HG_POOL_INVALID_OPTION', message: /reply\.forward options\.retries: unknown option/ })
   t.match((await app.inject('/rewrite')).json(), { statusCode: 500, code: 'HG_BALANCER_INVALID_OPTION', message: /reply\.forward options\.rewritePrefix/ })
+  for (const path of ['/users/1', '/users/1/a']) {
+    t.match((await app.inject(path)).json(), { statusCode: 500, code: 'HG_BALANCER_INVALID_OPTION', message: /rewritePrefix: must not be given for \/users\/:id.*which has parameters: use rewritePath; got '\/x'/ })
+  }
   t.throws(() => app.balancer.pool('api'), { code: 'HG_POOL_UNKNOWN' })
 })
