@@ -8,9 +8,10 @@ import { fileURLToPath } from 'node:url'
 import health from '@headgate/health'
 import stream from '@headgate/stream'
 import fastify from 'fastify'
+import { serve, type ServeOptions } from 'headgate'
 import t from 'tap'
 import * as layer4 from '../examples/layer-4.ts'
-import { exchange, named, until } from '../packages/stream/test/helpers.ts'
+import { exchange, named, until, upstream } from '../packages/stream/test/helpers.ts'
 import { folder, run } from '../packages/stream/test/real/programs.ts'
 import { postgres, redis } from '../packages/stream/test/real/servers.ts'
 import { skipWithout } from '../tools/system.mjs'
@@ -79,6 +80,31 @@ t.test('an upstream for datagrams that is not there is ejected by what ICMP says
   }
   t.equal(app.stream.pools.get('dns')!.upstreams[0]!.health.state, 'ejected')
   t.equal(listener.counters.failures.get('unreachable'), 2)
+})
+
+t.test('checks by the name of a protocol, as in a configuration file; the admin API and metrics show the pools', async (t) => {
+  const saying = (line: string) => upstream(t, (socket) => { socket.on('data', () => { socket.write(line) }) })
+  const [good, loading] = [await saying('+PONG\r\n'), await saying('-LOADING Redis is loading the dataset in memory\r\n')]
+  const options = (check: object): ServeOptions => ({
+    listen: '127.0.0.1:0', logLevel: 'silent', admin: {},
+    stream: { pools: { cache: [good.url, loading.url] }, listeners: [{ name: 'cache', listen: '127.0.0.1:0', pool: 'cache' }] },
+    health: { check: false, pools: { cache: { check: { type: 'redis', interval: 20, rise: 1, fall: 1, ...check } } } } as never
+  })
+  const proxy = await serve(options({}))
+  t.teardown(() => proxy.close())
+  const { pools } = proxy.app.stream
+  await until(() => pools.get('cache')!.upstreams[1]!.health.state === 'down')
+  t.match(pools.get('cache')!.upstreams[1]!.health.history.at(-1), { reason: /LOADING/ })
+  t.equal(pools.get('cache')!.upstreams[0]!.health.state, 'up')
+  const get = async (path: string): Promise<string> => (await fetch(`${proxy.addresses[0]!}/headgate${path}`)).text()
+  t.match(JSON.parse(await get('/api/pools')), { pools: [{ name: 'cache', upstreams: 2, ready: 1, states: { up: 1, down: 1 } }] })
+  const metrics = await get('/metrics')
+  t.ok(metrics.includes(`headgate_upstream_state{pool="cache",upstream="${loading.url}",state="down"} 1`))
+  t.ok(metrics.includes('headgate_stream_active{listener="cache",protocol="tcp"} 0'))
+
+  await t.rejects(serve(options({ rol: 'master' })), { message: /^options\.health\.pools\.cache\.check\.rol: unknown option; known are .*role/ })
+  await t.rejects(serve(options({ role: 'king' })), { message: /^options\.health\.pools\.cache\.check\.role: must be one of 'master', 'replica'; got 'king'/ })
+  await t.rejects(serve(options({ port: 1 })), { message: /check\.port: unknown option/ })
 })
 
 t.test('the command line: listeners of a configuration file, with units', async (t) => {

@@ -1,9 +1,9 @@
 import type { RateLimitPluginOptions } from '@fastify/rate-limit'
 import type { BalancerOptions } from '@headgate/balancer'
 import type { CacheOptions } from '@headgate/cache'
-import type { StreamOptions } from '@headgate/stream'
+import type { NamedCheck, StreamOptions } from '@headgate/stream'
 import type { CompressOptions } from '@headgate/compress'
-import type { HealthOptions, QuorumOptions } from '@headgate/health'
+import type { CheckTiming, HealthOptions, PoolHealthOptions, QuorumOptions } from '@headgate/health'
 import type { RedisOptions } from '@headgate/redis'
 import type { ScalingOptions } from '@headgate/metrics'
 import type { StickyOptions } from '@headgate/sticky-session'
@@ -27,8 +27,15 @@ export interface ServeAdminOptions {
   readonly scaling?: ScalingOptions
 }
 
+/** A check of `@headgate/health`, or one by the name of a protocol: `redis`, `postgres`, `mysql`, `smtp`, `dns` or `tls`, with its options beside it. */
+export type ServeCheck = PoolHealthOptions['check'] | (Omit<CheckTiming, 'port' | 'url' | 'tls'> & NamedCheck)
+
 /** Options of `@headgate/health`, where Redis is the store of a quorum unless another one is given. */
-export interface ServeHealthOptions extends Omit<HealthOptions, 'quorum'> {
+export interface ServeHealthOptions extends Omit<HealthOptions, 'quorum' | 'check' | 'pools'> {
+  /** How all are checked unless `pools` says otherwise; `false`: not at all. @default by connections */
+  readonly check?: ServeCheck
+  /** What holds for single pools; `false`: neither checks nor judging of traffic. */
+  readonly pools?: Readonly<Record<string, false | (Omit<PoolHealthOptions, 'check'> & { readonly check?: ServeCheck })>>
   /** Instances decide together whom real traffic speaks against; `false`: each decides alone. @default with `redis`: all who use it, by majority */
   readonly quorum?: false | Partial<QuorumOptions>
 }

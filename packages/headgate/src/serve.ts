@@ -9,8 +9,9 @@ import type { RedisState } from '@headgate/redis'
 import { joinWorkers } from '@headgate/workers'
 import { fromHere, withToken } from './admin-guard.ts'
 import { instance } from './instance.ts'
+import { type TranslatedHealth, withProtocols } from './protocol-checks.ts'
 import { limitRates, limitsRates } from './rate-limit.ts'
-import type { ServeAdminOptions, ServeHealthOptions, ServeOptions } from './serve-options.ts'
+import type { ServeAdminOptions, ServeOptions } from './serve-options.ts'
 import { KEYS_VARIABLE } from './sticky.ts'
 import { trusted } from './trust-proxy.ts'
 
@@ -64,7 +65,7 @@ export async function build (options: ServeOptions, shared: Shared = {}): Promis
       const shared = redis === undefined || sticky.table?.store !== undefined ? sticky : { ...sticky, table: { ...sticky.table, store: redis.stickTable() } }
       await nested('sticky', async () => app.register((await import('@headgate/sticky-session')).default, shared))
     }
-    if (watching !== false) await nested('health', () => app.register(health, withVotes(watching, redis)))
+    if (watching !== false) await nested('health', async () => app.register(health, withVotes(await withProtocols(watching), redis)))
     return app
   } catch (error) {
     await app.close()
@@ -87,7 +88,7 @@ function withRedis (options: CacheOptions, redis: RedisState | undefined): Cache
 }
 
 /** With Redis those who share it decide together. */
-function withVotes ({ quorum = {}, ...options }: ServeHealthOptions, redis: RedisState | undefined): HealthOptions {
+function withVotes ({ quorum = {}, ...options }: TranslatedHealth, redis: RedisState | undefined): HealthOptions {
   if (quorum === false || (redis === undefined && Object.keys(quorum).length === 0)) return options
   // Without any store the plugin says what is missing.
   return { ...options, quorum: { ...redis !== undefined && { store: redis.votes({ instance: instance() }) }, ...quorum } as QuorumOptions }

@@ -44,6 +44,26 @@ t.test('durations of a discovery', async (t) => {
   t.match(await readConfig(file), { pools: { web: { discovery: { minTtl: 2000, maxTtl: 60_000 } } } })
 })
 
+t.test('checks of layer 4 by the name of a protocol, with units; editors know them', async (t) => {
+  const given = {
+    stream: {
+      pools: { dns: ['udp://a:53'], db: { upstreams: ['tcp://a:1'], connection: { connectTimeout: '1s' } } },
+      listeners: [
+        { listen: '127.0.0.1:0', pool: ['tcp://a:1'] }, { listen: ':53', protocol: 'udp', pool: 'dns', idleTimeout: '10s' },
+        { listen: ':443', routes: [{ match: { serverName: '*.a.example' }, pool: 'db' }], bandwidth: { download: '1MiB' } }
+      ]
+    },
+    health: { check: { type: 'postgres', role: 'primary', interval: '2s' }, pools: { db: { check: { type: 'dns', record: 'A', timeout: '500ms' } } } }
+  }
+  const file = join(t.testdir({}), 'config.json')
+  writeFileSync(file, JSON.stringify(given))
+  t.match(await readConfig(file), { health: { check: { type: 'postgres', interval: 2000 }, pools: { db: { check: { timeout: 500 } } } } })
+  const validate = new Ajv({ strict: false }).compile(await publishedSchema())
+  t.ok(validate(given), JSON.stringify(validate.errors))
+  t.notOk(validate({ ...given, health: { check: { type: 'postgres', role: 'king' } } }))
+  t.notOk(validate({ stream: { listeners: [{ listen: ':1', protocol: 'sctp', pool: 'db' }] } }))
+})
+
 t.test('a configuration file', async (t) => {
   const dir = t.testdir({})
   const write = (name: string, text: string): string => {

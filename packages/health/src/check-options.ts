@@ -72,7 +72,8 @@ export interface CheckSettings extends Required<Omit<CheckTiming, 'port' | 'url'
 
 const time = (minimum: number, maximum = 86_400_000): object => ({ type: 'number', minimum, maximum, unit: 'ms' satisfies OptionUnit })
 
-const timingProperties = {
+/** JSON Schema of each of {@link CheckTiming}. */
+export const checkTiming: Readonly<Record<keyof CheckTiming, object>> = {
   interval: time(20),
   timeout: time(1, 3_600_000),
   rise: { type: 'integer', minimum: 1, maximum: 1000 },
@@ -88,11 +89,11 @@ const timingProperties = {
   port: { type: 'integer', minimum: 1, maximum: 65_535 },
   url: {},
   tls: { type: 'object' }
-} satisfies Record<keyof CheckTiming, object>
+}
 
 /** JSON Schema of each type of check. */
 export const checkSchemas: Readonly<Record<ProbeType, object>> = Object.fromEntries(Object.entries(probes).map(([type, { properties, required }]) => [type, {
-  type: 'object', additionalProperties: false, properties: { type: { type: 'string' }, ...timingProperties, ...properties }, required
+  type: 'object', additionalProperties: false, properties: { type: { type: 'string' }, ...checkTiming, ...properties }, required
 }])) as unknown as Record<ProbeType, object>
 
 /** JSON Schema of {@link AgentOptions}. */
@@ -133,8 +134,8 @@ export function mergeChecks (defaults: Given | undefined, own: Given | undefined
   const base = asOptions(defaults)
   const top = asOptions(own)
   if (own === undefined) return base
-  const inherits = Object.keys(top).every((key) => Object.hasOwn(timingProperties, key)) || typeOf(top) === typeOf(base)
-  const kept = Object.entries(base).filter(([key]) => inherits || Object.hasOwn(timingProperties, key))
+  const inherits = Object.keys(top).every((key) => Object.hasOwn(checkTiming, key)) || typeOf(top) === typeOf(base)
+  const kept = Object.entries(base).filter(([key]) => inherits || Object.hasOwn(checkTiming, key))
   return { ...Object.fromEntries(kept), ...top } as CheckOptions
 }
 

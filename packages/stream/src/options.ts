@@ -275,17 +275,21 @@ export function checkStream (options: StreamOptions, path: string): void {
   }
 }
 
-/** Where times and sizes stand in a whole configuration, pools included: for programs that read files. */
+const upstreamList = { type: 'array', items: { type: ['string', 'object'] } }
+const anyPool = { anyOf: [upstreamList, poolSchema] }
+const poolOrName = { anyOf: [text, ...anyPool.anyOf] }
+
+/** Where times and sizes stand in a whole configuration, pools included, and what may stand there: for programs that read files. */
 export const streamSchema: SchemaObject = {
   type: 'object',
   properties: {
-    pools: { additionalProperties: poolSchema },
+    pools: { additionalProperties: anyPool },
     listeners: {
       type: 'array',
       items: {
         properties: {
-          ...udpSchema['properties'] as object, ...tcpSchema['properties'] as object, pool: poolSchema,
-          routes: { type: 'array', items: { properties: { pool: poolSchema } } }
+          ...udpSchema['properties'] as object, ...tcpSchema['properties'] as object, protocol: { type: 'string', enum: ['tcp', 'udp'] }, pool: poolOrName,
+          routes: { type: 'array', items: { properties: { ...route.properties, pool: poolOrName } } }
         }
       }
     }

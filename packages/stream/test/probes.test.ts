@@ -113,7 +113,7 @@ t.test('DNS: only the answer to the very question counts', async (t) => {
   }
   t.same(await dnsCheck()(member, AbortSignal.timeout(10_000)), { ok: true, reason: 'NOERROR' })
   answer = (query) => [reply(query, 2)]
-  t.same(await dnsCheck({ name: 'a.example', type: 'A' })(member, AbortSignal.timeout(10_000)), { ok: false, reason: 'SERVFAIL' })
+  t.same(await dnsCheck({ name: 'a.example', record: 'A' })(member, AbortSignal.timeout(10_000)), { ok: false, reason: 'SERVFAIL' })
   t.same(await dnsCheck({ codes: ['SERVFAIL'] })(member, AbortSignal.timeout(10_000)), { ok: true, reason: 'SERVFAIL' })
   answer = () => []
   t.same(await dnsCheck()(member, AbortSignal.timeout(50)), { ok: false, reason: 'no answer in time' })

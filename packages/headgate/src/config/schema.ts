@@ -1,6 +1,7 @@
 import { balancerSchema } from '@headgate/balancer'
 import { poolSchema } from '@headgate/core'
 import { healthSchema } from '@headgate/health'
+import { withProtocolSchemas } from '../protocol-checks.ts'
 import { rateLimitSchema, routeRateLimitSchema } from '../rate-limit.ts'
 import { logLevels, type ServeAdminOptions, type ServeOptions } from '../serve-options.ts'
 
@@ -71,7 +72,9 @@ export async function wholeSchema (wanted: readonly string[] = Object.keys(plugi
       pools: { type: 'object', additionalProperties: { anyOf: [{ type: 'array', items: { type: ['string', 'object'] } }, poolSchema] } },
       routes: ownRoutes,
       rateLimit: rateLimitSchema,
-      health: { anyOf: [{ const: false }, healthSchema] },
+      health: {
+        anyOf: [{ const: false }, wanted.includes('stream') ? withProtocolSchemas(healthSchema, (await import('@headgate/stream')).checkKinds) : healthSchema]
+      },
       ...Object.fromEntries(loaded)
     }
   }

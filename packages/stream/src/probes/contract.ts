@@ -12,6 +12,13 @@ export interface CheckResult {
  */
 export type StreamCheck = (upstream: Upstream, signal: AbortSignal) => Promise<CheckResult>
 
+/** A check that goes by a name, for programs that read files. */
+export interface CheckKind<Options> {
+  /** JSON Schema of each of its options. */
+  readonly properties: Readonly<Record<keyof Options, object>>
+  create (options: Options): StreamCheck
+}
+
 export const passed = (reason: string): CheckResult => ({ ok: true, reason })
 export const failed = (reason: string): CheckResult => ({ ok: false, reason })
 

@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto'
 import { createSocket } from 'node:dgram'
-import { type CheckResult, failed, passed, type StreamCheck } from './contract.ts'
+import { type CheckKind, type CheckResult, failed, passed, type StreamCheck } from './contract.ts'
 
 const TYPES = { A: 1, NS: 2, SOA: 6, TXT: 16, AAAA: 28 } as const
 const CODES = ['NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED'] as const
@@ -9,10 +9,13 @@ export interface DnsOptions {
   /** What is asked for. @default '.' */
   readonly name?: string
   /** @default 'NS' */
-  readonly type?: keyof typeof TYPES
+  readonly record?: keyof typeof TYPES
   /** Answers that are well. @default NOERROR and NXDOMAIN */
   readonly codes?: readonly (typeof CODES[number])[]
 }
+
+/** The root, or a domain name. */
+const NAME = /^(\.|(?=.{1,253}$)([\w-]{1,63}\.)*[\w-]{1,63}\.?)$/
 
 /** A query (RFC 1035 4.1) with recursion desired. */
 function query (id: number, name: string, type: number): Buffer {
@@ -22,11 +25,11 @@ function query (id: number, name: string, type: number): Buffer {
 }
 
 /** Well when a query over UDP is answered in time, and not by an error. */
-export function dnsCheck ({ name = '.', type = 'NS', codes = ['NOERROR', 'NXDOMAIN'] }: DnsOptions = {}): StreamCheck {
-  if (name !== '.' && !/^(?=.{1,253}$)([\w-]{1,63}\.)*[\w-]{1,63}\.?$/.test(name)) throw new RangeError('name must be a domain name')
+export function dnsCheck ({ name = '.', record = 'NS', codes = ['NOERROR', 'NXDOMAIN'] }: DnsOptions = {}): StreamCheck {
+  if (!NAME.test(name)) throw new RangeError('name must be a domain name')
   return ({ target }, signal) => new Promise<CheckResult>((resolve) => {
     const id = randomInt(65_536)
-    const sent = query(id, name, TYPES[type])
+    const sent = query(id, name, TYPES[record])
     const socket = createSocket(target.hostname.includes(':') ? 'udp6' : 'udp4')
     let over = false
     const end = (result: CheckResult): void => {
@@ -49,4 +52,13 @@ export function dnsCheck ({ name = '.', type = 'NS', codes = ['NOERROR', 'NXDOMA
     signal.addEventListener('abort', aborted, { once: true })
     if (signal.aborted) aborted()
   })
+}
+
+export const dns: CheckKind<DnsOptions> = {
+  properties: {
+    name: { type: 'string', pattern: NAME.source },
+    record: { type: 'string', enum: Object.keys(TYPES) },
+    codes: { type: 'array', minItems: 1, items: { type: 'string', enum: CODES } }
+  },
+  create: dnsCheck
 }

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net'
-import { failed, passed, shown, type StreamCheck } from './contract.ts'
+import { type CheckKind, failed, passed, shown, type StreamCheck } from './contract.ts'
 import { converse } from './converse.ts'
 
 export interface MysqlOptions {
@@ -62,3 +62,5 @@ function errorOf (payload: Buffer): string {
   const text = payload.toString('latin1', 3).replace(/^#.{5}/, '')
   return `${payload.length < 3 ? 0 : payload.readUInt16LE(1)} ${text.slice(0, 120)}`
 }
+
+export const mysql: CheckKind<MysqlOptions> = { properties: { user: { type: 'string', minLength: 1 } }, create: mysqlCheck }

@@ -1,4 +1,4 @@
-import { failed, passed, shown, type StreamCheck } from './contract.ts'
+import { type CheckKind, failed, passed, shown, type StreamCheck } from './contract.ts'
 import { converse } from './converse.ts'
 
 export interface PostgresOptions {
@@ -56,4 +56,11 @@ function refused (message: string, role: PostgresOptions['role']): ReturnType<ty
   const state = /(?:^|\0)C([0-9A-Z]{5})\0/.exec(message)?.[1] ?? ''
   const text = /(?:^|\0)M([^\0]*)/.exec(message)?.[1]?.slice(0, 120) ?? 'an error without words'
   return BUSY.test(state) || state === '' || role !== undefined ? failed(`${state} ${text}`.trim()) : passed(`answers: ${state} ${text}`)
+}
+
+const text = { type: 'string', minLength: 1 }
+
+export const postgres: CheckKind<PostgresOptions> = {
+  properties: { user: text, database: text, role: { type: 'string', enum: ['primary', 'standby'] } },
+  create: postgresCheck
 }

@@ -1,4 +1,4 @@
-import { failed, passed, shown, type StreamCheck } from './contract.ts'
+import { type CheckKind, failed, passed, shown, type StreamCheck } from './contract.ts'
 import { converse } from './converse.ts'
 
 export interface RedisOptions {
@@ -47,4 +47,11 @@ function inRole (text: string, role: 'master' | 'replica'): ReturnType<typeof pa
   if (link === undefined) return more.length > 512 ? failed('ROLE was not understood') : undefined
   if (role === 'master') return failed('is a replica')
   return link === 'connected' ? passed('PONG, replica') : failed(`the link to its master is in state ${link}`)
+}
+
+const text = { type: 'string', minLength: 1 }
+
+export const redis: CheckKind<RedisOptions> = {
+  properties: { password: text, username: text, role: { type: 'string', enum: ['master', 'replica'] } },
+  create: redisCheck
 }

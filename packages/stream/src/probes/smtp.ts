@@ -1,10 +1,12 @@
-import { failed, passed, shown, type StreamCheck } from './contract.ts'
+import { type CheckKind, failed, passed, shown, type StreamCheck } from './contract.ts'
 import { converse } from './converse.ts'
 
 export interface SmtpOptions {
   /** Say EHLO with this name and wait for its 250 too. @default only the greeting */
   readonly ehlo?: string
 }
+
+const NAME = /^[\w.:[\]-]+$/
 
 /** Codes of the complete replies (RFC 5321 4.2.1: all lines but a reply's last have a hyphen after the code). */
 function replies (text: string): number[] | undefined {
@@ -19,7 +21,7 @@ function replies (text: string): number[] | undefined {
 
 /** Well when the server greets with 220 (RFC 5321 3.1). Waits for the whole greeting and takes its leave with QUIT. */
 export function smtpCheck ({ ehlo }: SmtpOptions = {}): StreamCheck {
-  if (ehlo !== undefined && !/^[\w.:[\]-]+$/.test(ehlo)) throw new RangeError('ehlo must be a host name or an address literal')
+  if (ehlo !== undefined && !NAME.test(ehlo)) throw new RangeError('ehlo must be a host name or an address literal')
   return (upstream, signal) => {
     let asked = false
     return converse(upstream, signal, {
@@ -41,3 +43,5 @@ export function smtpCheck ({ ehlo }: SmtpOptions = {}): StreamCheck {
     })
   }
 }
+
+export const smtp: CheckKind<SmtpOptions> = { properties: { ehlo: { type: 'string', pattern: NAME.source } }, create: smtpCheck }

@@ -1,5 +1,5 @@
 import type { ConnectionOptions, TLSSocket } from 'node:tls'
-import { failed, passed, type StreamCheck } from './contract.ts'
+import { type CheckKind, failed, passed, type StreamCheck } from './contract.ts'
 import { converse } from './converse.ts'
 
 export interface TlsHandshakeOptions {
@@ -22,4 +22,9 @@ export function tlsHandshakeCheck ({ tls = {}, daysLeft = 0 }: TlsHandshakeOptio
       return passed(`${secure.getProtocol() ?? 'TLS'} handshake`)
     }
   })
+}
+
+export const tls: CheckKind<TlsHandshakeOptions> = {
+  properties: { tls: { type: 'object' }, daysLeft: { type: 'number', minimum: 0, maximum: 10_000 } },
+  create: tlsHandshakeCheck
 }

@@ -64,8 +64,8 @@ t.test('dig through UDP balancing to dnsmasq', { skip: skipWithout('dig', 'dnsma
   await until(() => stream.listener('dns').counters.active === 0)
   t.equal(stream.listener('dns').counters.ends.get('closed'), 7)
   const [first] = stream.pools.get('dns')!.upstreams
-  t.same(await dnsCheck({ name: 'name.example', type: 'A' })(first!, signal), { ok: true, reason: 'NOERROR' })
-  t.match(await dnsCheck({ name: 'elsewhere.example', type: 'A' })(first!, signal), { ok: false, reason: /REFUSED|SERVFAIL/ })
+  t.same(await dnsCheck({ name: 'name.example', record: 'A' })(first!, signal), { ok: true, reason: 'NOERROR' })
+  t.match(await dnsCheck({ name: 'elsewhere.example', record: 'A' })(first!, signal), { ok: false, reason: /REFUSED|SERVFAIL/ })
 })
 
 t.test('iperf3 over TCP, both ways at once, and over UDP', { skip: skipWithout('iperf3') }, async (t) => {
