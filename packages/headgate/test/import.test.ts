@@ -22,6 +22,38 @@ for (const [kind, name] of [['nginx', 'site.nginx.conf'], ['haproxy', 'edge.hapr
   })
 }
 
+t.test('who may come: the first that fits decides, and a block of its own replaces what is around it', async (t) => {
+  const { rules } = importNginx(`
+    allow 192.0.2.1;
+    http {
+      deny 198.51.100.0/24;
+      server {
+        server_name a.example;
+        allow 10.0.0.0/8; allow 10.1.0.0/16; deny 203.0.113.7; allow 203.0.113.0/24; deny all; allow 1.1.1.1;
+        location / { proxy_pass http://web:80; }
+        location /open/ { allow all; proxy_pass http://web:80; }
+        location = /robots { return 200 x; }
+      }
+      server { location / { proxy_pass http://web:80; } }
+    }`, 'x')
+  const short = rules.map(({ match, respond, pool }) => [match?.['path'] ?? '/', match?.['client'] ?? 'all', pool ?? (respond as { status: number }).status])
+  t.same(short, [
+    ['/robots', 'all', 200],
+    ['/open/*', 'all', 'web:80'],
+    ['/', ['10.0.0.0/8', '10.1.0.0/16'], 'web:80'], ['/', '203.0.113.7', 403], ['/', '203.0.113.0/24', 'web:80'], ['/', 'all', 403],
+    ['/', '198.51.100.0/24', 403], ['/', 'all', 'web:80']
+  ])
+})
+
+t.test('limits of clients are the whole\'s, where there is one server, or all are meant', async (t) => {
+  const zone = 'limit_conn_zone $binary_remote_addr zone=c:1m; limit_conn_zone $host zone=h:1m;'
+  const one = importNginx(`http { ${zone} server { limit_conn c 5; limit_conn h 3; location / { proxy_pass http://web:80; } } }`, 'x')
+  t.same(one.config()['routes'], [{ prefix: '/', limits: { maxPerClient: 5 }, pool: 'web:80' }])
+  t.match(one.notes, [{ directive: 'limit_conn_zone $host zone=h:1m' }, { directive: 'limit_conn h 3', reason: /limits\.maxPerClient/ }])
+  const two = importNginx(`http { ${zone} server { limit_conn c 5; location / { proxy_pass http://web:80; } } server { location / { proxy_pass http://web:80; } } }`, 'x')
+  t.same(two.route, {})
+})
+
 t.test('what is no configuration is refused', async (t) => {
   const cases: [string, RegExp][] = [
     ['http {\n server {\n', /x:2: this block has no end/], ['http { } }', /x:1: there is nothing for this \} to end/],

@@ -28,6 +28,8 @@ export class Draft {
   readonly sticky: Record<string, Record<string, unknown>> = {}
   readonly stream: { pools: Record<string, DraftPool>; listeners: Record<string, unknown>[] } = { pools: {}, listeners: [] }
   readonly notes: Note[] = []
+  /** Options of the one route that all rules are of. */
+  readonly route: Record<string, unknown> = {}
   /** Options of the whole. */
   readonly more: Record<string, unknown> = {}
 
@@ -47,7 +49,7 @@ export class Draft {
       ...this.listen.size > 0 && { listen: this.listen.size === 1 ? [...this.listen][0] : [...this.listen] },
       ...this.more,
       ...filled(this.pools) && { pools: this.pools },
-      ...this.rules.length > 0 && { routes: [one ? { prefix: '/', ...this.rules[0] } : { prefix: '/', rules: this.rules }] },
+      ...this.rules.length > 0 && { routes: [{ prefix: '/', ...this.route, ...one ? this.rules[0] : { rules: this.rules } }] },
       ...filled(this.checks) && { health: { check: false, pools: Object.fromEntries(Object.entries(this.checks).map(([pool, check]) => [pool, { check }])) } },
       ...filled(this.sticky) && { sticky: { pools: this.sticky } },
       ...this.stream.listeners.length > 0 && { stream: this.stream }

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { Draft, type DraftPool, type DraftRule } from './draft.ts'
 
 interface Line { readonly words: readonly string[]; readonly line: number }
@@ -79,7 +81,8 @@ function template (text: string): string | undefined {
 }
 
 /** Translates the common subset of an HAProxy configuration. */
-export function importHaproxy (text: string): Draft {
+/** `folder`: where paths of error files that are not absolute begin. */
+export function importHaproxy (text: string, folder = ''): Draft {
   const draft = new Draft()
   const sections = parse(text, draft)
   const defaults: Line[] = []
@@ -93,11 +96,15 @@ export function importHaproxy (text: string): Draft {
     }
   }
   for (const line of defaults) if (!knownDefault(line)) draft.note(line.line, line.words.join(' '), 'has no counterpart that is known')
-  for (const section of sections) if (section.kind === 'frontend' || section.kind === 'listen') frontend(draft, section, defaults)
+  const pages = new Map(sections.map((section) => [section.name, errorPages(draft, section.kind === 'defaults' ? [] : section.lines, folder)]))
+  const common = errorPages(draft, defaults, folder)
+  for (const section of sections) {
+    if (section.kind === 'frontend' || section.kind === 'listen') frontend(draft, section, defaults, (pool) => ({ ...common, ...pages.get(section.name), ...pages.get(pool) }))
+  }
   return draft
 }
 
-const knownDefault = ({ words }: Line): boolean => QUIET.test(words.join(' ')) || ['mode', 'balance', 'retries'].includes(words[0]!) ||
+const knownDefault = ({ words }: Line): boolean => QUIET.test(words.join(' ')) || ['mode', 'balance', 'retries', 'errorfile'].includes(words[0]!) ||
   (words[0] === 'timeout' && ['connect', 'client', 'server'].includes(words[1] ?? ''))
 
 function backend (draft: Draft, section: Section, defaults: readonly Line[], tcp: boolean): void {
@@ -118,7 +125,7 @@ function backend (draft: Draft, section: Section, defaults: readonly Line[], tcp
     else if (first === 'server' || first === 'default-server') {
       if (first === 'default-server') leave('give each upstream its own parameters')
       else checked = server(draft, pool, check, words, line, tcp) || checked
-    } else if (section.kind === 'backend' && first !== 'mode' && first !== 'retries' && first !== 'timeout' && !QUIET.test(words.join(' ')) && !isEdit(words)) leave()
+    } else if (section.kind === 'backend' && first !== 'mode' && first !== 'retries' && first !== 'timeout' && first !== 'errorfile' && !QUIET.test(words.join(' ')) && !isEdit(words)) leave()
   }
   if (pool.upstreams.length === 0) return
   if (tcp) {
@@ -171,7 +178,7 @@ function server (draft: Draft, pool: DraftPool, check: Record<string, unknown>, 
 
 const isEdit = (words: readonly string[]): boolean => /^http-(?:request|response)$/.test(words[0]!) && /^(?:set|add|del)-header$/.test(words[1] ?? '')
 
-function frontend (draft: Draft, section: Section, defaults: readonly Line[]): void {
+function frontend (draft: Draft, section: Section, defaults: readonly Line[], pagesOf: (pool: string) => Record<string, unknown>): void {
   const acls = new Map<string, Record<string, unknown> | undefined>()
   const rules: DraftRule[] = []
   const shared: DraftRule = {}
@@ -198,6 +205,7 @@ function frontend (draft: Draft, section: Section, defaults: readonly Line[]): v
         else acls.set(second, found)
         break
       }
+      case 'errorfile': break
       case 'default_backend': last = second; break
       case 'use_backend': {
         const match = matchOf(rest, acls)
@@ -235,14 +243,47 @@ function frontend (draft: Draft, section: Section, defaults: readonly Line[]): v
   }
   for (const bind of binds) draft.listen.add(bind)
   if (last !== undefined) rules.push({ pool: last })
-  draft.rules.push(...rules.map((rule) => rule['pool'] === undefined ? rule : { ...rule, ...shared }))
+  draft.rules.push(...rules.map((rule) => {
+    if (rule['pool'] === undefined) return rule
+    const pages = pagesOf(rule['pool'] as string)
+    return { ...rule, ...shared, ...Object.keys(pages).length > 0 && { errorPages: pages } }
+  }))
+}
+
+/** `errorfile STATUS FILE`: a whole response, of which body and type are the page. */
+function errorPages (draft: Draft, lines: readonly Line[], folder: string): Record<string, unknown> {
+  const pages: Record<string, unknown> = {}
+  for (const { words: [first, status = '', path = ''], line } of lines) {
+    if (first !== 'errorfile') continue
+    let text: string
+    try {
+      text = readFileSync(resolve(folder, path), 'utf8')
+    } catch {
+      draft.note(line, `errorfile ${status} ${path}`, 'it could not be read: see errorPages')
+      continue
+    }
+    const [head = '', ...body] = text.split(/\r?\n\r?\n/)
+    const contentType = /^content-type: *(.+?)\r?$/im.exec(head)?.[1]
+    const answered = /^HTTP\/[\d.]+ (\d{3})/.exec(head)?.[1]
+    pages[status] = { body: body.join('\n\n'), ...contentType !== undefined && { contentType }, ...answered !== undefined && answered !== status && { status: Number(answered) } }
+  }
+  return pages
 }
 
 /** `if a b`, or `unless` as far as there is a way to say it. */
 function matchOf ([keyword, ...names]: readonly string[], acls: ReadonlyMap<string, Record<string, unknown> | undefined>): Record<string, unknown> | undefined {
   if (keyword === undefined) return {}
   if (keyword !== 'if') return undefined
-  const parts = names.map((name) => acls.get(name))
+  const parts: (Record<string, unknown> | undefined)[] = []
+  for (let i = 0; i < names.length; i++) {
+    // One without a name stands in braces.
+    const end = names[i] === '{' ? names.indexOf('}', i) : -1
+    if (end === -1) parts.push(acls.get(names[i]!))
+    else {
+      parts.push(condition(names[i + 1] ?? '', names.slice(i + 2, end)))
+      i = end
+    }
+  }
   return parts.length === 0 || parts.includes(undefined) ? undefined : join(parts as Record<string, unknown>[])
 }
 

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { UsageError } from '../usage-error.ts'
 import type { Draft } from './draft.ts'
 import { importHaproxy } from './haproxy.ts'
@@ -15,7 +16,7 @@ export async function importFile (kind: string, file: string): Promise<Draft> {
   }
   // Blocks in braces: whoever wrote it has another proxy in mind.
   if (kind === 'haproxy' && /[{;]\s*$/m.test(text)) throw new UsageError(`nothing in ${file} could be translated: it looks like nginx's language`)
-  const draft = kind === 'nginx' ? importNginx(text, file) : importHaproxy(text)
+  const draft = kind === 'nginx' ? importNginx(text, file) : importHaproxy(text, dirname(file))
   if (draft.empty) throw new UsageError(`nothing in ${file} could be translated: is it a configuration of ${kind}?`)
   return draft
 }

@@ -1,4 +1,6 @@
 import { Draft, type DraftPool, type DraftRule } from './draft.ts'
+import { type Access, accessOf, guarded } from './nginx-access.ts'
+import { Internals, errorPages } from './nginx-pages.ts'
 import { type Directive, parseNginx } from './nginx-parse.ts'
 
 const show = ({ name, args }: Directive): string => [name, ...args].join(' ')
@@ -43,9 +45,11 @@ export function importNginx (text: string, file: string): Draft {
   for (const directive of http) if (directive.name === 'upstream') upstream(draft, directive)
   const inherited = http.filter(({ name }) => name !== 'upstream' && name !== 'server')
   const shared: DraftRule = {}
-  for (const directive of inherited) if (!forwarding(draft, directive, shared)) leave(draft, directive)
+  const zones = clientZones(inherited)
   const blocks = http.filter(({ name }) => name === 'server')
-  const servers = blocks.map((directive) => server(draft, directive, shared))
+  for (const directive of inherited) if (!whole(draft, directive, zones) && !forwarding(draft, directive, shared)) leave(draft, directive)
+  const around: Around = { shared, access: accessOf(inherited) ?? [], zones: blocks.length === 1 ? zones : new Set() }
+  const servers = blocks.map((directive) => server(draft, directive, around))
   if (draft.listen.size > 1 && blocks.length > 1) {
     draft.note(blocks[1]!.line, 'server {…}', 'servers are told apart by their names alone, whatever address a request comes in at: look at those that share a name, or have none')
   }
@@ -54,7 +58,11 @@ export function importNginx (text: string, file: string): Draft {
   return draft
 }
 
-function leave (draft: Draft, directive: Directive, reason = 'has no counterpart that is known'): void {
+const ELSEWHERE: Readonly<Record<string, string>> = {
+  limit_conn: 'limits are a route\'s: see limits.maxPerClient', limit_req: 'see rateLimit', limit_req_zone: 'see rateLimit', internal: 'nothing that was translated leads there'
+}
+
+function leave (draft: Draft, directive: Directive, reason = ELSEWHERE[directive.name] ?? 'has no counterpart that is known'): void {
   if (BUILT_IN.has(directive.name)) {
     if (directive.name === 'include') draft.note(directive.line, show(directive), 'was not read: import that file too')
     return
@@ -112,11 +120,37 @@ function hashOn (key: string): string | undefined {
 
 const origin = (address: string, scheme: string): string => address.startsWith('unix:') ? address : `${scheme}://${address}`
 
-function server (draft: Draft, { block = [] }: Directive, inherited: DraftRule): { rules: DraftRule[]; last: boolean } {
-  const shared: DraftRule = structuredClone(inherited)
+/** What holds for a server from outside of it. */
+interface Around {
+  readonly shared: DraftRule
+  readonly access: readonly Access[]
+  /** Zones by client address whose limits can be the whole's. */
+  readonly zones: ReadonlySet<string>
+}
+
+/** Names of `limit_conn_zone`s that count by client address. */
+function clientZones (block: readonly Directive[]): Set<string> {
+  const zones = block.filter(({ name, args: [key = ''] }) => name === 'limit_conn_zone' && /^\$(?:binary_)?remote_addr$/.test(key))
+  return new Set(zones.map(({ args }) => /^zone=([^:]+)/.exec(args[1] ?? '')?.[1] ?? ''))
+}
+
+/** What is said of everything together. */
+function whole (draft: Draft, { name, args }: Directive, zones: ReadonlySet<string>): boolean {
+  if (name === 'allow' || name === 'deny') return true
+  if (name === 'limit_conn_zone') return /^\$(?:binary_)?remote_addr$/.test(args[0] ?? '')
+  const [zone = '', count = ''] = args
+  if (name !== 'limit_conn' || !zones.has(zone) || !/^[1-9]\d{0,5}$/.test(count)) return false
+  draft.route['limits'] = { maxPerClient: Number(count) }
+  return true
+}
+
+function server (draft: Draft, { block = [] }: Directive, around: Around): { rules: DraftRule[]; last: boolean } {
+  const shared: DraftRule = structuredClone(around.shared)
+  const access = accessOf(block) ?? around.access
+  const internals = new Internals(block)
   const hosts: string[] = []
   const locations: Directive[] = []
-  let whole: DraftRule | undefined
+  let everything: DraftRule | undefined
   let last = false
   for (const directive of block) {
     const { name, args } = directive
@@ -133,18 +167,56 @@ function server (draft: Draft, { block = [] }: Directive, inherited: DraftRule):
         else draft.note(directive.line, `server_name ${host}`, 'names are exact, or *.name')
       }
     } else if (name === 'location') locations.push(directive)
-    else if (name === 'return') whole = answer(draft, directive)
-    else if (!forwarding(draft, directive, shared)) leave(draft, directive)
+    else if (name === 'return') everything = answer(draft, directive)
+    else if (name === 'root' || whole(draft, directive, around.zones)) continue
+    else if (!ofPages(draft, directive, shared, internals) && !forwarding(draft, directive, shared)) leave(draft, directive)
   }
   const match = hosts.length === 0 ? {} : { host: hosts.length === 1 ? hosts[0] : hosts }
-  if (whole !== undefined) return { rules: [{ ...Object.keys(match).length > 0 && { match }, ...whole }], last: last || hosts.length === 0 }
+  if (everything !== undefined) return { rules: [{ ...Object.keys(match).length > 0 && { match }, ...everything }], last: last || hosts.length === 0 }
+  // What copies go to is no way in.
+  for (const { block: inner = [] } of locations) for (const { name, args: [first = ''] } of inner) if (name === 'mirror' && first !== 'off') internals.pass(first)
   // nginx takes the exact one, then the longest prefix.
   const weight = ({ args }: Directive): number => args[0] === '=' ? Infinity : args.at(-1)!.length
-  const rules = locations.toSorted((a, b) => weight(b) - weight(a)).flatMap((directive) => location(draft, directive, match, shared))
+  const rules = locations.toSorted((a, b) => weight(b) - weight(a)).flatMap((directive) => location(draft, directive, match, shared, access, internals))
   return { rules, last: last || hosts.length === 0 }
 }
 
-function location (draft: Draft, directive: Directive, match: Record<string, unknown>, shared: DraftRule): DraftRule[] {
+/** Error pages and copies, which other locations say more of. */
+function ofPages (draft: Draft, directive: Directive, options: DraftRule, internals: Internals): boolean {
+  const { name, args: [first = ''], line } = directive
+  switch (name) {
+    case 'error_page': errorPages(draft, directive, options, internals); return true
+    case 'proxy_intercept_errors':
+      // Which ones is known where all is: at the end.
+      options['interceptErrors'] = first === 'on'
+      return true
+    case 'mirror': {
+      if (first === 'off') delete options['mirror']
+      else {
+        const address = internals.pass(first)
+        if (address === undefined) draft.note(line, show(directive), 'copies go to a pool: see mirror')
+        else options['mirror'] = { pool: poolFor(draft, address) }
+      }
+      return true
+    }
+    case 'mirror_request_body':
+      if (first === 'off') draft.note(line, show(directive), 'copies have their bodies, up to mirror.bodyLimit')
+      return true
+  }
+  return false
+}
+
+/** nginx replaces those answers that it has a page for. */
+function intercepted (options: DraftRule): DraftRule {
+  const { interceptErrors, errorPages: pages, ...rest } = options
+  if (pages === undefined) return rest
+  return { ...rest, errorPages: pages, ...interceptErrors === true && { interceptErrors: Object.keys(pages as object).map(Number) } }
+}
+
+function location (
+  draft: Draft, directive: Directive, match: Record<string, unknown>, shared: DraftRule, inherited: readonly Access[], internals: Internals
+): DraftRule[] {
+  if (internals.used.has(directive)) return []
   const { args, block = [], line } = directive
   const [modifier, path] = args.length > 1 ? args as [string, string] : ['', args[0] ?? '']
   if (modifier.startsWith('~')) {
@@ -162,19 +234,22 @@ function location (draft: Draft, directive: Directive, match: Record<string, unk
   let target = false
   const own: DraftRule = structuredClone(shared)
   // Inside nginx's blocks a directive of the same kind replaces all inherited ones.
+  if (block.some(({ name }) => name === 'error_page')) delete own['errorPages']
   if (block.some(({ name }) => name === 'proxy_set_header') && own['headers'] !== undefined) delete (own['headers'] as Record<string, unknown>)['request']
   for (const inner of block) {
     if (inner.name === 'return') {
       Object.assign(rule, answer(draft, inner))
       target = true
     } else if (inner.name === 'proxy_pass') target = pass(draft, inner, rule, own, base)
-    else if (!forwarding(draft, inner, own)) leave(draft, inner)
+    else if (inner.name === 'allow' || inner.name === 'deny') continue
+    else if (!ofPages(draft, inner, own, internals) && !forwarding(draft, inner, own)) leave(draft, inner)
   }
   if (!target) {
     draft.note(line, `${show(directive)} {…}`, 'only locations with proxy_pass or return can be translated: Headgate serves no files')
     return []
   }
-  return [rule['pool'] === undefined ? rule : { ...rule, ...own }]
+  // What is returned at once asks nobody who he is.
+  return rule['pool'] === undefined ? [rule] : guarded({ ...rule, ...intercepted(own) }, accessOf(block) ?? inherited)
 }
 
 function pass (draft: Draft, directive: Directive, rule: DraftRule, own: DraftRule, base: string): boolean {
@@ -184,13 +259,20 @@ function pass (draft: Draft, directive: Directive, rule: DraftRule, own: DraftRu
     draft.note(directive.line, show(directive), 'the address must be fixed')
     return false
   }
-  if (draft.pools[name] === undefined) draft.pools[name] = { upstreams: [origin(name, scheme)] }
-  else if (scheme === 'https') draft.pools[name].upstreams = draft.pools[name].upstreams.map((spec) => spec.replace(/^http:/, 'https:'))
-  rule['pool'] = name
+  rule['pool'] = poolFor(draft, `${scheme}://${name}`)
   // With a path nginx puts it in the place of the location's.
   const to = path?.replace(/(?<=.)\/$/, '')
   if (to !== undefined && (to !== base || base === '') && !(to === '/' && base === '')) own['rewritePrefix'] = to
   return true
+}
+
+/** The pool of an address, which may be an upstream's name. */
+function poolFor (draft: Draft, address: string): string {
+  const [, scheme = '', name = ''] = /^(https?):\/\/(.*)$/.exec(address) ?? []
+  const known = draft.pools[name]
+  if (known === undefined) draft.pools[name] = { upstreams: [origin(name, scheme)] }
+  else if (scheme === 'https') known.upstreams = known.upstreams.map((spec) => spec.replace(/^http:/, 'https:'))
+  return name
 }
 
 function answer (draft: Draft, directive: Directive): DraftRule {
