@@ -171,6 +171,7 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
     )
     : app.balancer
   const mirrors = mirrorMaker(balancer, environment.random, deadlines)
+  if (first) closeInTime(app, () => balancer.pools.values(), options.closeTimeout ?? 30_000)
   // Nobody waits for a copy, and so closing does not either.
   app.addHook('preClose', async () => { for (const mirror of balancer.mirrors) mirror.stop() })
   app.addHook('onClose', async () => { await Promise.all(own.map((pool) => pool.close())) })
@@ -223,7 +224,6 @@ const plugin: FastifyPluginAsync<BalancerOptions> = async (app: FastifyInstance,
       listenForUpgrades(app)
       listenForExpectations(app)
     })
-    closeInTime(app, () => balancer.pools.values(), options.closeTimeout ?? 30_000)
   }
   for (const [index, route] of (options.routes ?? []).entries()) {
     const path = `options.routes[${index}]`

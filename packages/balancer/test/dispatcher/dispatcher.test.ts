@@ -240,6 +240,18 @@ t.test('close waits for what runs, destroy ends it; the pool goes on', async (t)
   await nothingLeft(app)
 })
 
+t.test('the app closes though a request of its own goes on for ever, and asks no more', async (t) => {
+  const { url } = await upstream(t, (_, response) => { response.write('endless') })
+  const app = await pools(t, { web: [url] }, { closeTimeout: 50 })
+  const dispatcher = app.balancer.dispatcher('web')
+  const { body } = await request('http://web/', { dispatcher })
+  const read = t.rejects(body.text(), { code: 'destroyed' })
+  await app.close()
+  await read
+  await t.rejects(request('http://web/', { dispatcher }), { code: 'HG_UPSTREAM_FAILED', cause: { code: 'destroyed' } })
+  t.equal(app.balancer.pool('web').inFlight, 0)
+})
+
 t.test('a handler that throws ends its request, and nothing else', async (t) => {
   const { url } = await upstream(t, (_, response) => { response.end('hello') })
   const app = await pools(t, { web: [url] })
