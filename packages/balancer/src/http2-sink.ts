@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http'
-import { type Http2ServerResponse, type ServerStreamResponseOptions, constants } from 'node:http2'
+import { Http2ServerResponse, type ServerStreamResponseOptions, constants } from 'node:http2'
 import type { FastifyReply } from 'fastify'
 import type { ResponseSink } from './response-sink.ts'
 
@@ -32,8 +32,9 @@ export function endWithHead (response: ServerResponse, status: number, fields: R
 
 /** Breaks the client's transfer. Where a response is only destroyed, Node resets the stream with NO_ERROR, which reads as its end. */
 export function resetStream (response: ServerResponse): void {
-  const { stream } = response as unknown as Http2ServerResponse
-  if (!stream.closed) stream.close(constants.NGHTTP2_INTERNAL_ERROR)
+  const { stream } = response as unknown as Partial<Http2ServerResponse>
+  // Who keeps an answer to give it to others has put something else in the response's place.
+  if (stream?.closed === false) stream.close(constants.NGHTTP2_INTERNAL_ERROR)
   response.destroy()
 }
 
@@ -80,8 +81,10 @@ export class Http2Sink implements ResponseSink {
       return true
     }
     if (last) {
-      if (this.#fields === undefined) this.#response.end(copy)
-      else this.#endWith(this.#fields, copy)
+      if (this.#fields === undefined || !isNodesOwn(this.#response)) {
+        this.flush()
+        this.#response.end(copy)
+      } else this.#endWith(this.#fields, copy)
       return true
     }
     this.flush()
@@ -113,6 +116,13 @@ export class Http2Sink implements ResponseSink {
     stream.respond(fields, { sendDate } as ServerStreamResponseOptions)
     this.#response.end(body)
   }
+}
+
+const { writeHead } = Http2ServerResponse.prototype
+
+/** Nobody looks at what is written, or has put something else in its place. */
+function isNodesOwn (response: ServerResponse): boolean {
+  return response.writeHead as unknown === writeHead
 }
 
 const flushHead = (sink: Http2Sink): void => { sink.flush() }

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
+import { breakOff } from './break-off.ts'
 import { keepReady, type Prepared, sendReady } from './prepared.ts'
 import { passedBy } from './route-context.ts'
 import { type Fields, single } from './semantics/fields.ts'
@@ -44,7 +45,7 @@ function isEmpty (object: object): boolean {
 
 /** Writes a head from a flat list, in HTTP/2 too, where Node takes an object only. */
 export function writeHead (response: ServerResponse, status: number, reason: string, fields: readonly string[]): ServerResponse {
-  if (response.req.httpVersionMajor >= 2) return response.writeHead(status, grouped(fields))
+  if (response.req.httpVersionMajor >= 2) return response.writeHead(status, joined(grouped(fields)) as never)
   return reason === '' ? response.writeHead(status, fields as unknown as string[]) : response.writeHead(status, reason, fields as unknown as string[])
 }
 
@@ -61,17 +62,27 @@ function endWith (raw: ServerResponse, body: Buffer | undefined): void {
   // Corked by us, so that Node does not put the write off to the next tick.
   socket.cork()
   raw.write(body.toString('latin1'), 'latin1')
-  socket.uncork()
+  // TLS tells only later that it has enciphered a piece: the end, which is an empty write then, would wait for a turn of its own.
+  const encrypted = 'encrypted' in socket
+  if (!encrypted) socket.uncork()
   raw.end()
+  if (encrypted) socket.uncork()
 }
 
 function grouped (fields: Fields): Record<string, string | string[]> {
-  const headers: Record<string, string | string[]> = {}
+  // A field may be called `constructor`.
+  const headers = Object.create(null) as Record<string, string | string[]>
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!.toLowerCase()
     const before = headers[name]
     headers[name] = before === undefined ? fields[i + 1]! : [before, fields[i + 1]!].flat()
   }
+  return headers
+}
+
+/** node:http2 throws where a field that is no list comes several times; RFC 9110 5.3 allows one line instead, but for Set-Cookie. */
+function joined (headers: Record<string, string | string[]>): Record<string, string | string[]> {
+  for (const name in headers) if (Array.isArray(headers[name]) && name !== 'set-cookie') headers[name] = headers[name].join(', ')
   return headers
 }
 
@@ -126,7 +137,7 @@ export function openOutput (reply: FastifyReply, status: number, reason: string,
     return {
       write: (chunk) => raw.write(chunk),
       end: () => { raw.end() },
-      fail: () => { raw.destroy() }
+      fail: () => { breakOff(raw) }
     }
   }
   setHead(reply, status, fields)
@@ -137,6 +148,9 @@ export function openOutput (reply: FastifyReply, status: number, reason: string,
   return {
     write: (chunk) => stream.push(chunk),
     end: () => { stream.push(null) },
-    fail: (error) => { stream.destroy(error) }
+    fail: (error) => {
+      if (reply.raw.headersSent) breakOff(reply.raw)
+      stream.destroy(error)
+    }
   }
 }

@@ -58,8 +58,12 @@ export function sendReady (raw: Response, status: number, answer: Prepared): boo
   // What `headersSent` looks at.
   raw._header = 'sent'
   raw._headerSent = true
+  // As in `endWith`.
+  const encrypted = 'encrypted' in socket
+  if (encrypted) socket.cork()
   socket.write(answer.bytes)
   raw.end()
+  if (encrypted) socket.uncork()
   return true
 }
 

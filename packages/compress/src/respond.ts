@@ -1,3 +1,5 @@
+import type { ServerResponse } from 'node:http'
+import { type Http2ServerResponse, constants } from 'node:http2'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { channels, type SkipReason } from './channels.ts'
 import { collect } from './collect.ts'
@@ -220,7 +222,8 @@ export class ResponseCoder {
       if (this.#reply.raw.destroyed) return
       const headSent = this.#reply.raw.headersSent
       this.#report(error, encoding, headSent)
-      if (!headSent) this.#dropFields()
+      if (headSent) resetStream(this.#reply.raw)
+      else this.#dropFields()
     })
   }
 
@@ -248,4 +251,11 @@ export class ResponseCoder {
   #skipped (reason: SkipReason, encoding: string): void {
     if (channels.skipped.hasSubscribers) channels.skipped.publish({ reason, encoding })
   }
+}
+
+/** Over HTTP/2 Node resets the stream of a response that is only destroyed, as Fastify does, with NO_ERROR, which reads as its end. */
+function resetStream (response: ServerResponse): void {
+  if (response.req.httpVersionMajor < 2) return
+  const { stream } = response as unknown as Partial<Http2ServerResponse>
+  if (stream?.closed === false) stream.close(constants.NGHTTP2_INTERNAL_ERROR)
 }
