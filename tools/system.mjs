@@ -23,6 +23,7 @@ export const packages = {
   iperf3: { package: 'iperf3', for: 'volumes over TCP and UDP' },
   sshd: { package: 'openssh-server', for: 'routing by first bytes' },
   ssh: { package: 'openssh-client', for: 'routing by first bytes' },
+  haproxy: { package: 'haproxy', for: 'PROXY headers of layer 4' },
   script: { package: 'bsdutils', for: 'the terminal view' }
 }
 

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -184,6 +185,30 @@ t.test('bandwidth: no more than was asked for, over any second', async (t) => {
     const bodies = await Promise.all(Array.from({ length: clients }, () => collect(connect(port(name), '127.0.0.1'))))
     t.same(bodies.map(({ length }) => length), Array.from({ length: clients }, () => 400_000))
     // One second's worth, less the burst and what is read at once.
+    t.ok(performance.now() - started > 600, name)
+  }
+})
+
+t.test('bandwidth holds for what clients send as well, theirs alone and together, and where TLS ends here', async (t) => {
+  const server = await upstream(t, async (socket) => { socket.end(String((await collect(socket)).length)) })
+  const read = (name: string): string => readFileSync(new URL(`fixtures/${name}`, import.meta.url), 'utf8')
+  const { port } = await proxy(t, {
+    listeners: [
+      { name: 'each', listen: '127.0.0.1:0', pool: [server.url], bandwidth: { upload: 400_000 } },
+      { name: 'all', listen: '127.0.0.1:0', pool: [server.url], bandwidth: { totalUpload: 800_000 } },
+      { name: 'tls', listen: '127.0.0.1:0', pool: [server.url], bandwidth: { upload: 400_000 }, tls: { key: read('key.pem'), cert: read('cert.pem') } }
+    ]
+  })
+  for (const [name, clients] of [['each', 1], ['all', 2], ['tls', 1]] as const) {
+    const started = performance.now()
+    const answers = await Promise.all(Array.from({ length: clients }, async () => {
+      const where = { port: port(name), host: '127.0.0.1', allowHalfOpen: true }
+      const socket = name === 'tls' ? connectTls({ ...where, rejectUnauthorized: false }) : connect(where)
+      const answer = collect(socket)
+      socket.end(Buffer.alloc(400_000))
+      return String(await answer)
+    }))
+    t.same(answers, Array.from({ length: clients }, () => '400000'))
     t.ok(performance.now() - started > 600, name)
   }
 })
