@@ -6,6 +6,7 @@ import { completeFields } from './combine.ts'
 import { decide, type Forward, usableWhileSlow } from './decide.ts'
 import { sendHints } from './early-hints.ts'
 import type { Entry } from './entry.ts'
+import { entryIds } from './entry-ids.ts'
 import { OnlyIfCachedError } from './errors.ts'
 import { handBack } from './flight/detached-request.ts'
 import type { Flight } from './flight/flight.ts'
@@ -27,6 +28,7 @@ import type { QueryRule } from './semantics/no-vary-search.ts'
 import { parseRange, resolve } from './semantics/ranges.ts'
 import { ifRangeHolds, notModified } from './semantics/validators.ts'
 import { serveEntry } from './serve.ts'
+import type { CacheSharing } from './sharing.ts'
 import { type CacheStats, noStats } from './stats.ts'
 import type { CacheStore } from './store/contract.ts'
 import { Visit } from './visit.ts'
@@ -37,6 +39,8 @@ export interface EngineOptions {
   readonly store: CacheStore
   readonly clock: CacheClock
   readonly backgroundMax: number
+  readonly random: () => number
+  readonly sharing: CacheSharing | undefined
 }
 
 /** Paths whose No-Vary-Search rule is remembered. */
@@ -52,13 +56,16 @@ export class Engine {
   readonly rules: RecentMap<QueryRule> = new RecentMap(MAX_RULES)
   readonly flights: Flights
   readonly invalidator: Invalidator
+  /** Makes a name for an entry. */
+  readonly idOf: (responseTime: number) => string
 
-  constructor ({ name, store, clock, backgroundMax }: EngineOptions) {
+  constructor ({ name, store, clock, backgroundMax, random, sharing }: EngineOptions) {
     this.name = name
     this.store = store
     this.clock = clock
+    this.idOf = entryIds(random)
     this.flights = new Flights(this, backgroundMax)
-    this.invalidator = new Invalidator(this)
+    this.invalidator = new Invalidator(this, sharing)
   }
 
   /** Takes the place of a route's handler; what it returns is for Fastify. */

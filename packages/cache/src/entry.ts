@@ -101,8 +101,6 @@ export interface Received {
   readonly responseTime: number
 }
 
-let counter = 0
-
 /** A window in milliseconds: what the response says in seconds, else `fallback`. */
 const window = (seconds: number, fallback: number): number => seconds === -1 ? fallback : seconds * 1000
 
@@ -110,8 +108,8 @@ const NONE: readonly never[] = []
 /** Most responses have none of them: then one list for all. */
 const orNone = <T>(list: readonly T[]): readonly T[] => list.length === 0 ? NONE : list
 
-/** Parses a response into an entry, or says in a word why it may not be stored. */
-export function makeEntry (received: Received, policy: StoragePolicy): Entry | string {
+/** Parses a response into an entry, or says in a word why it may not be stored. `idOf` makes its name from the time of the response. */
+export function makeEntry (received: Received, policy: StoragePolicy, idOf: (responseTime: number) => string): Entry | string {
   const { status, requestHeaders, responseTime } = received
   const rules = governing(received.fields, policy.targets)
   const { directives } = rules
@@ -139,7 +137,7 @@ export function makeEntry (received: Received, policy: StoragePolicy): Entry | s
   return {
     key: received.key,
     url: received.url,
-    id: `${responseTime.toString(36)}-${(counter = (counter + 1) % 1e9).toString(36)}`,
+    id: idOf(responseTime),
     status,
     reason: received.reason,
     // Without the room that the list had to grow.

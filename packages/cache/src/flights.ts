@@ -289,7 +289,7 @@ export class Flights implements Controller {
     const range = parseContentRange(single(flight.fields, 'content-range'))
     const { total } = part.part!
     if (range === undefined || range.start !== part.size || range.end !== total - 1 || range.total !== total) return false
-    const made = makeEntry({ ...this.#received(flight, this.#fetches.get(flight)!), status: 206 }, this.#fetches.get(flight)!.route.settings.storage)
+    const made = makeEntry({ ...this.#received(flight, this.#fetches.get(flight)!), status: 206 }, this.#fetches.get(flight)!.route.settings.storage, this.#engine.idOf)
     if (typeof made === 'string' || !sameStrong(part, made)) return false
     flight.become(200, 'OK', [...completeFields(updated(part.fields, flight.fields)), 'Content-Length', String(total)], part.body!)
     return true
@@ -308,7 +308,7 @@ export class Flights implements Controller {
     const { settings } = route
     const { status } = flight
     const engine = this.#engine
-    const entry = settings.statuses === undefined || settings.statuses.has(status) ? makeEntry(this.#received(flight, fetch), settings.storage) : 'status'
+    const entry = settings.statuses === undefined || settings.statuses.has(status) ? makeEntry(this.#received(flight, fetch), settings.storage, engine.idOf) : 'status'
     if (typeof entry === 'string') return this.#refuse(flight, fetch, entry)
     const rule = parseNoVarySearch(joined(flight.fields, 'no-vary-search'))
     if (rule !== undefined) {

@@ -38,7 +38,7 @@ export function freshen (entry: Entry, fresh: Fresh, policy: StoragePolicy): boo
     key: entry.key, url: entry.url, origin: fresh.origin, status: entry.status, reason: entry.reason,
     fields: age === undefined ? fields : [...fields, 'Age', age],
     requestHeaders: fresh.requestHeaders, requestTime: fresh.requestTime, responseTime: fresh.responseTime
-  }, policy)
+  }, policy, () => entry.id)
   if (typeof made === 'string') return false
   const { id, key, url, vary, varyValues, part, size, body } = entry
   Object.assign(entry, made, { id, key, url, vary, varyValues, part, size, body, head: undefined })

@@ -24,6 +24,7 @@ export type * from './options.ts'
 export { cacheSchema } from './options.ts'
 export { unkeyedFields } from './poison.ts'
 export type { CacheControls, Purge } from './purge.ts'
+export type { CacheSharing } from './sharing.ts'
 export type * from './stats.ts'
 export type * from './store/contract.ts'
 export { DiskStore, type DiskStoreOptions } from './store/disk.ts'
@@ -45,9 +46,9 @@ declare module 'fastify' {
 
 const plugin: FastifyPluginAsync<CacheOptions> = async (app: FastifyInstance, options) => {
   checkCache(options)
-  const { memory, disk } = options
-  const store: CacheStore = options.store ?? (disk === undefined ? new MemoryStore(memory) : new TieredStore(new DiskStore(disk), memory))
-  const engine = new Engine({ name: options.name ?? 'headgate', store, clock: options.clock ?? systemClock, backgroundMax: options.backgroundMax ?? 64 })
+  const { memory, disk, sharing } = options
+  const store: CacheStore = options.store ?? (disk === undefined ? new MemoryStore(memory) : new TieredStore(new DiskStore(disk, sharing), memory))
+  const engine = new Engine({ name: options.name ?? 'headgate', store, clock: options.clock ?? systemClock, backgroundMax: options.backgroundMax ?? 64, random: options.random ?? Math.random, sharing })
   const defaults = routeSettings(options)
   let failed = false
   store.onEvict = (entry) => {
@@ -85,7 +86,10 @@ const plugin: FastifyPluginAsync<CacheOptions> = async (app: FastifyInstance, op
   app.addHook('onReady', async () => {
     for (const { rule, message } of lint(app, { late, routes })) app.log.warn({ rule }, message)
   })
-  app.addHook('onClose', async () => { await store.close() })
+  app.addHook('onClose', async () => {
+    engine.invalidator.close()
+    await store.close()
+  })
 }
 
 /** The plugin: `await app.register(cache, { … })`, before the routes that it is for. */

@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { channels, type PurgeMessage } from './channels.ts'
+import { Circle, type Member } from './circle.ts'
 import { select } from './decide.ts'
 import type { Engine } from './engine.ts'
 import { ageOf, type Entry } from './entry.ts'
@@ -10,18 +11,27 @@ import type { Route } from './route.ts'
 import { single } from './semantics/fields.ts'
 import { invalidated } from './semantics/invalidation.ts'
 import { parseHttpDate } from './semantics/http-date.ts'
-import type { Concern, MaybePromise, PurgeMode } from './store/contract.ts'
+import type { Concern, MaybePromise, PurgeMode, TimedPurge } from './store/contract.ts'
 import { concerns } from './concern.ts'
 import { invalidatedGroups } from './tags.ts'
+import type { CacheSharing } from './sharing.ts'
 import { locate } from './where.ts'
 
 /** Makes stored responses, and those being fetched, unusable: after unsafe requests, differing HEADs and purges. */
-export class Invalidator {
+export class Invalidator implements Member {
   readonly #engine: Engine
+  readonly #circle: Circle | undefined
+  readonly #leave: (() => void) | undefined
 
-  constructor (engine: Engine) {
+  constructor (engine: Engine, sharing: CacheSharing | undefined) {
     this.#engine = engine
+    // A store that tells its purges to all who use it needs nobody else to.
+    if (sharing === undefined || engine.store.purge !== undefined) return
+    this.#circle = Circle.of(sharing, engine.name)
+    this.#leave = this.#circle.join(this)
   }
+
+  get common (): boolean { return this.#engine.store.common === true }
 
   /** A successful answer to an unsafe request (RFC 9111 4.4, RFC 9875 3). */
   unsafe (request: FastifyRequest, origin: string, route: Route, status: number, fields: readonly string[]): void {
@@ -59,21 +69,7 @@ export class Invalidator {
 
   /** Every response of a URL key. Gives how many there were: at once, where the store can. */
   url (url: string, mode: PurgeMode, by: PurgeMessage['by']): MaybePromise<number> {
-    const { store } = this.#engine
-    const concern: Concern = { by: 'url', names: [url] }
-    this.outdate(concern)
-    if (store.purge !== undefined) return this.#everywhere(concern, mode, by, url)
-    const apply = (entries: readonly Entry[]): MaybePromise<number> => {
-      for (const entry of entries) this.#apply(entry, mode)
-      this.#tell(by, url, mode, entries.length)
-      const settled = store.settled?.()
-      return settled instanceof Promise ? settled.then(() => entries.length) : entries.length
-    }
-    const find = (): MaybePromise<number> => {
-      const found = store.getUrl(url)
-      return found instanceof Promise ? found.then(apply) : apply(found)
-    }
-    return store.ready === undefined ? find() : store.ready.then(find)
+    return this.#purge({ by: 'url', names: [url] }, mode, by, url)
   }
 
   /** What is being fetched of it may not be stored. */
@@ -89,43 +85,79 @@ export class Invalidator {
 
   /** Every response that it concerns; looks at all that are stored, unless the store can do better. `value` names it in messages. */
   async every (concern: Concern, mode: PurgeMode, value: string): Promise<number> {
+    return this.#purge(concern, mode, concern.by, value)
+  }
+
+  obey (purge: TimedPurge, elsewhere: boolean): MaybePromise<number> {
     const { store } = this.#engine
-    this.outdate(concern)
-    if (store.purge !== undefined) return this.#everywhere(concern, mode, concern.by, value)
+    this.outdate(purge)
+    store.heard?.(purge)
+    const apply = (entries: readonly Entry[]): MaybePromise<number> => {
+      for (const entry of entries) this.#apply(entry, purge, elsewhere)
+      const settled = store.settled?.()
+      return settled instanceof Promise ? settled.then(() => entries.length) : entries.length
+    }
+    const find = (): MaybePromise<number> => {
+      const found = this.#find(purge)
+      return found instanceof Promise ? found.then(apply) : apply(found)
+    }
+    // Whoever waits for an answer in another process does not wait for what is still being read here: that obeys when it is.
+    return store.ready === undefined || elsewhere ? find() : store.ready.then(find)
+  }
+
+  close (): void {
+    this.#leave?.()
+  }
+
+  #purge (concern: Concern, mode: PurgeMode, by: PurgeMessage['by'], value: string): MaybePromise<number> {
+    const { store, clock } = this.#engine
+    const circle = this.#circle
+    let count: MaybePromise<number>
+    if (store.purge !== undefined) {
+      this.outdate(concern)
+      count = store.purge({ ...concern, mode })
+    } else if (circle === undefined || mode === 'invalidate') {
+      count = this.obey({ ...concern, mode, at: clock.now() }, false)
+      circle?.tell(concern, this)
+    } else count = circle.purge({ ...concern, mode, at: clock.now() })
+    const told = (count: number): number => {
+      if (channels.purge.hasSubscribers) channels.purge.publish({ by, value, soft: mode !== 'hard', count })
+      return count
+    }
+    return count instanceof Promise ? count.then(told) : told(count)
+  }
+
+  #find (concern: Concern): MaybePromise<readonly Entry[]> {
+    const { store } = this.#engine
+    if (concern.by === 'url') {
+      const found = concern.names.map((url) => store.getUrl(url))
+      return found.some((some) => some instanceof Promise) ? Promise.all(found).then((all) => all.flat()) : (found as (readonly Entry[])[]).flat()
+    }
     const concerned = concerns(concern)
-    await store.ready
     const all = store.entries()
+    if (Symbol.asyncIterator in all) return filter(all, concerned)
     const found: Entry[] = []
-    if (Symbol.asyncIterator in all) {
-      for await (const entry of all) if (concerned(entry)) found.push(entry)
-    } else for (const entry of all) if (concerned(entry)) found.push(entry)
-    for (const entry of found) this.#apply(entry, mode)
-    await store.settled?.()
-    this.#tell(concern.by, value, mode, found.length)
-    return found.length
+    for (const entry of all) if (concerned(entry)) found.push(entry)
+    return found
   }
 
-  async #everywhere (concern: Concern, mode: PurgeMode, by: PurgeMessage['by'], value: string): Promise<number> {
-    const count = await this.#engine.store.purge!({ ...concern, mode })
-    this.#tell(by, value, mode, count)
-    return count
-  }
-
-  /** Nobody waits for it; a store that could not tell the others has said so through `onFailure`. */
   #unawaited (work: MaybePromise<number>): void {
     if (work instanceof Promise) work.catch(() => {})
   }
 
-  #apply (entry: Entry, mode: PurgeMode): void {
-    const { store, clock } = this.#engine
-    if (mode === 'hard') return store.delete(entry)
+  #apply (entry: Entry, { mode, at }: TimedPurge, elsewhere: boolean): void {
+    const { store } = this.#engine
+    if (mode === 'hard') return store.delete(entry, true)
     if (mode === 'invalidate') entry.invalidated = true
-    else entry.lifetime = Math.min(entry.lifetime, ageOf(entry, clock.now()))
+    else entry.lifetime = Math.min(entry.lifetime, ageOf(entry, at))
     entry.head = undefined
-    store.update(entry)
+    // Who began it writes it down for all.
+    if (!(elsewhere && store.common === true)) store.update(entry, true)
   }
+}
 
-  #tell (by: PurgeMessage['by'], value: string, mode: PurgeMode, count: number): void {
-    if (channels.purge.hasSubscribers) channels.purge.publish({ by, value, soft: mode !== 'hard', count })
-  }
+async function filter (all: AsyncIterable<Entry>, wanted: (entry: Entry) => boolean): Promise<Entry[]> {
+  const found: Entry[] = []
+  for await (const entry of all) if (wanted(entry)) found.push(entry)
+  return found
 }

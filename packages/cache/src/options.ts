@@ -5,6 +5,7 @@ import type { StoragePolicy } from './entry.ts'
 import { type KeySettings, nameTest, trackingParameters } from './keys.ts'
 import type { SetCookiePolicy } from './semantics/storability.ts'
 import { evictions } from './store/bounded.ts'
+import type { CacheSharing } from './sharing.ts'
 import type { CacheStore } from './store/contract.ts'
 import type { DiskStoreOptions } from './store/disk.ts'
 import type { MemoryStoreOptions } from './store/memory.ts'
@@ -99,8 +100,15 @@ export interface CacheOptions extends RouteCacheOptions {
   readonly backgroundMax?: number
   /** Routes that purge; none without it. */
   readonly purge?: PurgeRouteOptions
+  /**
+   * The other processes of the machine, such as `colleagues` of a worker of `@headgate/workers`: purges and invalidations reach them all, and
+   * they share `disk`. A `store` that tells its purges by itself needs none. @default this process is alone
+   */
+  readonly sharing?: CacheSharing
   /** Where time comes from, for tests. */
   readonly clock?: CacheClock
+  /** Where chance comes from (names of stored responses), for tests: a number of at least 0 and less than 1. @default Math.random */
+  readonly random?: () => number
 }
 
 const LONG = 31_536_000_000
@@ -197,7 +205,9 @@ export const cacheSchema: { readonly type: 'object'; readonly [keyword: string]:
     name: { type: 'string', pattern: '^[A-Za-z*][A-Za-z0-9!#$%&\'*+.^_`|~:/-]*$' },
     backgroundMax: { type: 'integer', minimum: 0, maximum: 10_000 },
     purge: purgeSchema,
-    clock: { type: 'object' }
+    sharing: { type: 'object', required: ['on', 'tell', 'ask', 'gather'] },
+    clock: { type: 'object' },
+    random: { isFunction: true }
   } satisfies Record<keyof CacheOptions, object>
 }
 

@@ -32,7 +32,7 @@ export function storePosted (
   if (lifetime(200, fields, governing(fields, storage.targets), responseTime, NO_HEURISTIC).ms <= 0) return
   const entry = makeEntry({
     key: where.key, url: where.url, origin: where.origin, status: 200, reason: '', fields, requestHeaders: request.headers, requestTime, responseTime
-  }, storage)
+  }, storage, engine.idOf)
   if (typeof entry === 'string') return
   const length = single(fields, 'content-length')
   const expected = length !== undefined && /^\d+$/.test(length) ? Number(length) : -1

@@ -51,6 +51,11 @@ export interface Claim {
   done (unsharedFor: number): void
 }
 
+/** A purge with the time at which it was made: milliseconds since the epoch, which processes of one machine agree on. */
+export interface TimedPurge extends StorePurge {
+  readonly at: number
+}
+
 export interface StoreStats {
   readonly entries: number
   readonly bytes: number
@@ -69,11 +74,11 @@ export interface CacheStore {
   touch (entry: Entry): void
   /** Starts to store; `size` is −1 when it is not known. `undefined`: too big, or not now. */
   create (entry: Entry, size: number): EntryWriter | undefined
-  /** The entry's own fields were changed (freshened or made stale). */
-  update (entry: Entry): void
+  /** The entry's own fields were changed (freshened or made stale). `everywhere`: others who see the same responses change them by themselves. */
+  update (entry: Entry, everywhere?: boolean): void
   /** The entry takes more memory than it did. */
   grown? (entry: Entry): void
-  delete (entry: Entry): void
+  delete (entry: Entry, everywhere?: boolean): void
   /**
    * Bytes `start` to `end`, both included, of an entry whose `body` is undefined: as one Buffer when they are few. `undefined` when they
    * cannot be had, which takes the entry out of the store.
@@ -92,6 +97,10 @@ export interface CacheStore {
    * when not everybody has confirmed it.
    */
   purge? (purge: StorePurge): Promise<number>
+  /** Several processes see the same responses, and each is told of purges by itself: what one stores the others find. */
+  readonly common?: boolean
+  /** A purge is being obeyed: what is being read in at the moment has to obey it too. */
+  heard? (purge: TimedPurge): void
   /** For a store that other processes use too: of many who want a response, one fetches. */
   claim? (request: ClaimRequest): MaybePromise<Claim>
   /** Set by the cache on a store with `purge`: another process purges, so what is being fetched of it may not be stored. */
@@ -99,6 +108,8 @@ export interface CacheStore {
   close (): MaybePromise<void>
   /** Set by the cache: an entry was pushed out for want of room. */
   onEvict: ((entry: Entry) => void) | undefined
+  /** Set by a tier above: an entry is not in the store any more, for whatever reason. */
+  onDrop?: ((entry: Entry) => void) | undefined
   /** Set by the cache: something failed; the message says what to do. */
   onFailure: ((error: Error) => void) | undefined
 }

@@ -5,20 +5,24 @@ import type { Readable } from 'node:stream'
 import { crc32 } from 'node:zlib'
 import type { Entry } from '../entry.ts'
 import { CacheStoreError } from '../errors.ts'
+import type { CacheSharing } from '../sharing.ts'
 import { replaces } from '../variants.ts'
 import { BoundedIndex, type EvictionName } from './bounded.ts'
-import type { CacheStore, EntryWriter, StoreStats } from './contract.ts'
+import type { CacheStore, EntryWriter, StoreStats, TimedPurge } from './contract.ts'
 import { Checked } from './checked.ts'
-import { formatHead, formatStart, parseStart, PREAMBLE, type Shape, shapeOf } from './entry-file.ts'
+import { formatHead, formatStart, PREAMBLE, type Shape } from './entry-file.ts'
 import { DiskWriter } from './entry-writer.ts'
+import { FileReads, type Read } from './file-reads.ts'
+import { FolderNews, type FolderReader } from './folder-news.ts'
 import { lock } from './lock.ts'
+import { sweep } from './left-over.ts'
 
 export interface DiskStoreOptions {
-  /** Folder of its own, made when it is missing; one process may use it at a time. */
+  /** Folder of its own, made when it is missing. One process may use it at a time, or those that share it. */
   readonly path: string
   /** Bytes for everything, 1 MiB or more. @default 10 GiB */
   readonly maxBytes?: number
-  /** Responses at most; each costs about 2 KB of memory for its fields. @default 200000 */
+  /** Responses at most; each costs about 2 KB of memory for its fields, in each process. @default 200000 */
   readonly maxEntries?: number
   /** Bytes of one body at most. @default 1 GiB */
   readonly maxEntryBytes?: number
@@ -37,41 +41,59 @@ const GIB = 1024 ** 3
  * starts. A file gets its name when all of it is there, so that a process killed at any moment leaves nothing half written that could be
  * served. Nothing is forced to the disk (fsync): what a loss of power spoils is found by checksums, of the fields when it starts, of a body
  * whenever all of it is read.
+ *
+ * With `sharing` the processes of one machine use the folder together: each has the whole index, hears what the others store, change and
+ * remove, and reads their files. What is read while a purge comes obeys it when it has been read, and a purge comes twice: what one stored
+ * before it heard of it the first time, all have been told of before the second.
  */
-export class DiskStore implements CacheStore {
+export class DiskStore implements CacheStore, FolderReader {
   readonly #path: string
   readonly #maxEntryBytes: number
   readonly #index: BoundedIndex
+  readonly #byId: Map<string, Entry> = new Map()
   readonly #shapes: WeakMap<Entry, Shape> = new WeakMap()
   readonly #pending: Set<Promise<void>> = new Set()
+  readonly #reads: FileReads
+  readonly #news: FolderNews | undefined
   readonly #unlock: () => void
+  #scanned = false
   #closed = false
   readonly ready: Promise<void>
   onEvict: ((entry: Entry) => void) | undefined
+  onDrop: ((entry: Entry) => void) | undefined
   onFailure: ((error: Error) => void) | undefined
 
   /** Throws `HG_CACHE_STORE` when the folder cannot be used. */
-  constructor (options: DiskStoreOptions) {
+  constructor (options: DiskStoreOptions, sharing?: CacheSharing) {
     const maxBytes = options.maxBytes ?? 10 * GIB
     this.#path = options.path
     this.#maxEntryBytes = Math.min(options.maxEntryBytes ?? GIB, maxBytes)
     this.#index = new BoundedIndex(maxBytes, options.maxEntries ?? 200_000, options.eviction ?? 's3-fifo', (entry, evicted) => {
-      this.#do(unlink(this.#fileOf(entry.id)))
-      if (evicted) this.onEvict?.(entry)
+      this.#byId.delete(entry.id)
+      this.onDrop?.(entry)
+      if (!evicted) return
+      this.#unlink(entry.id)
+      this.#news?.gone(entry.id)
+      this.onEvict?.(entry)
     })
     try {
       mkdirSync(join(this.#path, 'tmp'), { recursive: true })
-      this.#unlock = lock(this.#path)
+      this.#unlock = lock(this.#path, sharing === undefined ? process.pid : process.ppid)
+      sweep(join(this.#path, 'tmp'), sharing !== undefined)
     } catch (error) {
       if (error instanceof CacheStoreError) throw error
       throw new CacheStoreError(`The folder ${this.#path} cannot be used: ${(error as Error).message}`)
     }
-    this.ready = this.#scan()
+    this.#reads = new FileReads(sharing !== undefined)
+    if (sharing !== undefined) this.#news = new FolderNews(sharing, this.#path, this)
+    this.ready = this.#scan().finally(() => { this.#scanned = true })
   }
 
   get stats (): StoreStats {
     return { entries: this.#index.size, bytes: this.#index.bytes }
   }
+
+  get common (): boolean { return this.#news !== undefined }
 
   get (key: string): readonly Entry[] {
     return this.#index.get(key)
@@ -89,30 +111,32 @@ export class DiskStore implements CacheStore {
     if (size > this.#maxEntryBytes || this.#closed) return undefined
     return new DiskWriter({
       entry,
-      temporary: join(this.#path, 'tmp', entry.id),
+      temporary: join(this.#path, 'tmp', `${process.pid}-${entry.id}`),
       final: this.#fileOf(entry.id),
       maxBytes: this.#maxEntryBytes,
       done: (whole, shape, replaced) => {
-        this.#shapes.set(whole, shape)
-        for (const other of replaced) this.#index.remove(other)
-        this.#index.add(whole)
-        return this.#index.has(whole)
+        for (const other of replaced) this.#remove(other)
+        this.#add(whole, shape)
+        if (!this.#index.has(whole)) return false
+        this.#news?.added(whole.id)
+        return true
       },
       failed: (error) => { this.onFailure?.(error) }
     })
   }
 
   /** Writes the head again, in its place. One that has grown too much is marked, so that it is validated after a restart. */
-  update (entry: Entry): void {
+  update (entry: Entry, everywhere = false): void {
     const shape = this.#shapes.get(entry)
     if (shape === undefined || !this.#index.has(entry)) return
     const start = formatStart(formatHead(entry), shape, entry.size) ?? formatStart(formatHead({ ...entry, fields: [], invalidated: true }), shape, entry.size)
     if (start === undefined) return this.delete(entry)
-    this.#do(this.#overwrite(entry, start))
+    const written = this.#overwrite(entry, start)
+    this.#do(everywhere ? written : written.then(() => { this.#news?.changed(entry.id) }))
   }
 
-  delete (entry: Entry): void {
-    this.#index.remove(entry)
+  delete (entry: Entry, everywhere = false): void {
+    if (this.#remove(entry) && !everywhere) this.#news?.gone(entry.id)
   }
 
   async read (entry: Entry, start: number, end: number): Promise<Buffer | Readable | undefined> {
@@ -142,13 +166,18 @@ export class DiskStore implements CacheStore {
   }
 
   #spoiled (entry: Entry, error: Error): void {
-    // One that was just pushed out is no failure.
-    if (!this.#index.remove(entry)) return
+    // One that was just pushed out is no failure, nor is one that another process removed.
+    if (!this.#remove(entry) || (this.common && (error as NodeJS.ErrnoException).code === 'ENOENT')) return
+    this.#news?.gone(entry.id)
     this.onFailure?.(error)
   }
 
   entries (): Iterable<Entry> {
     return this.#index.values()
+  }
+
+  heard (purge: TimedPurge): void {
+    this.#reads.heard(purge)
   }
 
   /** Everything asked for so far is in the files. */
@@ -161,11 +190,49 @@ export class DiskStore implements CacheStore {
     this.#closed = true
     await this.ready
     await this.settled()
+    this.#news?.close()
     this.#unlock()
+  }
+
+  // What others tell.
+
+  get ids (): Iterable<string> | undefined {
+    return this.#scanned ? [...this.#byId.keys(), ...this.#reads.ids] : undefined
+  }
+
+  found (id: string): void {
+    if (!this.#closed) this.#do(this.#load(id))
+  }
+
+  changed (id: string): void {
+    const entry = this.#byId.get(id)
+    if (entry !== undefined && !this.#closed) this.#do(this.#reads.read(id, this.#fileOf(id), (read) => { this.#retake(entry, read) }))
+  }
+
+  gone (id: string): void {
+    this.#reads.forget(id)
+    const entry = this.#byId.get(id)
+    if (entry !== undefined) this.#index.remove(entry)
   }
 
   #fileOf (id: string): string {
     return join(this.#path, `${id}.entry`)
+  }
+
+  #add (entry: Entry, shape: Shape): void {
+    this.#shapes.set(entry, shape)
+    this.#byId.set(entry.id, entry)
+    this.#index.add(entry)
+  }
+
+  #remove (entry: Entry): boolean {
+    if (!this.#index.remove(entry)) return false
+    this.#unlink(entry.id)
+    return true
+  }
+
+  #unlink (id: string): void {
+    this.#do(unlink(this.#fileOf(id)))
   }
 
   #do (work: Promise<void>): void {
@@ -184,43 +251,43 @@ export class DiskStore implements CacheStore {
 
   async #scan (): Promise<void> {
     try {
-      for (const name of await readdir(join(this.#path, 'tmp'))) await unlink(join(this.#path, 'tmp', name)).catch(() => {})
-      const names = (await readdir(this.#path)).filter((name) => name.endsWith('.entry')).values()
+      const there = (await readdir(this.#path)).filter((name) => name.endsWith('.entry')).map((name) => name.slice(0, -'.entry'.length))
+      const known = await this.#news?.ids()
+      const names = (known ?? there).values()
       await Promise.all(Array.from({ length: SCANNERS }, async () => {
-        for (const name of names) if (!this.#closed) await this.#load(name.slice(0, -'.entry'.length))
+        for (const id of names) if (!this.#closed) await this.#load(id).catch((error: NodeJS.ErrnoException) => { if (error.code !== 'ENOENT') this.onFailure?.(error) })
       }))
+      if (known === undefined) return
+      // Of a process that died before it told anybody, so no purge could reach it.
+      for (const id of there) if (!this.#byId.has(id) && !this.#reads.has(id)) await unlink(this.#fileOf(id)).catch(() => {})
     } catch (error) {
       this.onFailure?.(error as Error)
     }
   }
 
-  /** Takes one file into the index; one that is damaged, or older than what is there already, goes. */
   async #load (id: string): Promise<void> {
-    const path = this.#fileOf(id)
-    try {
-      const file = await open(path, 'r')
-      let entry: Entry | undefined
-      let shape: Shape | undefined
-      try {
-        const { size } = await file.stat()
-        const preamble = Buffer.alloc(PREAMBLE)
-        await file.read(preamble, 0, PREAMBLE, 0)
-        shape = shapeOf(preamble)
-        if (shape !== undefined) {
-          const start = Buffer.alloc(PREAMBLE + shape.room)
-          await file.read(start, 0, start.length, 0)
-          entry = parseStart(start, size)
-        }
-      } finally {
-        await file.close()
-      }
-      // A file that was written since the start is in the index already.
-      if (this.#index.get(entry?.key ?? '').some((other) => other.id === id)) return
-      if (entry === undefined || entry.id !== id || this.#index.get(entry.key).some((other) => replaces(other, entry))) return await unlink(path)
-      this.#shapes.set(entry, shape!)
-      this.#index.add(entry)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') this.onFailure?.(error as Error)
-    }
+    if (!this.#byId.has(id)) await this.#reads.read(id, this.#fileOf(id), (read) => { this.#take(id, read) })
   }
+
+  /** Takes one file into the index; one that is damaged, or older than what is there already, goes. */
+  #take (id: string, read: Read | undefined): void {
+    // This process wrote it.
+    if (this.#byId.has(id)) return
+    const others = read === undefined ? [] : this.#index.get(read.entry.key)
+    if (read === undefined || read.entry.id !== id || read.purged || others.some((other) => replaces(other, read.entry) && isNewer(other, read.entry))) {
+      return this.#unlink(id)
+    }
+    for (const other of others) if (replaces(read.entry, other)) this.#remove(other)
+    this.#add(read.entry, read.shape)
+  }
+
+  #retake (entry: Entry, read: Read | undefined): void {
+    if (read === undefined || read.purged || read.entry.responseTime < entry.responseTime || !this.#index.has(entry)) return
+    Object.assign(entry, { ...read.entry, body: entry.body, encoded: entry.encoded, head: undefined })
+    for (const encoded of entry.encoded?.values() ?? []) encoded.head = undefined
+  }
+}
+
+function isNewer (entry: Entry, than: Entry): boolean {
+  return entry.responseTime === than.responseTime ? entry.id > than.id : entry.responseTime > than.responseTime
 }

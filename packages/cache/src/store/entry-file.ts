@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { open } from 'node:fs/promises'
 import type { Entry } from '../entry.ts'
 
 /**
@@ -63,6 +64,24 @@ export function parseStart (start: Buffer, length: number): Entry | undefined {
     return { ...revived(JSON.parse(head.toString()) as Entry), size }
   } catch {
     return undefined
+  }
+}
+
+/** Reads the start of a file; `undefined` when it is damaged. Rejects when there is none. */
+export async function readStart (path: string): Promise<{ readonly entry: Entry; readonly shape: Shape } | undefined> {
+  const file = await open(path, 'r')
+  try {
+    const { size } = await file.stat()
+    const preamble = Buffer.alloc(PREAMBLE)
+    await file.read(preamble, 0, PREAMBLE, 0)
+    const shape = shapeOf(preamble)
+    if (shape === undefined) return undefined
+    const start = Buffer.alloc(PREAMBLE + shape.room)
+    await file.read(start, 0, start.length, 0)
+    const entry = parseStart(start, size)
+    return entry && { entry, shape }
+  } finally {
+    await file.close()
   }
 }
 

@@ -14,7 +14,7 @@ function begin (pid: number): string {
   }
 }
 
-function runs (pid: number): boolean {
+export function runs (pid: number): boolean {
   try {
     process.kill(pid, 0)
     return true
@@ -24,30 +24,33 @@ function runs (pid: number): boolean {
 }
 
 /**
- * Takes a folder for this process; returns how to give it back. Two would take each other's files for rubbish. What a killed process left
- * behind is taken over. Throws `HG_CACHE_STORE`.
+ * Takes a folder for this process, or for all that share it, whose parent `owner` is then; returns how to give it back. Others would take each
+ * other's files for rubbish. What a killed process left behind is taken over. Throws `HG_CACHE_STORE`.
  */
-export function lock (path: string): () => void {
+export function lock (path: string, owner: number): () => void {
   const folder = realpathSync(path)
   const file = join(folder, 'lock')
-  const refuse = (owner: string): never => {
-    throw new CacheStoreError(`The folder ${path} is used by ${owner}: give each store a folder of its own, or remove ${file} if that is no cache`)
+  const refuse = (user: string): never => {
+    throw new CacheStoreError(`The folder ${path} is used by ${user}: give each store a folder of its own, or remove ${file} if that is no cache`)
   }
-  if (used.has(folder)) refuse('this process')
+  if (owner === process.pid && used.has(folder)) refuse('this process')
   for (let tries = 0; ; tries++) {
     try {
-      writeFileSync(file, `${process.pid} ${begin(process.pid)}`, { flag: 'wx' })
+      writeFileSync(file, `${owner} ${begin(owner)}`, { flag: 'wx' })
       break
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || tries > 3) throw error
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || tries > 10) throw error
     }
     const [pid = '', since = ''] = readFileSync(file, 'utf8').split(' ')
-    if (Number(pid) > 0 && Number(pid) !== process.pid && runs(Number(pid)) && begin(Number(pid)) === since) refuse(`process ${pid}`)
+    const same = begin(Number(pid)) === since
+    if (owner !== process.pid && Number(pid) === owner && same) break
+    if (Number(pid) > 0 && Number(pid) !== process.pid && runs(Number(pid)) && same) refuse(`process ${pid}`)
     rmSync(file, { force: true })
   }
   used.add(folder)
   return () => {
     used.delete(folder)
-    rmSync(file, { force: true })
+    // Those that share it may still be there; it ends with their parent.
+    if (owner === process.pid) rmSync(file, { force: true })
   }
 }

@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { Entry } from '../entry.ts'
 import { evictions, type EvictionName } from './bounded.ts'
-import type { CacheStore, EntryWriter, MaybePromise, StoreStats } from './contract.ts'
+import type { CacheStore, EntryWriter, MaybePromise, StoreStats, TimedPurge } from './contract.ts'
 import { Collector } from './collector.ts'
 import { byEntry, Places } from './places.ts'
 
@@ -21,23 +21,22 @@ export class TieredStore implements CacheStore {
   readonly #below: CacheStore
   readonly #maxEntryBytes: number
   readonly #places: Places
-  onEvict: ((entry: Entry) => void) | undefined
 
   constructor (below: CacheStore, options: TieredStoreOptions = {}) {
     this.#below = below
     const { maxBytes = 64 * 1024 * 1024, maxEntries = Number.POSITIVE_INFINITY, eviction = 's3-fifo' } = options
     this.#maxEntryBytes = Math.min(options.maxEntryBytes ?? 1024 * 1024, maxBytes)
     this.#places = new Places(byEntry(), { maxBytes, maxEntries, eviction: new evictions[eviction]() }, (entry) => { entry.body = entry.encoded = undefined })
-    below.onEvict = (entry) => {
-      this.#places.remove(entry)
-      this.onEvict?.(entry)
-    }
+    below.onDrop = (entry) => { this.#places.remove(entry) }
   }
 
   get ready (): Promise<void> | undefined { return this.#below.ready }
   get stats (): StoreStats { return this.#below.stats }
   /** Bytes of bodies in memory. */
   get resident (): number { return this.#places.bytes }
+  get common (): boolean { return this.#below.common === true }
+  get onEvict (): ((entry: Entry) => void) | undefined { return this.#below.onEvict }
+  set onEvict (listener: ((entry: Entry) => void) | undefined) { this.#below.onEvict = listener }
   get onFailure (): ((error: Error) => void) | undefined { return this.#below.onFailure }
   set onFailure (listener: ((error: Error) => void) | undefined) { this.#below.onFailure = listener }
 
@@ -52,15 +51,12 @@ export class TieredStore implements CacheStore {
   create (entry: Entry, size: number): EntryWriter | undefined {
     const writer = this.#below.create(entry, size)
     if (writer === undefined || size > this.#maxEntryBytes) return writer
-    return new Tee(writer, this.#maxEntryBytes, (body) => { this.#keep(entry, body) }, (entries) => { for (const other of entries) this.#places.remove(other) })
+    return new Tee(writer, this.#maxEntryBytes, (body) => { this.#keep(entry, body) })
   }
 
-  update (entry: Entry): void { this.#below.update(entry) }
-
-  delete (entry: Entry): void {
-    this.#places.remove(entry)
-    this.#below.delete(entry)
-  }
+  update (entry: Entry, everywhere?: boolean): void { this.#below.update(entry, everywhere) }
+  delete (entry: Entry, everywhere?: boolean): void { this.#below.delete(entry, everywhere) }
+  heard (purge: TimedPurge): void { this.#below.heard?.(purge) }
 
   read (entry: Entry, start: number, end: number): MaybePromise<Buffer | Readable | undefined> {
     const found = this.#below.read(entry, start, end)
@@ -94,13 +90,11 @@ class Tee implements EntryWriter {
   readonly #below: EntryWriter
   readonly #collector: Collector
   readonly #keep: (body: Buffer) => void
-  readonly #release: (entries: readonly Entry[]) => void
 
-  constructor (below: EntryWriter, limit: number, keep: (body: Buffer) => void, release: (entries: readonly Entry[]) => void) {
+  constructor (below: EntryWriter, limit: number, keep: (body: Buffer) => void) {
     this.#below = below
     this.#collector = new Collector(limit)
     this.#keep = keep
-    this.#release = release
   }
 
   get alive (): boolean { return this.#below.alive }
@@ -114,7 +108,6 @@ class Tee implements EntryWriter {
 
   commit (replaces: readonly Entry[]): MaybePromise<boolean> {
     const keep = (stored: boolean): boolean => {
-      this.#release(replaces)
       const body = stored ? this.#collector.take() : undefined
       if (body !== undefined) this.#keep(body)
       return stored

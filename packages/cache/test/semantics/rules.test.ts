@@ -7,6 +7,7 @@ import { initialAge, parseAge } from '../../src/semantics/freshness.ts'
 import { formatHttpDate, parseHttpDate } from '../../src/semantics/http-date.ts'
 import { parseContentRange, parseRange, resolve } from '../../src/semantics/ranges.ts'
 import { isEtag, parseEtags, strongMatch, weakMatch } from '../../src/semantics/validators.ts'
+import { entryIds } from '../../src/entry-ids.ts'
 import { normalise } from '../../src/semantics/vary.ts'
 
 const NOW = Date.parse('2026-01-01T00:00:00Z')
@@ -17,7 +18,7 @@ const policy: StoragePolicy = {
 function made (fields: Record<string, string>, { status = 200, requestHeaders = {}, url = 'http://a.example/' } = {}): Entry | string {
   return makeEntry({
     key: url, url, origin: 'http://a.example', status, reason: '', fields: Object.entries(fields).flat(), requestHeaders, requestTime: NOW, responseTime: NOW
-  }, policy)
+  }, policy, () => 'id')
 }
 
 const lifetimeOf = (fields: Record<string, string>): number => {
@@ -176,9 +177,18 @@ t.test('age and freshness equal the sums of the RFC, written out', async () => {
     const freshness_lifetime = sMaxAge ?? maxAge ?? (expires === null ? 0 : Math.max(0, NOW / 1000 + expires - date_value))
     const entry = makeEntry({
       key: '', url: '', origin: '', status: 200, reason: '', fields: Object.entries(fields).flat(), requestHeaders: {}, requestTime: NOW + before, responseTime: NOW
-    }, policy) as Entry
+    }, policy, () => 'id') as Entry
     const close = (a: number, b: number): boolean => Math.abs(a - b) < 0.001
     return close(initialAge(entry.fields.concat(age === null ? [] : ['age', String(age)]), NOW + before, NOW) / 1000, corrected_initial_age) &&
       close(ageOf(entry, NOW + later) / 1000, current_age) && close(freshFor(entry, NOW + later) / 1000, freshness_lifetime - current_age)
   }), { numRuns: 1000 })
+})
+
+t.test('names of entries: two processes that store in the same millisecond give different ones', async (t) => {
+  const chance = [0.1, 0.2, 0.1]
+  const [a, b, like] = [1, 2, 3].map(() => entryIds(() => chance.shift()!))
+  t.not(a!(NOW), b!(NOW))
+  t.not(a!(NOW), a!(NOW), 'and one gives no name twice')
+  t.match(a!(NOW), /^[0-9a-z]+-[0-9a-z]{8}-3$/, 'fit for names of files')
+  t.equal(like!(NOW), entryIds(() => 0.1)(NOW), 'by the chance that is given, and nothing else')
 })

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { DiskStore, TieredStore } from '../../src/index.ts'
+import { Bus } from '../bus.ts'
 import { app, eventually, TestClock } from '../helpers.ts'
 import { bodyOf, entry, put } from './helpers.ts'
 
@@ -251,4 +252,32 @@ t.test('kill -9 under writes: what is found afterwards is whole, and what was co
     t.same(readdirSync(join(path, 'tmp')), [])
     await store.close()
   }
+})
+
+t.test('processes that share a folder have one lock, which is their parent\'s; others are refused while it runs', async (t) => {
+  const path = folder()
+  const sharing = new Bus().join()
+  const [a, b] = [new DiskStore({ path }, sharing), new DiskStore({ path }, sharing)]
+  t.equal(readFileSync(join(path, 'lock'), 'utf8').split(' ')[0], String(process.ppid))
+  await Promise.all([a.ready, b.ready])
+  await a.close()
+  t.throws(() => new DiskStore({ path }), { code: 'HG_CACHE_STORE', message: new RegExp(`is used by process ${process.ppid}:`) })
+  await b.close()
+  writeFileSync(join(path, 'lock'), '999999999 1')
+  const c = new DiskStore({ path })
+  await c.close()
+})
+
+t.test('what a killed process was writing goes; what another one writes stays', async (t) => {
+  const path = folder()
+  mkdirSync(join(path, 'tmp'), { recursive: true })
+  writeFileSync(join(path, 'tmp', '999999999-a'), 'of one that is gone')
+  writeFileSync(join(path, 'tmp', `${process.pid}-b`), 'of one that runs')
+  const shared = new DiskStore({ path }, new Bus().join())
+  t.same(readdirSync(join(path, 'tmp')), [`${process.pid}-b`])
+  await shared.close()
+  writeFileSync(join(path, 'lock'), '999999999 1')
+  const alone = new DiskStore({ path })
+  t.same(readdirSync(join(path, 'tmp')), [], 'who is alone knows that nobody writes')
+  await alone.close()
 })

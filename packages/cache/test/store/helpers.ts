@@ -1,6 +1,8 @@
 import { makeEntry, type Entry } from '../../src/entry.ts'
+import { entryIds } from '../../src/entry-ids.ts'
 import type { CacheStore } from '../../src/index.ts'
 
+const idOf = entryIds(() => 0.5)
 let now = Date.parse('2026-01-01T00:00:00Z')
 
 export function entry (key: string, fields: Record<string, string> = {}, requestHeaders: Record<string, string> = {}): Entry {
@@ -8,7 +10,7 @@ export function entry (key: string, fields: Record<string, string> = {}, request
   const made = makeEntry({
     key, url: key.split(' ')[0]!, origin: 'http://a.example', status: 200, reason: 'OK', fields: Object.entries({ 'cache-control': 'max-age=60', etag: '"a"', ...fields }).flat(),
     requestHeaders, requestTime: now, responseTime: now
-  }, { targets: [], heuristic: { fraction: 0, max: 0 }, setCookie: 'store', ttl: () => undefined, ttlOverrides: false, staleWhileRevalidate: 0 })
+  }, { targets: [], heuristic: { fraction: 0, max: 0 }, setCookie: 'store', ttl: () => undefined, ttlOverrides: false, staleWhileRevalidate: 0 }, idOf)
   if (typeof made === 'string') throw new Error(made)
   return made
 }
