@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { CacheOptions } from '../src/index.ts'
-import { Bus, type BusMember } from './bus.ts'
+import { Bus, type BusMember } from '../../workers/test/bus.ts'
 import { app, eventually, type Test, TestClock } from './helpers.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'headgate-shared-'))
@@ -200,7 +200,7 @@ t.test('the bound of a shared disk holds for all together', async (t) => {
 
 /** Requests and purges in any order, at the same time, over a bus that takes its time. */
 for (const [kind, disk] of [['memory', false], ['a shared disk', true]] as const) {
-  t.test(`no stale answer after a purge was confirmed, whatever comes when: ${kind}`, async (t) => {
+  t.test(`no stale answer after a purge was confirmed, whatever comes when: ${kind}`, async () => {
     const action = fc.oneof(
       { weight: 6, arbitrary: fc.record({ do: fc.constant('get' as const), at: fc.nat(2), key: fc.nat(2), turns: fc.nat(4) }) },
       { weight: 1, arbitrary: fc.record({ do: fc.constant('url' as const), at: fc.nat(2), key: fc.nat(2), turns: fc.nat(4) }) },

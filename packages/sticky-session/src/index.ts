@@ -9,6 +9,7 @@ import { StickyRequest } from './sticky-request.ts'
 
 export * from './errors.ts'
 export { MemoryStore } from './memory-store.ts'
+export { ReplicatedStore, type ReplicatedStoreOptions, type StickSharing } from './replicated-store.ts'
 export type { CommonOptions } from './contract.ts'
 export type { AffinityOptions, KindName } from './kinds/index.ts'
 export { affinityUnits, stickyUnits } from './options.ts'
@@ -55,6 +56,7 @@ const plugin: FastifyPluginAsync<StickyOptions> = async (app, options) => {
     done()
   })
   app.addHook('onReady', async () => {
+    await options.table?.store?.ready
     for (const name of Object.keys(options.pools ?? {})) {
       if (!balancer.pools.has(name)) refuseSticky(`options.pools.${name}`, `must be one of the pools ${[...balancer.pools.keys()].join(', ')}`, name)
     }

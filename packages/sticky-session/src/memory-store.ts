@@ -44,6 +44,12 @@ export class MemoryStore implements StickStore {
     return this.#alive(key) !== undefined && this.#entries.delete(key)
   }
 
+  /** All that live, with the milliseconds that are left to them. */
+  * entries (): Generator<[key: string, entry: StickEntry, ttl: number]> {
+    const now = this.#clock.now()
+    for (const [key, { entry, expiresAt }] of this.#entries) if (expiresAt > now) yield [key, entry, expiresAt - now]
+  }
+
   /** Goes on where the last call stopped: lives differ, so the order of use is not that of expiry. */
   expire (limit: number): number {
     const now = this.#clock.now()

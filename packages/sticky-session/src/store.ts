@@ -15,6 +15,8 @@ export interface StickEntry {
  * checks all of it.
  */
 export interface StickStore {
+  /** The app is not ready before; never rejects. A store without it can be used at once. */
+  readonly ready?: Promise<void>
   /** Called for each request that has a key. Does not prolong the entry's life. */
   get (key: string): MaybePromise<StickEntry | undefined>
   /** Writes or replaces an entry, which lives for `ttl` milliseconds (> 0) from now. */

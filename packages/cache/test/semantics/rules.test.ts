@@ -189,6 +189,6 @@ t.test('names of entries: two processes that store in the same millisecond give 
   const [a, b, like] = [1, 2, 3].map(() => entryIds(() => chance.shift()!))
   t.not(a!(NOW), b!(NOW))
   t.not(a!(NOW), a!(NOW), 'and one gives no name twice')
-  t.match(a!(NOW), /^[0-9a-z]+-[0-9a-z]{8}-3$/, 'fit for names of files')
+  t.match(a!(NOW), /^[0-9a-z]+-[0-9a-z]{8}-4$/, 'fit for names of files')
   t.equal(like!(NOW), entryIds(() => 0.1)(NOW), 'by the chance that is given, and nothing else')
 })

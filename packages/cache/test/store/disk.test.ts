@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { DiskStore, TieredStore } from '../../src/index.ts'
-import { Bus } from '../bus.ts'
+import { Bus } from '../../../workers/test/bus.ts'
 import { app, eventually, TestClock } from '../helpers.ts'
 import { bodyOf, entry, put } from './helpers.ts'
 

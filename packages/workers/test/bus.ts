@@ -1,9 +1,9 @@
-import type { CacheSharing } from '../src/index.ts'
+import type { Colleagues, Gathered } from '../src/index.ts'
 
 type Handler = (data: never, from: number) => unknown
 
 /**
- * Several processes' worth of {@link CacheSharing} in one: everything goes through JSON and through one place, one message after the other, and takes
+ * Several processes' worth of {@link Colleagues} in one: everything goes through JSON and through one place, one message after the other, and takes
  * some turns of the event loop.
  */
 export class Bus {
@@ -42,13 +42,14 @@ export class Bus {
   }
 }
 
-export class BusMember implements CacheSharing {
+export class BusMember implements Pick<Colleagues, 'speaks' | 'ready' | 'on' | 'tell' | 'ask' | 'gather'> {
   readonly #bus: Bus
   readonly #index: number
   readonly #handlers: Map<string, Handler> = new Map()
   /** It hangs: hears nothing until it goes on. */
   hangs = false
   readonly #missed: (() => void)[] = []
+  readonly ready: Promise<void> = Promise.resolve()
 
   constructor (bus: Bus, index: number) {
     this.#bus = bus
@@ -62,7 +63,7 @@ export class BusMember implements CacheSharing {
     return () => { this.#handlers.delete(topic) }
   }
 
-  tell (_to: 'others', topic: string, data: unknown): void {
+  tell (_to: 'others' | 'speaker', topic: string, data: unknown): void {
     for (const other of this.#others()) this.#bus.carry(topic, () => { other.hear(topic, data, this.#index, () => {}) })
   }
 
@@ -71,16 +72,16 @@ export class BusMember implements CacheSharing {
     return new Promise((resolve) => { this.#bus.carry(topic, () => { speaker!.hear(topic, data, this.#index, (answer) => { this.#bus.carry(topic, () => { resolve(answer) }) }) }) })
   }
 
-  async gather (topic: string, data: unknown): Promise<{ answers: { data: unknown }[]; missing: number }> {
+  async gather (topic: string, data: unknown): Promise<Gathered> {
     const others = this.#others()
-    const answers: { data: unknown }[] = []
+    const answers: Gathered['answers'][number][] = []
     const missing = others.filter(({ hangs }) => hangs).length
     await Promise.all(others.map((other) => new Promise<void>((resolve) => {
       if (other.hangs) resolve()
       this.#bus.carry(topic, () => {
         other.hear(topic, data, this.#index, (answer) => {
           this.#bus.carry(topic, () => {
-            if (answer !== undefined) answers.push({ data: answer })
+            if (answer !== undefined) answers.push({ from: other.#index, data: answer })
             resolve()
           })
         })
