@@ -82,7 +82,6 @@ t.test('what workers cannot do is said at the start', async (t) => {
   t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
   const file = join(folder, 'proxy.json')
   const cases: [object, string[], RegExp][] = [
-    [{ cache: { disk: { path: join(folder, 'cache') } } }, ['--workers', '2'], /cache\.disk is for one process at a time/],
     [{ pools: { web: { upstreams: ['http://127.0.0.1:9'], maxInFlight: 1 } } }, ['--workers', '2'], /maxInFlight: must be at least 2, one for each worker/]
   ]
   for (const [config, args, message] of cases) {

@@ -109,7 +109,13 @@ export class Http2Sink implements ResponseSink {
   /** The whole answer. Node's own `writeHead` looks at each field once more, and has the stream ask for trailers that cannot come. */
   #endWith (fields: Record<string, string | string[] | number>, body: Buffer): void {
     this.#fields = undefined
-    const { stream, sendDate } = this.#response as unknown as Http2ServerResponse
+    const { stream, sendDate } = this.#response as unknown as Partial<Pick<Http2ServerResponse, 'stream' | 'sendDate'>>
+    // The cache takes what it fetches in place of a stream.
+    if (stream === undefined) {
+      this.#response.writeHead(this.#status, fields as never)
+      this.#response.end(body)
+      return
+    }
     if (stream.destroyed || stream.closed) return
     this.#response.statusCode = this.#status
     fields[':status'] = this.#status

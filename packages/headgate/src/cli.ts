@@ -66,10 +66,12 @@ async function main (): Promise<void> {
 }
 
 async function runServe (command: ServeCommand): Promise<void> {
-  const [{ joinWorkers }, { asWorker, supervise }] = await Promise.all([import('@headgate/workers'), import('./workers.ts')])
+  const [{ joinWorkers }, { asWorker, supervise }, { WorkerTickets }] = await Promise.all([import('@headgate/workers'), import('./workers.ts'), import('./ticket-keys.ts')])
   const member = joinWorkers()
+  // At once: another one may ask from now on.
+  const tickets = member && new WorkerTickets(member.colleagues)
   if (command.workers !== undefined && member === undefined) return supervise(command.workers)
-  const [{ serve }, { placed }, { reload, watchFile }] = await Promise.all([import('./proxy.ts'), import('./config/placed.ts'), import('./reload.ts')])
+  const [{ Proxy }, { placed }, { reload, watchFile }] = await Promise.all([import('./proxy.ts'), import('./config/placed.ts'), import('./reload.ts')])
   const { source, file, again } = command
   const mine = (options: ServeOptions): ServeOptions => member === undefined ? options : asWorker(options, member)
   const leave = (): unknown => member?.leave()
@@ -78,7 +80,7 @@ async function runServe (command: ServeCommand): Promise<void> {
     return { ...loaded, options: mine(loaded.options) }
   })
   // A signal may also come while it starts.
-  const starting = serve(mine(command.options)).catch((error: unknown) => { throw placed(error, source) })
+  const starting = Proxy.start(mine(command.options), tickets).catch((error: unknown) => { throw placed(error, source) })
   let signals = 0
   for (const signal of ['SIGTERM', 'SIGINT']) {
     process.on(signal, () => {

@@ -25,6 +25,8 @@ function effectOf (path: string, kept: readonly string[]): ChangeEffect {
   if (/^routes\[\d+\]\.rules\[\d+\]\.pool\./.test(path) || path === 'logLevel' || path === 'clientHeadersTimeout' || /^listen(?:\[|$)/.test(path)) return 'in-place'
   // Whether there is TLS at all is a matter of the servers.
   if (path === 'tls' || kept.some((name) => path === name || path.startsWith(`${name}.`))) return 'restart'
+  // The disk and the table are kept, whatever comes and goes.
+  if (/^cache\.disk\.|^sticky\.table\.maxEntries$/.test(path)) return 'restart'
   return 'rebuild'
 }
 

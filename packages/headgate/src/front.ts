@@ -11,7 +11,7 @@ export class Front implements Outer {
   readonly #servers = new Map<string, { readonly server: Server; readonly url: string }>()
   readonly #make: () => Server
   #generation: Generation
-  #closing = false
+  #closing: Promise<unknown> | undefined
 
   /** `make`: a server that does not listen, and has no listeners for requests. */
   constructor (generation: Generation, make: () => Server) {
@@ -74,16 +74,19 @@ export class Front implements Outer {
 
   /** Takes no new connections anywhere. Resolves when none is left. */
   close (): Promise<unknown> {
-    this.#closing = true
-    return Promise.all([...this.#servers.values()].map(({ server }) => closed(server)))
+    return this.#closing ??= Promise.all([...this.#servers.values()].map(({ server }) => closed(server)))
+  }
+
+  gone (): Promise<unknown> {
+    return this.#closing ?? Promise.resolve()
   }
 
   closeIdleConnections (): void {
-    if (this.#closing) for (const { server } of this.#servers.values()) server.closeIdleConnections?.()
+    if (this.#closing !== undefined) for (const { server } of this.#servers.values()) server.closeIdleConnections?.()
   }
 
   closeAllConnections (): void {
-    if (this.#closing) for (const { server } of this.#servers.values()) server.closeAllConnections?.()
+    if (this.#closing !== undefined) for (const { server } of this.#servers.values()) server.closeAllConnections?.()
   }
 }
 

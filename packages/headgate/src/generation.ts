@@ -30,11 +30,11 @@ export class InnerServer extends Server {
 
   override address (): AddressInfo | string | null { return this.#outer.address() ?? 'headgate' }
 
-  /** Calls back when nothing runs any more. */
+  /** Calls back when nothing runs any more, and nothing can come any more over connections that are there where all of it closes. */
   override close (done?: (error?: Error) => void): this {
     this.#open = false
     if (done !== undefined) this.once('close', done)
-    void this.settled().then(() => this.emit('close'))
+    void this.#outer.gone().then(() => this.settled()).then(() => this.emit('close'))
     return this
   }
 
@@ -68,6 +68,8 @@ export class InnerServer extends Server {
 export interface Outer {
   /** Of the first that listens; `undefined` while none does. */
   address (): AddressInfo | string | null | undefined
+  /** Resolves when no connection is left; at once where others go on to use them. */
+  gone (): Promise<unknown>
   closeIdleConnections (): void
   closeAllConnections (): void
 }

@@ -3,12 +3,15 @@ import { isDeepStrictEqual } from 'node:util'
 import fastify, { type FastifyInstance } from 'fastify'
 import type { Pool, UpstreamSpec } from '@headgate/core'
 import type { StreamUpdate } from '@headgate/stream'
-import type { Edge } from '@headgate/tls'
+import type { TicketStore } from '@headgate/tls'
 import { type ConfigChange, diffConfig } from './diff.ts'
 import { Front } from './front.ts'
+import { joinWorkers } from '@headgate/workers'
 import { type Generation, InnerServer, type Outer } from './generation.ts'
+import { Kept } from './kept.ts'
 import { parseListen } from './listen.ts'
 import { DEFAULT_ADMIN, type Shared, build, nested } from './serve.ts'
+import { Secured } from './secured.ts'
 import type { ServeOptions } from './serve-options.ts'
 
 const DEFAULT_LISTEN = '127.0.0.1:8080'
@@ -29,12 +32,6 @@ async function keptPaths ({ tls: before }: ServeOptions, { tls: after }: ServeOp
   return keptOptions(before, after).kept.map((name) => `tls.${name}`)
 }
 
-/** What serves by TLS, and the app that keeps it. */
-interface Secured {
-  readonly edge: Edge
-  readonly app: FastifyInstance
-}
-
 /** What layer 4 is to become. */
 interface NextLayer4 {
   readonly app: FastifyInstance
@@ -47,34 +44,38 @@ interface NextLayer4 {
 export class Proxy {
   readonly #front: Front
   #layer4: FastifyInstance | undefined
-  #edge: Secured | undefined
+  #secured: Secured | undefined
+  readonly #kept: Kept
   readonly #retiring = new Set<Generation>()
   #options: ServeOptions
   #reloading: Promise<unknown> = Promise.resolve()
   #closed: Promise<void> | undefined
 
-  private constructor (options: ServeOptions, front: Front, layer4: FastifyInstance | undefined, edge: Secured | undefined) {
+  private constructor (options: ServeOptions, front: Front, layer4: FastifyInstance | undefined, secured: Secured | undefined, kept: Kept) {
     this.#options = options
     this.#front = front
     this.#layer4 = layer4
-    this.#edge = edge
+    this.#secured = secured
+    this.#kept = kept
   }
 
-  /** Resolves when it listens, after one log line with `msg: 'listening'` and its `address`, whatever the log's level is. */
-  static async start (options: ServeOptions): Promise<Proxy> {
+  /** `workers`: where the workers of the machine share keys of TLS tickets. Resolves when it listens, after one log line with `msg: 'listening'` and its `address`, whatever the log's level is. */
+  static async start (options: ServeOptions, workers?: TicketStore): Promise<Proxy> {
     const { logLevel = 'info', clientHeadersTimeout } = options
     const addresses = addressesOf(options).map((text) => [text, parseListen(text)] as const)
-    const edge = options.tls === undefined ? undefined : await nested('tls', async () => (await import('@headgate/tls')).createTls(options.tls!))
+    const secured = options.tls === undefined ? undefined : await Secured.make(options.tls, options.redis, workers)
+    const edge = secured?.edge
     const layer4 = options.stream === undefined ? undefined : await startLayer4(options)
+    const kept = new Kept(joinWorkers())
     let front: Front | undefined
-    let edgeApp: FastifyInstance | undefined
     const outer: Outer = {
       address: () => front?.address(),
+      gone: async () => front?.gone(),
       closeIdleConnections: () => { front?.closeIdleConnections() },
       closeAllConnections: () => { front?.closeAllConnections() }
     }
     try {
-      const generation = await start(options, outer, { stream: layer4?.stream, edge })
+      const generation = await start(options, outer, { stream: layer4?.stream, edge, kept })
       const limits = clientHeadersTimeout === undefined ? {} : {
         headersTimeout: clientHeadersTimeout,
         // Node looks for late clients every 30 s unless told otherwise.
@@ -84,8 +85,8 @@ export class Proxy {
       const make = (): Server => edge === undefined ? createServer(limits) : edge.tls.current.createServer(() => {}, { http: limits })
       front = new Front(generation, make)
       for (const [text, address] of addresses) await front.open(text, address)
-      if (edge !== undefined) edgeApp = await startEdge(edge, options, outer)
-      const started = new Proxy(options, front, layer4, edge && { edge, app: edgeApp! })
+      await secured?.start(options, outer)
+      const started = new Proxy(options, front, layer4, secured, kept)
       const { urls } = front
       const { log } = generation.app
       // Whoever waits for the line must not wait in vain because the log is quiet.
@@ -96,8 +97,9 @@ export class Proxy {
     } catch (error) {
       await front?.close()
       await front?.generation.app.close()
-      await edgeApp?.close()
+      await secured?.close()
       await layer4?.close()
+      await kept.close()
       throw error
     }
   }
@@ -128,7 +130,8 @@ export class Proxy {
     await this.#reloading
     const gone = this.#front.close()
     await Promise.all([this.#front.generation, ...this.#retiring].map(({ app }) => app.close()))
-    await Promise.all([gone, this.#layer4?.close(), this.#edge?.app.close()])
+    await Promise.all([gone, this.#layer4?.close(), this.#secured?.close()])
+    await this.#kept.close()
   }
 
   async #reload (options: ServeOptions): Promise<ConfigChange[]> {
@@ -138,15 +141,15 @@ export class Proxy {
     const parsed = addresses.map((text) => [text, parseListen(text)] as const)
     const rebuild = changes.some(({ effect }) => effect === 'rebuild')
     // Everything that may fail comes before anything that shows. What is changed in place is checked by building it once, too.
-    const secured = await this.#nextEdge(options)
-    const edge = secured ?? this.#edge
+    const secured = await this.#secured?.next(options)
     const opened: string[] = []
     let layer4: NextLayer4 | undefined
     let next: Generation | undefined
     try {
       layer4 = await this.#nextLayer4(options)
       const stream = options.stream && (layer4?.update?.stream ?? (layer4?.app ?? this.#layer4)!.stream)
-      next = await start(options, this.#front, { stream, edge: edge?.edge })
+      next = await start(options, this.#front, { stream, edge: (secured ?? this.#secured)?.edge, kept: this.#kept })
+      await secured?.start(options, this.#front)
       for (const [text, address] of parsed) {
         if (this.#front.has(text)) continue
         await this.#front.open(text, address)
@@ -156,7 +159,7 @@ export class Proxy {
       await Promise.all(opened.map((text) => this.#front.shut(text)))
       await next?.app.close()
       await layer4?.discard()
-      await secured?.app.close()
+      await secured?.close()
       throw error
     }
     const before = this.#options
@@ -165,9 +168,9 @@ export class Proxy {
     layer4?.update?.commit()
     if (secured !== undefined) {
       secured.edge.tls.takeOver()
-      const old = this.#edge!
-      this.#edge = secured
-      void old.app.close().catch((error: unknown) => { this.app.log.error({ err: error }, 'certificates from before could not be closed') })
+      const old = this.#secured!
+      this.#secured = secured
+      void old.close().catch((error: unknown) => { this.app.log.error({ err: error }, 'certificates from before could not be closed') })
     }
     if (rebuild) {
       const old = this.#front.generation
@@ -195,17 +198,6 @@ export class Proxy {
     }
     const update = await nested('stream', () => running.stream.prepare(stream ?? { listeners: [] }))
     return { app: running, update, discard: () => update.discard() }
-  }
-
-  /** TLS by other options, for the servers that run; `undefined` where nothing of it changes, or nothing can. */
-  async #nextEdge (options: ServeOptions): Promise<Secured | undefined> {
-    const old = this.#edge
-    if (old === undefined || options.tls === undefined) return undefined
-    const { createTls, keptOptions } = await import('@headgate/tls')
-    const { options: live } = keptOptions(old.edge.tls.options, options.tls)
-    if (isDeepStrictEqual(live, old.edge.tls.options)) return undefined
-    const edge = await nested('tls', async () => createTls(live, old.edge))
-    return { edge, app: await startEdge(edge, options, this.#front) }
   }
 
   /** Members and weights change while those that stay keep what is known of them. */
@@ -245,7 +237,7 @@ export function serve (options: ServeOptions): Promise<Proxy> {
 }
 
 /** Builds an app whose requests come from elsewhere. */
-async function start (options: ServeOptions, outer: Outer, shared: Pick<Shared, 'stream' | 'edge'>): Promise<Generation> {
+async function start (options: ServeOptions, outer: Outer, shared: Pick<Shared, 'stream' | 'edge' | 'kept'>): Promise<Generation> {
   let server: InnerServer | undefined
   const app = await build(options, {
     ...shared, serverFactory: (handler) => server = new InnerServer(handler, outer)
@@ -259,20 +251,6 @@ async function start (options: ServeOptions, outer: Outer, shared: Pick<Shared, 
     app.log.level = level
     const { admin } = options
     return { app, server: server!, streamPath: admin && `${admin.prefix ?? DEFAULT_ADMIN}/api/stream`, streams: new Set() }
-  } catch (error) {
-    await app.close()
-    throw error
-  }
-}
-
-/** What belongs to TLS and to no configuration alone has an app of its own: files that are watched, keys of tickets, the redirect. */
-async function startEdge (edge: Edge, { logLevel = 'info' }: ServeOptions, outer: Outer): Promise<FastifyInstance> {
-  const app = fastify({ logger: { level: logLevel }, serverFactory: (handler) => new InnerServer(handler as never, outer) as never })
-  try {
-    await app.register(edge.plugin)
-    await app.ready()
-    await app.listen({ path: 'headgate', listenTextResolver: () => 'certificates are watched' })
-    return app
   } catch (error) {
     await app.close()
     throw error

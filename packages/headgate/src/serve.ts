@@ -9,6 +9,7 @@ import type { RedisState } from '@headgate/redis'
 import { joinWorkers } from '@headgate/workers'
 import { fromHere, withToken } from './admin-guard.ts'
 import { instance } from './instance.ts'
+import type { Keeper } from './kept.ts'
 import { type TranslatedHealth, withProtocols } from './protocol-checks.ts'
 import { limitRates, limitsRates } from './rate-limit.ts'
 import type { ServeAdminOptions, ServeOptions } from './serve-options.ts'
@@ -25,6 +26,8 @@ export interface Shared {
   readonly stream?: Stream | undefined
   /** Certificates, where it is served by TLS. */
   readonly edge?: Edge | undefined
+  /** What the process keeps: without it the app has everything to itself. */
+  readonly kept?: Keeper | undefined
 }
 
 /** The app of a proxy, which does not listen yet. */
@@ -33,7 +36,7 @@ export async function build (options: ServeOptions, shared: Shared = {}): Promis
     listen: _listen, logLevel = 'info', clientHeadersTimeout: _timeout, trustProxy, pools = {}, health: watching = { check: false }, cache: caching = false, compress: encoding = false,
     sticky = false, stream: layer4, redis: store, admin: steering, tls: _tls, rateLimit, ...balancing
   } = options
-  const { edge } = shared
+  const { edge, kept } = shared
   const app = fastify({
     ...edge?.server,
     logger: { level: logLevel },
@@ -55,15 +58,20 @@ export async function build (options: ServeOptions, shared: Shared = {}): Promis
     if (steering !== undefined) await nested('admin', () => steer(app, steering))
     const { routes = [] } = balancing
     if (limitsRates(rateLimit, routes)) await limitRates(app, rateLimit, routes, redis)
-    if (caching !== false) await nested('cache', async () => app.register((await import('@headgate/cache')).default, withRedis(caching === true ? {} : caching, redis)))
+    if (caching !== false) {
+      await nested('cache', async () => {
+        const options = withRedis(caching === true ? {} : caching, redis)
+        return app.register((await import('@headgate/cache')).default, await kept?.cache(options) ?? options)
+      })
+    }
     if (encoding !== false) await nested('compress', async () => app.register((await import('@headgate/compress')).default, encoding === true ? {} : encoding))
     // Without pools for HTTP there is layer 4 alone, whose pools need no balancer.
     if (Object.keys(pools).length > 0) await app.register(balancer, { ...balancing, pools })
     if (shared.stream !== undefined) borrow(app, shared.stream)
     else if (layer4 !== undefined) await nested('stream', async () => app.register((await import('@headgate/stream')).default, layer4))
     if (sticky !== false) {
-      const shared = redis === undefined || sticky.table?.store !== undefined ? sticky : { ...sticky, table: { ...sticky.table, store: redis.stickTable() } }
-      await nested('sticky', async () => app.register((await import('@headgate/sticky-session')).default, shared))
+      const options = redis === undefined || sticky.table?.store !== undefined ? sticky : { ...sticky, table: { ...sticky.table, store: redis.stickTable() } }
+      await nested('sticky', async () => app.register((await import('@headgate/sticky-session')).default, await kept?.sticky(options) ?? options))
     }
     if (watching !== false) await nested('health', async () => app.register(health, withVotes(await withProtocols(watching), redis)))
     return app

@@ -41,9 +41,8 @@ export async function supervise (count: number | 'auto'): Promise<void> {
   }
 }
 
-/** What differs where several processes do the work. Throws {@link UsageError} for what they cannot share. */
+/** What differs where several processes do the work. */
 export function asWorker (options: ServeOptions, member: Member): ServeOptions {
-  const { cache, health = { check: false } } = options
-  if (typeof cache === 'object' && cache.disk !== undefined) throw new UsageError('cache.disk is for one process at a time: with --workers use memory, or redis')
+  const { health = { check: false } } = options
   return { ...options, ...health !== false && { health: { ...health as ServeHealthOptions, sharing: member.checks } } }
 }

@@ -1,6 +1,9 @@
 import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { type IncomingMessage, createServer } from 'node:http'
 import { type AddressInfo, type Socket, connect, createServer as createTcpServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { connect as connectSecure } from 'node:tls'
 import t from 'tap'
 import { Agent, request } from 'undici'
@@ -326,4 +329,48 @@ t.test('options of TLS change while requests go on, and bad ones change nothing'
   t.equal(failures, 0)
   held.release()
   t.equal(await running, 'up begins, up ends')
+})
+
+t.test('the cache on the disk and the table of sessions go on; a configuration that fails takes nothing from them', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'headgate-kept-'))
+  t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
+  let asked = 0
+  const [a, b] = await Promise.all(['a', 'b'].map(async (name) => {
+    const server = createServer((_, response) => {
+      asked++
+      response.setHeader('cache-control', 'max-age=60').setHeader('cache-tag', 'all').end(name)
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    t.teardown(() => {
+      server.closeAllConnections()
+      server.close()
+    })
+    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  }))
+  const options = (viaName: string, more: object = {}, disk: object = {}): ServeOptions => ({
+    ...base, viaName, pools: { web: { upstreams: [a!, b!], policy: 'round-robin' } }, routes: [{ prefix: '/', pool: 'web' }],
+    cache: { disk: { path: join(folder, 'cache'), ...disk } }, sticky: { by: 'header', name: 'x-user' }, ...more
+  })
+  const proxy = await serve(options('one'))
+  t.teardown(() => proxy.close())
+  const get = async (path: string, headers: Record<string, string> = {}): Promise<{ text: string; status: string }> => {
+    const response = await fetch(`${proxy.addresses[0]}${path}`, { headers })
+    return { text: await response.text(), status: response.headers.get('cache-status')!.replace('headgate; ', '') }
+  }
+  const private_ = { 'cache-control': 'no-store' }
+  const homes = new Map<string, string>()
+  for (const user of ['ada', 'bob', 'eve']) homes.set(user, (await get('/', { 'x-user': user, ...private_ })).text)
+  const { text } = await get('/kept')
+  while (proxy.app.cache.stats.stored === 0) await new Promise((resolve) => { setTimeout(resolve, 5) })
+  const before = asked
+  const changes = await proxy.reload(options('two', {}, { maxBytes: 2 ** 30 }))
+  t.match(changes, [{ path: 'viaName', effect: 'rebuild' }, { path: 'cache.disk.maxBytes', effect: 'restart' }])
+  t.match(await get('/kept'), { text, status: /^hit/ })
+  await t.rejects(proxy.reload(options('three', { health: { check: { path: 'wrong' } } })), /path/)
+  t.match(await get('/kept'), { text, status: /^hit/ })
+  t.equal(asked, before)
+  for (const [user, home] of homes) t.equal((await get('/', { 'x-user': user, ...private_ })).text, home, `${user} stays`)
+  t.equal(await proxy.app.cache.purge({ tags: ['all'] }), 1)
+  t.match(await get('/kept'), { status: /^fwd=uri-miss/ })
 })

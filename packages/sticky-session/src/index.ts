@@ -12,7 +12,7 @@ export { MemoryStore } from './memory-store.ts'
 export { ReplicatedStore, type ReplicatedStoreOptions, type StickSharing } from './replicated-store.ts'
 export type { CommonOptions } from './contract.ts'
 export type { AffinityOptions, KindName } from './kinds/index.ts'
-export { affinityUnits, stickyUnits } from './options.ts'
+export { affinityUnits, checkSticky, stickyUnits } from './options.ts'
 export type { SharedOptions, StickyOptions, TableOptions } from './options.ts'
 export type { MaybePromise, StickEntry, StickStore } from './store.ts'
 

@@ -28,7 +28,7 @@ export type Handler = (data: never, from: number) => unknown
  */
 export class Colleagues {
   readonly #send: (message: ToOthers) => void
-  readonly #handlers: Map<string, Handler> = new Map()
+  readonly #handlers: Map<string, readonly Handler[]> = new Map()
   readonly #asked: Map<number, { resolve (answers: Answers, missing: number): void }> = new Map()
   readonly #kept: Map<string, unknown> = new Map()
   #held: FromOthers[] | undefined
@@ -47,12 +47,16 @@ export class Colleagues {
   get speaks (): boolean { return this.#speaks }
 
   /**
-   * Answers a topic; returns how to stop. A later one takes an earlier one's place. `left` is told of those who have ended, `speaker` whether this one
-   * speaks now.
+   * Answers a topic; returns how to stop. A later one takes an earlier one's place until it stops. `left` is told of those who have ended, `speaker`
+   * whether this one speaks now.
    */
   on (topic: string, handler: Handler): () => void {
-    this.#handlers.set(topic, handler)
-    return () => { if (this.#handlers.get(topic) === handler) this.#handlers.delete(topic) }
+    this.#handlers.set(topic, [...this.#handlers.get(topic) ?? [], handler])
+    return () => {
+      const rest = (this.#handlers.get(topic) ?? []).filter((other) => other !== handler)
+      if (rest.length > 0) this.#handlers.set(topic, rest)
+      else this.#handlers.delete(topic)
+    }
   }
 
   /** To all others, or to the speaker alone, which may be this one. */
@@ -87,7 +91,7 @@ export class Colleagues {
   /** For `Member` alone. */
   became (speaks: boolean): void {
     this.#speaks = speaks
-    this.#handlers.get('speaker')?.(speaks as never, 0)
+    this.#handlerOf('speaker')?.(speaks as never, 0)
   }
 
   /** For `Member` alone. */
@@ -96,13 +100,17 @@ export class Colleagues {
     else this.#take(message)
   }
 
+  #handlerOf (topic: string): Handler | undefined {
+    return this.#handlers.get(topic)?.at(-1)
+  }
+
   #take (message: FromOthers): void {
     switch (message.headgate) {
       case 'kept':
         for (const [topic, value] of message.values) this.#kept.set(topic, value)
         return this.#ready()
       case 'told':
-        this.#handlers.get(message.topic)?.(message.data as never, message.from)
+        this.#handlerOf(message.topic)?.(message.data as never, message.from)
         return
       case 'asked':
         if (message.keep === true) this.#kept.set(message.topic, message.data)
@@ -112,7 +120,7 @@ export class Colleagues {
         this.#asked.delete(message.id)
         return this.#hold()
       case 'left':
-        this.#handlers.get('left')?.(message.worker as never, message.worker)
+        this.#handlerOf('left')?.(message.worker as never, message.worker)
     }
   }
 
@@ -143,7 +151,7 @@ export class Colleagues {
   async #answer ({ call, topic, data, from }: FromOthers & { headgate: 'asked' }): Promise<void> {
     let answer: Answer
     try {
-      const handler = this.#handlers.get(topic)
+      const handler = this.#handlerOf(topic)
       answer = handler === undefined ? { nobody: true } : { data: await handler(data as never, from) ?? null }
     } catch (error) {
       const { message, code, statusCode } = error as Error & { code?: string; statusCode?: number }

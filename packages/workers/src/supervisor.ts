@@ -1,6 +1,7 @@
 import cluster, { type Worker } from 'node:cluster'
 import { availableParallelism } from 'node:os'
 import { type Clock, refuse, systemClock, type Timer } from '@headgate/core'
+import { endWithWorker } from './handoffs.ts'
 import type { CheckResult, FromPrimary, FromWorker } from './messages.ts'
 import { Scrapes } from './scrapes.ts'
 import { Switchboard } from './switchboard.ts'
@@ -149,6 +150,7 @@ export class Supervisor {
   #fork (slot: Slot): Promise<string> {
     const worker = cluster.fork({ HEADGATE_WORKER: String(slot.index), HEADGATE_WORKERS: String(this.count) })
     slot.worker = worker
+    endWithWorker(worker)
     const startedAt = this.#clock.now()
     return new Promise((resolve, reject) => {
       const timer = this.#clock.setTimeout(() => { worker.process.kill('SIGKILL') }, this.#readyTimeout)

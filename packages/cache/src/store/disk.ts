@@ -257,6 +257,8 @@ export class DiskStore implements CacheStore, FolderReader {
       await Promise.all(Array.from({ length: SCANNERS }, async () => {
         for (const id of names) if (!this.#closed) await this.#load(id).catch((error: NodeJS.ErrnoException) => { if (error.code !== 'ENOENT') this.onFailure?.(error) })
       }))
+      // What was found to be of no use is gone then.
+      await Promise.all(this.#pending)
       if (known === undefined) return
       // Of a process that died before it told anybody, so no purge could reach it.
       for (const id of there) if (!this.#byId.has(id) && !this.#reads.has(id)) await unlink(this.#fileOf(id)).catch(() => {})

@@ -63,7 +63,9 @@ export async function runClientCommand (command: ClientCommand, signal: AbortSig
       return
     }
     case 'check-config': {
-      const [{ findConfig, loadConfig }, { placed }, { build, nested }] = await Promise.all([import('../config/read.ts'), import('../config/placed.ts'), import('../serve.ts')])
+      const [{ findConfig, loadConfig }, { placed }, { build, nested }, { onlyChecked }] = await Promise.all([
+        import('../config/read.ts'), import('../config/placed.ts'), import('../serve.ts'), import('../kept.ts')
+      ])
       const file = first || findConfig(process.cwd())
       if (file === undefined) throw new UsageError('there is no headgate.config.{ts,js,json,yaml} here: name a file')
       const { options, source } = await loadConfig(file)
@@ -71,7 +73,7 @@ export async function runClientCommand (command: ClientCommand, signal: AbortSig
       try {
         const { tls } = options
         if (tls !== undefined) await nested('tls', async () => (await import('@headgate/tls')).checkCertificates(tls))
-        const app = await build({ ...options, logLevel: 'silent' })
+        const app = await build({ ...options, logLevel: 'silent' }, { kept: onlyChecked })
         await app.close()
       } catch (error) {
         throw placed(error, source)
