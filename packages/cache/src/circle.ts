@@ -51,13 +51,14 @@ export class Circle {
     const topic = this.#topic('purge')
     const common = [...this.#members].some((member) => member.common)
     let count = await this.#obey(purge, false)
-    let { answers, missing } = await this.#sharing.gather(topic, purge)
+    const first = await this.#sharing.gather(topic, purge)
+    let { missing } = first
     if (common) {
       // What one of them stored before it heard of it, and told the others of, all have heard of by now.
       const again = this.#sharing.gather(topic, purge)
       await this.#obey(purge, false)
       missing = Math.max(missing, (await again).missing)
-    } else for (const { data } of answers) count += Number(data)
+    } else for (const { data } of first.answers) count += Number(data)
     if (missing > 0) throw new PurgeUnconfirmedError(String(missing))
     return count
   }

@@ -289,7 +289,8 @@ export class Flights implements Controller {
     const range = parseContentRange(single(flight.fields, 'content-range'))
     const { total } = part.part!
     if (range === undefined || range.start !== part.size || range.end !== total - 1 || range.total !== total) return false
-    const made = makeEntry({ ...this.#received(flight, this.#fetches.get(flight)!), status: 206 }, this.#fetches.get(flight)!.route.settings.storage, this.#engine.idOf)
+    const fetch = this.#fetches.get(flight)!
+    const made = makeEntry({ ...this.#received(flight, fetch), status: 206 }, fetch.route.settings.storage, this.#engine.idOf)
     if (typeof made === 'string' || !sameStrong(part, made)) return false
     flight.become(200, 'OK', [...completeFields(updated(part.fields, flight.fields)), 'Content-Length', String(total)], part.body!)
     return true

@@ -130,8 +130,14 @@ export class Invalidator implements Member {
   #find (concern: Concern): MaybePromise<readonly Entry[]> {
     const { store } = this.#engine
     if (concern.by === 'url') {
-      const found = concern.names.map((url) => store.getUrl(url))
-      return found.some((some) => some instanceof Promise) ? Promise.all(found).then((all) => all.flat()) : (found as (readonly Entry[])[]).flat()
+      const now: Entry[] = []
+      const later: Promise<readonly Entry[]>[] = []
+      for (const url of concern.names) {
+        const found = store.getUrl(url)
+        if (found instanceof Promise) later.push(found)
+        else now.push(...found)
+      }
+      return later.length === 0 ? now : Promise.all(later).then((all) => [...now, ...all.flat()])
     }
     const concerned = concerns(concern)
     const all = store.entries()

@@ -207,7 +207,8 @@ for (const [kind, disk] of [['memory', false], ['a shared disk', true]] as const
       { weight: 1, arbitrary: fc.record({ do: fc.constant('tag' as const), at: fc.nat(2), key: fc.nat(2), turns: fc.nat(4) }) },
       { weight: 1, arbitrary: fc.record({ do: fc.constant('soft' as const), at: fc.nat(2), key: fc.nat(2), turns: fc.nat(4) }) }
     )
-    await fc.assert(fc.asyncProperty(fc.array(action, { minLength: 10, maxLength: 40 }), fc.array(fc.nat(3), { minLength: 1, maxLength: 20 }), async (actions, delays) => {
+    const manyActions = fc.array(action, { minLength: 10, maxLength: 40 })
+    await fc.assert(fc.asyncProperty(manyActions, fc.array(fc.nat(3), { minLength: 1, maxLength: 20 }), async (actions, delays) => {
       let n = 0
       const bus = new Bus(() => delays[n++ % delays.length]!)
       const versions = [0, 0, 0]

@@ -59,7 +59,10 @@ export class Proxy {
     this.#kept = kept
   }
 
-  /** `workers`: where the workers of the machine share keys of TLS tickets. Resolves when it listens, after one log line with `msg: 'listening'` and its `address`, whatever the log's level is. */
+  /**
+   * `workers`: where the workers of the machine share keys of TLS tickets. Resolves when it listens, after one log line with `msg: 'listening'`
+   * and its `address`, whatever the log's level is.
+   */
   static async start (options: ServeOptions, workers?: TicketStore): Promise<Proxy> {
     const { logLevel = 'info', clientHeadersTimeout } = options
     const addresses = addressesOf(options).map((text) => [text, parseListen(text)] as const)

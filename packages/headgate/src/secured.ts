@@ -19,7 +19,9 @@ export class Secured {
   readonly #workers: TicketStore | undefined
   #app: FastifyInstance | undefined
 
-  private constructor (edge: Edge, config: TlsOptions, redisOptions: RedisOptions | undefined, redis: RedisState | undefined, workers: TicketStore | undefined) {
+  private constructor (
+    edge: Edge, config: TlsOptions, redisOptions: RedisOptions | undefined, redis: RedisState | undefined, workers: TicketStore | undefined
+  ) {
     this.edge = edge
     this.#config = config
     this.#redisOptions = redisOptions

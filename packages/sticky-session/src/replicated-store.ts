@@ -28,7 +28,10 @@ export interface ReplicatedStoreOptions {
 type Bound = readonly [key: string, upstreamId: string, boundAt: number, ttl: number]
 
 /** One change, in the order in which it was made. */
-type Change = { readonly bound: Bound } | { readonly touched: readonly [key: string, ttl: number] } | { readonly gone: readonly [key: string, upstreamId: string, boundAt: number] }
+type Change =
+  | { readonly bound: Bound }
+  | { readonly touched: readonly [key: string, ttl: number] }
+  | { readonly gone: readonly [key: string, upstreamId: string, boundAt: number] }
 
 /** Share of a life that may be used up, or gained, before the others are told that it was prolonged. */
 const UNTOLD = 0.1

@@ -17,7 +17,8 @@ const key = (n: number): string => `${'ABab09-_'[n % 8]!}${String(n).padStart(21
 
 t.test('it conforms', async (t) => {
   let clock = new FakeClock()
-  for (const { name, run } of storeConformance(() => tables(2, clock = new FakeClock()).tables[1]!, (ms) => { clock.advance(ms) })) await t.resolves(run(), name)
+  const make = (): ReplicatedStore => tables(2, clock = new FakeClock()).tables[1]!
+  for (const { name, run } of storeConformance(make, (ms) => { clock.advance(ms) })) await t.resolves(run(), name)
 })
 
 t.test('a later binding holds, whichever message comes first; of the same millisecond, one and the same everywhere', async (t) => {
@@ -74,9 +75,10 @@ t.test('one that comes later has all that there was before it is ready; without 
   t.same(late.get(key(7)), { upstreamId: 'u7', boundAt: 7 })
   clock.advance(601)
   t.equal(late.get(key(7)), undefined, 'with the life that is left')
-  const nobody = new ReplicatedStore({ speaks: false, ready: Promise.resolve(), on: () => () => {}, tell: () => {}, ask: async () => Promise.reject(new Error('nobody')) })
+  const deaf = { speaks: false, ready: Promise.resolve(), on: () => () => {}, tell: () => {} }
+  const nobody = new ReplicatedStore({ ...deaf, ask: async () => Promise.reject(new Error('nobody')) })
   await t.resolves(nobody.ready)
-  const hung = new ReplicatedStore({ speaks: false, ready: Promise.resolve(), on: () => () => {}, tell: () => {}, ask: async () => new Promise(() => {}) }, { clock })
+  const hung = new ReplicatedStore({ ...deaf, ask: async () => new Promise(() => {}) }, { clock })
   await turns(3)
   clock.advance(5000)
   await t.resolves(hung.ready, 'nobody waits for ever')

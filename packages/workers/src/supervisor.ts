@@ -199,12 +199,14 @@ export class Supervisor {
   async #end (worker: Worker): Promise<void> {
     if (worker.isDead()) return
     this.#leaving.add(worker)
-    this.#ready.delete(worker)
+    const served = this.#ready.delete(worker)
     this.#living.delete(worker)
     if (this.#checker === worker) this.#choose()
     const ended = new Promise<void>((resolve) => { worker.once('exit', () => { resolve() }) })
     const timer = this.#clock.setTimeout(() => { worker.process.kill('SIGKILL') }, this.#closeTimeout)
-    this.#send(worker, { headgate: 'stop' })
+    if (served) this.#send(worker, { headgate: 'stop' })
+    // It has no clients, and may not listen to anybody yet.
+    else worker.process.kill('SIGKILL')
     await ended
     this.#clock.clearTimeout(timer)
   }

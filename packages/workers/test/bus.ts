@@ -69,7 +69,10 @@ export class BusMember implements Pick<Colleagues, 'speaks' | 'ready' | 'on' | '
 
   ask (_to: 'speaker', topic: string, data: unknown): Promise<unknown> {
     const [speaker] = this.#bus.members
-    return new Promise((resolve) => { this.#bus.carry(topic, () => { speaker!.hear(topic, data, this.#index, (answer) => { this.#bus.carry(topic, () => { resolve(answer) }) }) }) })
+    return new Promise((resolve) => {
+      const answered = (answer: unknown): void => { this.#bus.carry(topic, () => { resolve(answer) }) }
+      this.#bus.carry(topic, () => { speaker!.hear(topic, data, this.#index, answered) })
+    })
   }
 
   async gather (topic: string, data: unknown): Promise<Gathered> {
@@ -99,7 +102,8 @@ export class BusMember implements Pick<Colleagues, 'speaks' | 'ready' | 'on' | '
     if (this.hangs) return void this.#missed.push(() => { this.hear(topic, data, from, answer) })
     const handler = this.#handlers.get(topic)
     if (handler === undefined) return answer(undefined)
-    void Promise.resolve(handler(JSON.parse(JSON.stringify(data)) as never, from)).then((result) => { answer(result === undefined ? undefined : JSON.parse(JSON.stringify(result))) })
+    const copy = (value: unknown): unknown => value === undefined ? undefined : JSON.parse(JSON.stringify(value))
+    void Promise.resolve(handler(copy(data) as never, from)).then((result) => { answer(copy(result)) })
   }
 
   #others (): BusMember[] {

@@ -2,6 +2,7 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { get } from 'node:http'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -128,4 +129,25 @@ t.test('one that cannot start ends all, with its status', async (t) => {
   const { heard, ended } = await primary(t, 2, { BROKEN: fixture('worker.mjs') })
   t.match(await heard('failed'), { status: 7 })
   await ended
+})
+
+t.test('a connection that is on its way to a worker when that is killed ends, and does not hang', async (t) => {
+  const { child, ended, heard, who } = await primary(t, 1)
+  const { address } = await heard('address') as { address: string }
+  const { pids: [pid] } = await who()
+  // It takes nothing any more, so what it is handed stays under way.
+  process.kill(pid!, 'SIGSTOP')
+  const answer = ask(address).then(() => 'answered', (error: unknown) => (error as NodeJS.ErrnoException).code)
+  const [, port] = address.split(':')
+  // Accepted by the primary, and handed over: the next message of the primary comes after that.
+  const probe = connect(Number(port), '127.0.0.1')
+  await once(probe, 'connect')
+  probe.destroy()
+  await who()
+  process.kill(pid!, 'SIGKILL')
+  t.equal(await answer, 'ECONNRESET')
+  await until(async () => { const { pids } = await who(); return pids[0] !== 0 && pids[0] !== pid })
+  child.send('stop')
+  await ended
+  t.pass('one that starts is not waited for when all are to end')
 })
