@@ -26,8 +26,8 @@ app.get('/watch', { config: { cache: false } }, async () => {
 })
 app.get('/state', { config: { cache: false } }, async ({ query }) => {
   if (query.gc !== undefined) for (let i = 0; i < 3; i++) gc()
-  const { heapUsed, external, rss } = process.memoryUsage()
-  return { ...app.cache.stats, heapUsed, external, rss, delay: delay.max / 1e6, pause }
+  const { heapUsed, heapTotal, external, rss } = process.memoryUsage()
+  return { ...app.cache.stats, heapUsed, heapTotal, external, rss, delay: delay.max / 1e6, pause }
 })
 await app.listen({ port: 0, host: '127.0.0.1' })
 console.log(app.server.address().port)

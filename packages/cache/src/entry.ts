@@ -68,6 +68,8 @@ export interface Entry {
   encoded?: Map<string, Encoded> | undefined
   /** Head of a hit, kept for the second in which it was made. Never stored. */
   head?: HitHead | undefined
+  /** Age in seconds at the last hit that found no head. Never stored. */
+  hitAt?: number | undefined
 }
 
 /** A stored body in another coding. */
@@ -160,7 +162,10 @@ export function makeEntry (received: Received, policy: StoragePolicy, idOf: (res
     groups: orNone(groupsOf(fields, received.origin)),
     invalidated: false,
     size: -1,
-    body: undefined
+    body: undefined,
+    // Named here, so that they need not be added to each.
+    head: undefined,
+    hitAt: undefined
   }
 }
 

@@ -23,15 +23,16 @@ const ON_HEAD: unique symbol = Symbol.for('headgate.onHead')
 type Hook = { readonly [ON_HEAD]?: (request: FastifyRequest, reply: FastifyReply, status: number, fields: string[], length: number) => boolean }
 
 /**
- * Fields as the route's only `onSend` hook leaves them, where it says that it would leave the body alone. `undefined`: the hooks have to run.
- * `length`: −1 when it is not known.
+ * Fields as the route's only `onSend` hook leaves them, where it says that it would leave the body alone: `fields` itself where it changes
+ * nothing of them. `undefined`: the hooks have to run. `length`: −1 when it is not known.
  */
-export function passedBy (reply: FastifyReply, status: number, fields: readonly string[], length: number): string[] | undefined {
+export function passedBy (reply: FastifyReply, status: number, fields: readonly string[], length: number): readonly string[] | undefined {
   const { request } = reply
   const key = contextSymbol(request)
   const hooks = key === undefined ? undefined : (request as unknown as Record<symbol, { readonly onSend?: readonly Hook[] | null } | undefined>)[key]?.onSend
   const onHead = hooks?.length === 1 ? hooks[0]![ON_HEAD] : undefined
   if (onHead === undefined) return undefined
   const own = fields.slice()
-  return onHead(request, reply, status, own, length) ? own : undefined
+  if (!onHead(request, reply, status, own, length)) return undefined
+  return own.length === fields.length && own.every((text, i) => text === fields[i]) ? fields : own
 }

@@ -16,11 +16,17 @@ import type { CacheStore } from './store/contract.ts'
 /** What a 304 does not repeat: it describes a body that does not come (RFC 9110 15.4.5). */
 const OF_BODY = new Set(['content-length', 'content-type', 'content-encoding', 'content-language', 'content-range'])
 
-/** Fields of a stored response for a hit: its own, Content-Length, Age and Cache-Status. Made once per second. */
+/**
+ * Fields of a stored response for a hit: its own, Content-Length, Age and Cache-Status. Kept for a second from its second hit on: what is kept
+ * for many responses that are hit once in a while costs more than it saves.
+ */
 export function hitHead (entry: Entry, now: number, name: string): HitHead {
   const second = Math.floor(ageOf(entry, now) / 1000)
   if (entry.head?.second === second) return entry.head
-  return entry.head = renewed(entry.head, second, head(entry, second, hitStatus(name, entry, now)))
+  const fields = head(entry, second, hitStatus(name, entry, now))
+  if (entry.hitAt === second) return entry.head = renewed(entry.head, second, fields)
+  entry.hitAt = second
+  return { second, whole: prepared(fields), bodyless: undefined }
 }
 
 function head (entry: Entry, age: number, status: string): string[] {

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createServer, request } from 'node:http'
+import { Agent, createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { brotliCompressSync, brotliDecompressSync, gzipSync } from 'node:zlib'
 import balancer from '@headgate/balancer'
@@ -8,7 +8,7 @@ import stickySession from '@headgate/sticky-session'
 import Fastify from 'fastify'
 import t from 'tap'
 import compress, { type StaticMessage, channels } from '../src/index.ts'
-import { app as cached, eventually } from '../../cache/test/helpers.ts'
+import { TestClock, app as cached, eventually } from '../../cache/test/helpers.ts'
 import { decoded, get, text, upstream } from './helpers.ts'
 
 const body = text(20_000)
@@ -147,8 +147,8 @@ t.test('a response that is left alone passes by the hook, with the same fields a
 t.test('with the cache: hits are encoded once, and the coded body is kept beside the plain one', async (t) => {
   const words = 'the same words again and again. '.repeat(400)
   let runs = 0
-  const { app: instance } = await cached(t, {}, async (app) => {
-    await app.register(compress)
+  const { app: instance, url } = await cached(t, { clock: new TestClock() }, async (app) => {
+    await app.register(compress, { load: false })
     app.get('/x', async (_request, reply) => {
       runs++
       return reply.type('text/plain').headers({ 'cache-control': 'max-age=60', etag: '"a"' }).send(words)
@@ -174,4 +174,20 @@ t.test('with the cache: hits are encoded once, and the coded body is kept beside
   t.equal((await ask('identity')).body, words)
   t.equal(runs, 1)
   for (let i = 0; i < 2; i++) t.equal((await instance.inject({ url: '/as-it-is', headers: { 'accept-encoding': 'br' } })).body, words)
+  // On a kept connection, as the bytes of frequent answers are kept ready there.
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  t.teardown(() => { agent.destroy() })
+  const over = (encoding: string): Promise<string> => new Promise((resolve, reject) => {
+    request(`${url}/x`, { agent, headers: { host: 'localhost:80', 'accept-encoding': encoding } }, (response) => {
+      const pieces: Buffer[] = []
+      response.on('data', (piece: Buffer) => pieces.push(piece)).on('error', reject).on('end', () => {
+        resolve(JSON.stringify([response.statusCode, response.rawHeaders, Buffer.concat(pieces).toString('latin1')]))
+      })
+    }).on('error', reject).end()
+  })
+  for (const encoding of ['br', 'identity', 'gzip;q=0.1, br']) {
+    const settled = await over(encoding)
+    t.equal(settled.includes('"content-encoding","br"'), encoding !== 'identity')
+    for (let i = 0; i < 8; i++) t.equal(await over(encoding), settled)
+  }
 })

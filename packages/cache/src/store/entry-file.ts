@@ -17,7 +17,7 @@ const checksum = (head: Buffer): Buffer => createHash('sha256').update(head).dig
 
 /** What JSON cannot say is put back by {@link revived}; what is made from the rest, or is no plain data, stays away. */
 export function formatHead (entry: Entry): Buffer {
-  return Buffer.from(JSON.stringify({ ...entry, body: undefined, head: undefined, encoded: undefined }))
+  return Buffer.from(JSON.stringify({ ...entry, body: undefined, head: undefined, hitAt: undefined, encoded: undefined }))
 }
 
 export function roomFor (head: Buffer): number {
@@ -94,6 +94,8 @@ export function revived (entry: Entry): Entry {
     language: entry.language ?? undefined,
     etag: entry.etag ?? undefined,
     part: entry.part ?? undefined,
-    body: undefined
+    body: undefined,
+    head: undefined,
+    hitAt: undefined
   }
 }

@@ -13,7 +13,8 @@ export interface Stored {
 
 /** Length of the head (32 bits), the head as JSON, the body where it is short. */
 export function encode (entry: Entry, stored: Stored, body: Buffer | undefined): Buffer {
-  const head = Buffer.from(JSON.stringify([stored.position, stored.blob, stored.until, { ...entry, body: undefined, head: undefined, encoded: undefined }]))
+  const plain = { ...entry, body: undefined, head: undefined, hitAt: undefined, encoded: undefined }
+  const head = Buffer.from(JSON.stringify([stored.position, stored.blob, stored.until, plain]))
   const value = Buffer.allocUnsafe(4 + head.length + (body?.length ?? 0))
   value.writeUInt32BE(head.length, 0)
   head.copy(value, 4)
