@@ -53,4 +53,16 @@ t.test('a process that can open no more files does not blame its upstreams, and 
   const answer = once(client, 'message') as Promise<[Buffer]>
   client.send('y', udpPort, '127.0.0.1')
   t.equal(String((await answer)[0]), 'y')
+  // More clients than there can be sockets: who was silent longest makes room, as where the table is full.
+  for (let i = 0; i < 70; i++) {
+    const one = createSocket('udp4')
+    let answered = false
+    one.on('message', () => { answered = true })
+    while (!answered) {
+      one.send('z', udpPort, '127.0.0.1')
+      await new Promise((resolve) => setTimeout(resolve, 10))
+    }
+    one.close()
+  }
+  t.ok((await outcomes())['udp shed evicted']! > 0)
 })

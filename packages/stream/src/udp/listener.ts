@@ -189,6 +189,11 @@ export class UdpListener {
     void before?.settled().then(() => { this.#follow(before.#before) })
   }
 
+  /** Called by a session that got no socket: the process has fewer than `maxSessions`, so the next client gets the oldest one's. */
+  makeRoom (): void {
+    this.#sessions.oldest?.cut('evicted')
+  }
+
   readonly #message = (datagram: Buffer, { address, port }: RemoteInfo): void => {
     if (!this.#deliver(datagram, address, port)) this.#begin(address, port)?.fromClient(datagram)
   }

@@ -169,7 +169,8 @@ export class Session extends Deadline implements PoolContext, StreamInfo {
     const { pool, counters, settings } = this.#owner
     if (isOwnFault(error)) {
       counters.failed(NO_SOCKETS)
-      return this.end(NO_SOCKETS, 'shed')
+      this.end(NO_SOCKETS, 'shed')
+      return this.#owner.makeRoom()
     }
     const reason = error.code === 'ECONNREFUSED' ? 'unreachable' : error.syscall === 'getaddrinfo' ? 'dns' : 'failed'
     const answered = this.received > 0
