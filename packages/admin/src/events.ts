@@ -145,7 +145,10 @@ export class EventLog {
   readonly #onShed = (message: unknown): void => {
     const { source, pool, reason } = message as ShedMessage
     if (!this.#owns(source)) return
-    const why = { 'queue-full': 'the queue is full', 'queue-timeout': 'they waited too long', 'none-ready': 'no upstream is ready' }[reason]
+    const why = {
+      'queue-full': 'the queue is full', 'queue-timeout': 'they waited too long', 'none-ready': 'no upstream is ready',
+      'no-sockets': 'the proxy can open no more connections'
+    }[reason]
     this.#flood(`shed ${pool} ${reason}`, { kind: 'shed', severity: 'bad', pool, text: '' }, (count) => `${requests(count)} answered 503: ${why}`)
   }
 

@@ -16,6 +16,8 @@ export const BodyTooLargeError: Code<413> = createError('HG_BALANCER_BODY_TOO_LA
 export const NoneReadyError: Code<503> = createError('HG_POOL_NONE_READY', 'No upstream is ready', 503)
 /** Every upstream is at its limit and the queue is full, or the wait was too long. */
 export const OverloadedError: Code<503> = createError('HG_POOL_OVERLOADED', 'Too many requests are waiting', 503)
+/** This process can open no more sockets. */
+export const NoSocketsError: Code<503> = createError('HG_POOL_NO_SOCKETS', 'The proxy can open no more connections', 503)
 /** The upstream could not be reached or did not speak HTTP. */
 export const UpstreamFailedError: Code<502> = createError('HG_UPSTREAM_FAILED', 'The upstream failed', 502)
 /** The upstream did not answer in time. */

@@ -4,7 +4,7 @@ import {
   type AffinityHint, type Attempt, type AttemptHandler, Deadline, type Deadlines, type Explanation, Lease, type Location, type NoLease, type Outcome, type Pool,
   type PoolContext, type PoolWaiter, type Ticket, type Timer, type TransportError, type TransportRequest, channels, explainPick
 } from '@headgate/core'
-import { BodyTooLargeError, NoneReadyError, OverloadedError, SlowBodyError, UpstreamFailedError, UpstreamTimeoutError } from './errors.ts'
+import { BodyTooLargeError, NoSocketsError, NoneReadyError, OverloadedError, SlowBodyError, UpstreamFailedError, UpstreamTimeoutError } from './errors.ts'
 import { dueAt } from './due.ts'
 import type { RouteSettings } from './options.ts'
 import { type Repeatability, backoff, isRepeatable, isRetryStatus, mayRepeat } from './repeat.ts'
@@ -17,7 +17,7 @@ export type ExchangeSettings = Pick<RouteSettings,
   'headersTimeout' | 'idleTimeout' | 'tryTimeout' | 'continueTimeout' | 'retries' | 'retryStatuses' | 'retryMethods' | 'retryByKey' | 'resume' | 'explain'>
 
 /** Why no upstream was asked. */
-export type ShedReason = 'queue-timeout' | 'queue-full' | 'none-ready'
+export type ShedReason = 'queue-timeout' | 'queue-full' | 'none-ready' | 'no-sockets'
 
 /**
  * One request's life upstream: pick, send, account, retry, deadline, abort, report. It is the transport's handler, the pick
@@ -200,8 +200,15 @@ export abstract class Exchange extends Deadline implements AttemptHandler, PoolC
 
   onError (error: TransportError): void {
     const { phase, stale, code } = error
-    const outcome = phase === 'connect' ? 'failed-before-send' : 'failed-after-send'
+    // Our own lack: no upstream is to blame, and another one is no better.
+    const ours = code === 'no-sockets'
+    const outcome = ours ? 'shed' : phase === 'connect' ? 'failed-before-send' : 'failed-after-send'
     if (this.sink !== undefined) return this.#breakOff(outcome, code, error)
+    if (ours) {
+      this.#release(outcome, code)
+      this.log.error({ err: error }, 'this process can open no more connections: raise its limit of open files, or lower maxConnections')
+      return this.shed(code)
+    }
     const repeat = mayRepeat(this, phase)
     if (stale && repeat) {
       // The keep-alive race is no fault of the upstream: neither counted nor a reason to avoid it.
@@ -273,7 +280,7 @@ export abstract class Exchange extends Deadline implements AttemptHandler, PoolC
 
   protected shed (reason: ShedReason): void {
     if (channels.shed.hasSubscribers) channels.shed.publish({ pool: this.#pool.name, reason, source: this.#pool })
-    this.answer(reason === 'none-ready' ? new NoneReadyError() : new OverloadedError(), reason)
+    this.answer(reason === 'none-ready' ? new NoneReadyError() : reason === 'no-sockets' ? new NoSocketsError() : new OverloadedError(), reason)
   }
 
   /** Ends everything that runs, for a reason that is not the upstream's. */

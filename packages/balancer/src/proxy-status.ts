@@ -17,6 +17,7 @@ const TYPES: Readonly<Record<string, string>> = {
   timeout: 'http_response_timeout',
   'request-too-long': 'http_request_error',
   'none-ready': 'destination_unavailable',
+  'no-sockets': 'proxy_internal_error',
   'queue-full': 'connection_limit_reached',
   'queue-timeout': 'connection_limit_reached',
   loop: 'proxy_loop_detected'

@@ -166,7 +166,7 @@ export interface PanicMessage {
 
 export interface ShedMessage {
   readonly pool: string
-  readonly reason: 'queue-full' | 'queue-timeout' | 'none-ready'
+  readonly reason: 'queue-full' | 'queue-timeout' | 'none-ready' | 'no-sockets'
   readonly source: Pool
 }
 

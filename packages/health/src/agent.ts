@@ -3,7 +3,7 @@ import { channels, type Deadlines, type Pool, type ReportedState, type Upstream 
 import { type AgentLine, readAgentLine } from './agent-line.ts'
 import { Loop } from './loop.ts'
 import type { AgentSettings } from './check-options.ts'
-import { failed, type ProbeResult, reasonOf } from './probes/contract.ts'
+import { failed, type ProbeResult, failedBy } from './probes/contract.ts'
 import type { LoadReports } from './load-reports.ts'
 
 /** Bytes of a line; a longer one is ignored. */
@@ -73,7 +73,7 @@ export class AgentCheck extends Loop<AgentAnswer> {
           end(failed(`its line is longer than ${LIMIT} bytes`))
         }
       })
-      socket.on('error', (error) => { end(failed(reasonOf(error))) })
+      socket.on('error', (error) => { end(failedBy(error)) })
       // Without an end of line the connection's end is the line's.
       socket.on('close', () => { end(text === '' ? failed('closed without a line') : { ok: true, reason: 'answered', line: text }) })
       signal.addEventListener('abort', () => { socket.destroy() }, { once: true })

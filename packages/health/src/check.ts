@@ -98,6 +98,7 @@ export class Check extends Loop {
   }
 
   protected ended (result: ProbeResult, latency: number): void {
+    if (result.inconclusive === true) return
     this.#note(result, latency)
     const { sharing } = this.#context
     const { ok, reason } = result

@@ -1,5 +1,5 @@
 import { Deadline, type Deadlines } from '@headgate/core'
-import { failed, type ProbeResult, reasonOf } from './probes/contract.ts'
+import { failed, type ProbeResult, failedBy } from './probes/contract.ts'
 
 /** Milliseconds: a time limit that is noticed later than this, and what a turn gets on top then. */
 const LATE = 500
@@ -88,10 +88,10 @@ export abstract class Loop<R extends ProbeResult = ProbeResult> extends Deadline
       if (!(result instanceof Promise)) return this.#end(turn, result)
       result.then(
         (value) => { this.#settled(turn, value) },
-        (error: unknown) => { this.#settled(turn, failed(reasonOf(error))) }
+        (error: unknown) => { this.#settled(turn, failedBy(error)) }
       )
     } catch (error) {
-      this.#end(turn, failed(reasonOf(error)))
+      this.#end(turn, failedBy(error))
     }
   }
 

@@ -6,7 +6,7 @@ export const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTION
 /** Status classes by first digit; `none`: no response head. */
 export const CLASSES = ['none', '1xx', '2xx', '3xx', '4xx', '5xx'] as const
 export const OUTCOMES: readonly Outcome[] = ['ok', 'failed-before-send', 'failed-after-send', 'timed-out', 'aborted', 'shed']
-export const SHED_REASONS: readonly ShedMessage['reason'][] = ['queue-full', 'queue-timeout', 'none-ready']
+export const SHED_REASONS: readonly ShedMessage['reason'][] = ['queue-full', 'queue-timeout', 'none-ready', 'no-sockets']
 
 const OTHER = METHODS.length - 1
 const methodIndex = new Map<string, number>(METHODS.map((method, index) => [method, index]))

@@ -108,7 +108,7 @@ export class Copy extends Deadline implements AttemptHandler, PoolContext {
   }
 
   onError ({ code, phase, stale }: TransportError): void {
-    this.#settle('failed', stale ? 'shed' : phase === 'connect' ? 'failed-before-send' : 'failed-after-send', code)
+    this.#settle('failed', stale || code === 'no-sockets' ? 'shed' : phase === 'connect' ? 'failed-before-send' : 'failed-after-send', code)
   }
 
   /** Its own time is over, or that of the client's answer which it waits for. */

@@ -1,5 +1,6 @@
 import { type OnReadOpts, type Socket, type TcpNetConnectOpts, connect as netConnect } from 'node:net'
 import { type ConnectionOptions, connect as tlsConnect } from 'node:tls'
+import { NO_SOCKETS, isOwnFault } from '../own-fault.ts'
 import { type Target, whereIs } from '../target.ts'
 import type { FailureCode } from './contract.ts'
 
@@ -31,6 +32,7 @@ export const open: Open = (target, tls, session, onread) => {
 export function connectFailure (error: NodeJS.ErrnoException, secure: boolean): FailureCode {
   // With several addresses the reasons are in an AggregateError, whose code is the first one's.
   const { code = '', syscall } = error
+  if (isOwnFault(error)) return NO_SOCKETS
   if (syscall === 'getaddrinfo' || code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'dns'
   if (code === 'ECONNREFUSED' || code === 'ENOENT') return 'connect-refused'
   if (code === 'ETIMEDOUT') return 'connect-timeout'

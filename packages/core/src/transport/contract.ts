@@ -48,6 +48,8 @@ export type FailureCode =
   | 'connect-refused' | 'connect-timeout' | 'connect-failed' | 'dns' | 'tls' | 'reset' | 'closed' | 'malformed'
   | 'head-too-large' | 'truncated' | 'destroyed' | 'request-too-long'
   | 'refused'
+  /** This process can open no more sockets: the upstream is not to blame. */
+  | 'no-sockets'
 
 export class TransportError extends Error {
   readonly code: FailureCode

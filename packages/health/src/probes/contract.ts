@@ -1,4 +1,4 @@
-import type { Clock, Pool, Target, Transport, Upstream } from '@headgate/core'
+import { type Clock, type Pool, type Target, type Transport, type Upstream, isOwnFault } from '@headgate/core'
 import type { ConnectionOptions } from 'node:tls'
 
 /** What one check found. */
@@ -6,6 +6,8 @@ export interface ProbeResult {
   readonly ok: boolean
   /** In a few words: `status 503`, `connect-refused`. Shown in logs and history. */
   readonly reason: string
+  /** It could not be made, for reasons of this process: it says nothing of the upstream. */
+  readonly inconclusive?: boolean
 }
 
 /** Whom to check, and what with. */
@@ -57,6 +59,12 @@ export function reasonOf (thrown: unknown): string {
   if (!(thrown instanceof Error)) return `threw ${String(thrown).slice(0, 200)}`
   const { code } = thrown as NodeJS.ErrnoException
   return (code !== undefined && !thrown.message.includes(code) ? `${code}: ${thrown.message}` : thrown.message || thrown.name).slice(0, 200)
+}
+
+/** A check that ended with what was thrown; where this process lacks what a connection needs, that is no failure of the upstream's. */
+export function failedBy (thrown: unknown): ProbeResult {
+  const result = failed(reasonOf(thrown))
+  return thrown instanceof Error && isOwnFault(thrown) ? { ...result, inconclusive: true } : result
 }
 
 /** Upstreams with an address on the network. */

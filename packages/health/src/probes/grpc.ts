@@ -1,6 +1,6 @@
 import { connect, constants, type IncomingHttpHeaders } from 'node:http2'
 import { isIP } from 'node:net'
-import { failed, hasStream, type Probe, type ProbeKind, type ProbeResult, type ProbeTarget, reasonOf } from './contract.ts'
+import { failed, hasStream, type Probe, type ProbeKind, type ProbeResult, type ProbeTarget, failedBy } from './contract.ts'
 
 export interface GrpcProbeOptions {
   /** Name of the service to ask for. @default '' (the server as a whole) */
@@ -74,7 +74,7 @@ function ask (target: ProbeTarget, frame: Buffer, secure: boolean, signal: Abort
       if (typeof code === 'string') grpcStatus = code
       if (typeof text === 'string') message = text.slice(0, 100)
     }
-    session.on('error', (error) => { end(failed(reasonOf(error))) })
+    session.on('error', (error) => { end(failedBy(error)) })
     session.on('close', () => { end(failed('the connection was closed')) })
     signal.addEventListener('abort', () => { session.destroy() }, { once: true })
     const stream = session.request({
@@ -95,7 +95,7 @@ function ask (target: ProbeTarget, frame: Buffer, secure: boolean, signal: Abort
       if (answer.length > LIMIT) end(failed('the answer is too long for a health check'))
     })
     stream.on('trailers', read)
-    stream.on('error', (error) => { end(failed(reasonOf(error))) })
+    stream.on('error', (error) => { end(failedBy(error)) })
     stream.on('end', () => {
       if (grpcStatus !== '0') return end(failed(`gRPC status ${grpcStatus === '' ? 'missing' : grpcStatus}${message === '' ? '' : `: ${message}`}`))
       const status = readStatus(answer)

@@ -95,7 +95,8 @@ class HttpCheck implements AttemptHandler {
   }
 
   onError (error: TransportError): void {
-    this.#done(failed(`${error.code}: ${error.message}`))
+    const result = failed(`${error.code}: ${error.message}`)
+    this.#done(error.code === 'no-sockets' ? { ...result, inconclusive: true } : result)
   }
 
   #judge (complete: boolean): void {

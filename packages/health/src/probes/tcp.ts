@@ -1,7 +1,7 @@
 import { connect, isIP, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { refuse } from '../refuse.ts'
-import { failed, hasStream, passed, type Probe, type ProbeKind, type ProbeResult, type ProbeTarget, reasonOf } from './contract.ts'
+import { failed, hasStream, passed, type Probe, type ProbeKind, type ProbeResult, type ProbeTarget, failedBy } from './contract.ts'
 
 export interface TcpProbeOptions {
   /** Text sent after the connection is open (`'PING\r\n'`). @default nothing */
@@ -52,7 +52,7 @@ export const tcp: ProbeKind<TcpProbeOptions> = {
             if (holds(text)) end(passed('the expected answer came'))
             else if (text.length >= LIMIT) end(failed(`the first ${LIMIT} bytes do not hold the expected answer`))
           })
-          socket.on('error', (error) => { end(failed(reasonOf(error))) })
+          socket.on('error', (error) => { end(failedBy(error)) })
           socket.on('close', () => { end(failed(text === '' ? 'closed without the expected answer' : `closed after ${JSON.stringify(text.slice(0, 80))}`)) })
           signal.addEventListener('abort', () => { socket.destroy() }, { once: true })
         })

@@ -1,13 +1,13 @@
 import type { Socket } from 'node:net'
 import {
-  type AffinityHint, channels, connectFailure, Deadline, hash32, hashAddress, type Lease, type Outcome, type Pool, type PoolWaiter, type Ticket, type Upstream
+  type AffinityHint, channels, connectFailure, Deadline, hash32, hashAddress, type Lease, NO_SOCKETS, type Outcome, type Pool, type PoolWaiter, type Ticket,
+  type Upstream
 } from '@headgate/core'
 import type { StreamTransport } from '../transport.ts'
 import { dial } from './dial.ts'
 import { ClientInfo, Entry, type EntryOwner, PREREAD } from './entry.ts'
 import { Flow, type FlowOwner } from './flow.ts'
 import type { Exit, TcpListener } from './listener.ts'
-import { isOwnFault, NO_SOCKETS } from '../own-fault.ts'
 import { adopt, reset } from './socket.ts'
 
 type State = 'entering' | 'queued' | 'connecting' | 'open' | 'ended'
@@ -174,7 +174,7 @@ export class Connection extends Deadline implements EntryOwner, FlowOwner, PoolW
     socket.on('error', (error: NodeJS.ErrnoException) => {
       if (this.#upstream !== socket) return
       if (this.#state !== 'connecting') this.#error = 'reset'
-      else this.#error = isOwnFault(error) ? NO_SOCKETS : connectFailure(error, ready === 'secureConnect')
+      else this.#error = connectFailure(error, ready === 'secureConnect')
     })
     socket.on('end', () => { if (this.#upstream === socket) this.#upstreamEnds() })
     socket.on('close', () => { if (this.#upstream === socket) this.#upstreamClosed() })

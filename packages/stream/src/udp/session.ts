@@ -1,7 +1,8 @@
 import { createSocket, type Socket } from 'node:dgram'
 import { isIP } from 'node:net'
-import { type AffinityHint, channels, Deadline, hash32, hashAddress, type Lease, type Outcome, type PoolContext, plainAddress, type Upstream } from '@headgate/core'
-import { isOwnFault, NO_SOCKETS } from '../own-fault.ts'
+import {
+  type AffinityHint, channels, Deadline, hash32, hashAddress, isOwnFault, type Lease, NO_SOCKETS, type Outcome, type PoolContext, plainAddress, type Upstream
+} from '@headgate/core'
 import type { StreamInfo } from '../tcp/routes.ts'
 import type { StreamTransport } from '../transport.ts'
 import type { UdpListener } from './listener.ts'
