@@ -24,3 +24,8 @@ export function endEarly (request: IncomingMessage, response: ServerResponse, bo
 export function isAnswered ({ writableEnded, writableFinished }: ServerResponse): boolean {
   return writableEnded && writableFinished
 }
+
+/** Its connection, or its stream, has closed. */
+export function isGone (response: ServerResponse): boolean {
+  return response.destroyed || (response as ServerResponse & { readonly stream?: ServerHttp2Stream }).stream?.destroyed === true
+}

@@ -8,7 +8,7 @@ import { Exchange, type ShedReason } from './exchange.ts'
 import { awaitsContinue } from './expect-continue.ts'
 import { callTimeout, grpcTrailers, isGrpc, isGrpcStatus, passGrpcTimeout, sendGrpcError } from './grpc.ts'
 import { requestHeaders, responseHeaders } from './headers.ts'
-import { endEarly, isAnswered } from './http2.ts'
+import { endEarly, isAnswered, isGone } from './http2.ts'
 import { forwardInterim } from './interim.ts'
 import type { Answer } from './mirror/answer.ts'
 import type { RouteSettings } from './options.ts'
@@ -53,8 +53,11 @@ export class ProxiedExchange extends Exchange {
   }
 
   override start (): void {
-    this.#reply.raw.on('close', this.#onClientClose)
+    const { raw } = this.#reply
     remember(this.#request, this)
+    // Who left while hooks ran is not heard of again.
+    if (isGone(raw)) return this.leave('client-closed')
+    raw.on('close', this.#onClientClose)
     super.start()
   }
 
