@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { connect as connectHttp2 } from 'node:http2'
 import { type AddressInfo, connect } from 'node:net'
 import Fastify from 'fastify'
 import t, { type Test } from 'tap'
@@ -183,4 +184,16 @@ t.test('flow control: no more than the client has room for, and the rest when it
   socket.write(settings(4, 100))
   await until(() => body() === '0123456789')
   t.pass('an initial window that grows counts for streams that run (6.9.2)')
+})
+
+t.test('Priority (RFC 9218) is passed on, both ways', async (t) => {
+  const { url } = await upstream(t, (request, response) => { response.writeHead(200, { priority: 'u=1', 'x-got': String(request.headers['priority']) }).end() })
+  const app = Fastify({ http2: true, forceCloseConnections: true } as never)
+  await app.register(balancer as never, { pools: { web: [url] }, routes: [{ prefix: '/', pool: 'web' }] })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  t.teardown(() => app.close())
+  const session = connectHttp2(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`)
+  t.teardown(() => { session.destroy() })
+  const [got] = await once(session.request({ ':path': '/', priority: 'u=5, i' }), 'response') as [Record<string, unknown>]
+  t.match(got, { priority: 'u=1', 'x-got': 'u=5, i' })
 })
