@@ -23,6 +23,8 @@ export const packages = {
   iperf3: { package: 'iperf3', for: 'volumes over TCP and UDP' },
   sshd: { package: 'openssh-server', for: 'routing by first bytes' },
   ssh: { package: 'openssh-client', for: 'routing by first bytes' },
+  h2load: { package: 'nghttp2-client', for: 'HTTP/2 clients' },
+  nghttp: { package: 'nghttp2-client', for: 'HTTP/2 clients' },
   haproxy: { package: 'haproxy', for: 'PROXY headers of layer 4' },
   script: { package: 'bsdutils', for: 'the terminal view' }
 }
