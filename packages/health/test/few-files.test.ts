@@ -14,8 +14,9 @@ t.test('a process that can open no more files blames no upstream, in requests no
     if (request.url === '/') response.end('fine')
     else held.push(response)
   })
+  const flags = [`--import=${new URL('../../../tools/strip-types.mjs', import.meta.url).href}`, '--conditions=@headgate/source']
   const script = fileURLToPath(new URL('fixtures/few-files.ts', import.meta.url))
-  const child = spawn('sh', ['-c', 'ulimit -n 200; exec "$@"', 'sh', process.execPath, ...process.execArgv, script, String(origin)], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const child = spawn('sh', ['-c', 'ulimit -n 200; exec "$@"', 'sh', process.execPath, ...flags, script, String(origin)], { stdio: ['pipe', 'pipe', 'inherit'] })
   const gone = once(child, 'exit')
   t.teardown(async () => {
     child.stdin.end()

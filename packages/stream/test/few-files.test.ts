@@ -14,8 +14,9 @@ t.test('a process that can open no more files does not blame its upstreams, and 
   udp.bind(0, '127.0.0.1')
   await once(udp, 'listening')
   t.teardown(() => udp.close())
+  const flags = [`--import=${new URL('../../../tools/strip-types.mjs', import.meta.url).href}`, '--conditions=@headgate/source']
   const script = fileURLToPath(new URL('fixtures/few-files.ts', import.meta.url))
-  const child = spawn('sh', ['-c', 'ulimit -n 200; exec "$@"', 'sh', process.execPath, ...process.execArgv, script, String(server.port), String(udp.address().port)], {
+  const child = spawn('sh', ['-c', 'ulimit -n 200; exec "$@"', 'sh', process.execPath, ...flags, script, String(server.port), String(udp.address().port)], {
     stdio: ['pipe', 'pipe', 'inherit']
   })
   const gone = once(child, 'exit')

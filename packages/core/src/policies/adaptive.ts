@@ -69,7 +69,7 @@ const PRICED_AT = 1
  * Milliseconds that a cost is believed when nothing happened to its upstream: what fades is the same after so short a time, and
  * one that hangs is noticed that much later. Under load, most of the candidates looked at need not be worked out anew.
  */
-const PRICE_AGE = 2
+const PRICE_AGE = 1
 /** Stands for no millisecond: the cost has to be worked out. (Once in 49 days, when the count begins anew, it is one.) */
 const UNPRICED = -(2 ** 31)
 

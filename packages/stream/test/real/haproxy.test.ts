@@ -43,15 +43,16 @@ listen sending
 `)
   start(t, 'haproxy', ['-db', '-f', config])
   await accepts(sending)
-  headers.length = 0
+  // The connection by which the test saw that it listens may come with its header at any time.
+  const lastTo = (port: number): ProxyHeader | undefined => headers.findLast(({ ends }) => ends?.destination.port === port)
   for (const name of ['v1', 'v2']) {
     t.equal(String(await exchange(port(name), name)), name)
-    const { source, destination } = headers.at(-1)!.ends!
-    t.same([source.address, destination], ['127.0.0.1', { address: '127.0.0.1', port: port(name) }], `${name}: HAProxy knows the client that spoke to us`)
+    t.match(lastTo(port(name))?.ends, { source: { address: '127.0.0.1' }, destination: { address: '127.0.0.1' } }, `${name}: HAProxy knows the client that spoke to us`)
   }
   t.equal(String(await exchange(sending, 'hello')), 'hello')
-  t.match(headers.at(-1)!.ends, { source: { address: '127.0.0.1' }, destination: { address: '127.0.0.1', port: sending } })
-  const [id] = headers.at(-1)!.tlvs
+  const told = lastTo(sending)!
+  t.match(told.ends, { source: { address: '127.0.0.1' }, destination: { address: '127.0.0.1' } })
+  const [id] = told.tlvs
   t.equal(id!.type, tlvTypes.uniqueId)
   t.match(String(id!.value), /^id-\d+$/)
   // Its connection without a word, by which the test saw that it listens, came with a header too.
