@@ -56,6 +56,7 @@ if (kind === 'http-proxy') {
   if (features.includes('cache')) await app.register(await optional('cache'), config.cache ?? {})
   if (features.includes('compress')) await app.register(await optional('compress'), config.compress ?? {})
   if (features.includes('@fastify/compress')) await app.register((await import('@fastify/compress')).default, config.compress ?? {})
+  if (features.includes('hook')) app.addHook('onResponse', (_request, _reply, done) => { done() })
   if (features.includes('metrics')) await app.register(await optional('metrics'), { route: { path: '/metrics', unsafe: true } })
   switch (kind) {
     case 'headgate': {

@@ -8,6 +8,7 @@ import { installGuard } from './guard.ts'
 import { checkMetrics, type MetricsOptions } from './options.ts'
 import { neighboursOf, poolsOf } from './pools-of.ts'
 import { Recorder } from './recorder.ts'
+import { routeOf } from './route-of.ts'
 import { type PoolAdvice, ScalingWatch } from './scaling/watch.ts'
 import { View } from './view.ts'
 
@@ -50,7 +51,7 @@ const plugin: FastifyPluginAsync<MetricsOptions> = async (app, options) => {
   app.decorate('metrics', registry)
 
   app.addHook('onResponse', (request, reply, done) => {
-    recorder.response(request.routeOptions.url, request.method, reply.raw.statusCode, reply.elapsedTime)
+    recorder.response(routeOf(request), request.method, reply.raw.statusCode, reply.elapsedTime)
     done()
   })
   recorder.start()

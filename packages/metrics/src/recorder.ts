@@ -115,25 +115,11 @@ export class Recorder {
   }
 
   readonly #onAttempt = (message: unknown): void => {
-    const { source, lease, outcome, status, reason, headLatency, duration, method, sent, received, attempt } = message as AttemptMessage
-    const pool = this.pool(source)
+    const attempt = message as AttemptMessage
+    const pool = this.pool(attempt.source)
     if (pool === undefined) return
-    // What we gave up ourselves and clients that left are no faults of the upstream.
-    const failed = outcome !== 'ok' && outcome !== 'aborted' && outcome !== 'shed'
-    for (const record of [pool, this.upstream(pool, lease.upstream)]) {
-      if (record === undefined) continue
-      record.count++
-      if (failed || status >= 500) record.errors++
-      record.requests.add(method, status)
-      record.outcomes.add(outcome)
-      record.choices.add(lease.choice)
-      if (failed) record.failures.add(reason || outcome)
-      if (headLatency >= 0) record.head.observe(headLatency)
-      record.total.observe(duration)
-      if (attempt > 1) record.retried++
-      record.sent += sent
-      record.received += received
-    }
+    pool.add(attempt)
+    this.upstream(pool, attempt.lease.upstream)?.add(attempt)
   }
 
   readonly #onConnect = (message: unknown): void => {

@@ -1,4 +1,4 @@
-import type { Outcome, Pool, ShedMessage, Upstream } from '@headgate/core'
+import type { AttemptMessage, Outcome, Pool, ShedMessage, Upstream } from '@headgate/core'
 import { Histogram } from './histogram.ts'
 
 /** Methods that get a label of their own; all others share `other`. */
@@ -43,20 +43,34 @@ export class RequestCounts {
 /** Counts by a word; after `limit` different ones new words are counted as `other`, so that labels stay bounded. */
 export class WordCounts {
   readonly #limit: number
-  readonly #counts = new Map<string, number>()
+  readonly #counts = new Map<string, { count: number }>()
 
   constructor (limit = 32) {
     this.#limit = limit
   }
 
   add (word: string, by = 1): void {
-    const key = this.#counts.has(word) || this.#counts.size < this.#limit ? word : 'other'
-    this.#counts.set(key, (this.#counts.get(key) ?? 0) + by)
+    (this.#counts.get(word) ?? this.#cell(word)).count += by
   }
 
-  get (word: string): number { return this.#counts.get(word) ?? 0 }
-  get total (): number { return [...this.#counts.values()].reduce((sum, count) => sum + count, 0) }
-  entries (): IterableIterator<[string, number]> { return this.#counts.entries() }
+  get (word: string): number { return this.#counts.get(word)?.count ?? 0 }
+
+  get total (): number {
+    let sum = 0
+    for (const { count } of this.#counts.values()) sum += count
+    return sum
+  }
+
+  * entries (): Generator<[string, number]> {
+    for (const [word, { count }] of this.#counts) yield [word, count]
+  }
+
+  #cell (word: string): { count: number } {
+    const key = this.#counts.size < this.#limit ? word : 'other'
+    let cell = this.#counts.get(key)
+    if (cell === undefined) this.#counts.set(key, cell = { count: 0 })
+    return cell
+  }
 }
 
 /** What attempts did, for one upstream or summed over a pool. Times in milliseconds. */
@@ -80,6 +94,22 @@ export class AttemptRecord {
   constructor (bounds: readonly number[]) {
     this.head = new Histogram(bounds)
     this.total = new Histogram(bounds)
+  }
+
+  add ({ lease, outcome, status, reason, headLatency, duration, method, sent, received, attempt }: AttemptMessage): void {
+    // What we gave up ourselves and clients that left are no faults of the upstream.
+    const failed = outcome !== 'ok' && outcome !== 'aborted' && outcome !== 'shed'
+    this.count++
+    if (failed || status >= 500) this.errors++
+    this.requests.add(method, status)
+    this.outcomes.add(outcome)
+    this.choices.add(lease.choice)
+    if (failed) this.failures.add(reason || outcome)
+    if (headLatency >= 0) this.head.observe(headLatency)
+    this.total.observe(duration)
+    if (attempt > 1) this.retried++
+    this.sent += sent
+    this.received += received
   }
 }
 
