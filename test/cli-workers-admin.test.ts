@@ -1,6 +1,6 @@
 import { request, type IncomingMessage } from 'node:http'
 import t, { type Test } from 'tap'
-import { type Run, serve, upstream } from './processes.ts'
+import { type Question, type Run, askAlone, serve, until, upstream } from './processes.ts'
 
 interface Answer { readonly status: number; readonly etag: string; readonly body: Body }
 interface UpstreamBody { id: string; url: string; operator: string; configuredWeight: number; maxInFlight: number | null }
@@ -15,28 +15,10 @@ interface Body {
   code: string
 }
 
-/** A request over a connection of its own: those go round among the workers. */
-function ask (url: string, { method = 'GET', body, headers = {} }: { method?: string; body?: object; headers?: Record<string, string> } = {}): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const sent = request(url, {
-      agent: false, method, headers: { 'x-headgate-admin': '1', ...body !== undefined && { 'content-type': 'application/json' }, ...headers }
-    }, (response) => {
-      let text = ''
-      response.setEncoding('utf8')
-      response.on('data', (chunk: string) => { text += chunk })
-      response.on('end', () => {
-        const json = response.headers['content-type']?.startsWith('application/json') === true
-        resolve({ status: response.statusCode!, etag: response.headers.etag ?? '', body: (json ? JSON.parse(text) : { text }) as Body })
-      })
-      response.on('error', reject)
-    })
-    sent.on('error', reject)
-    sent.end(body === undefined ? undefined : JSON.stringify(body))
-  })
-}
-
-async function until (holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!await holds()) await new Promise((resolve) => { setTimeout(resolve, 20) })
+async function ask (url: string, question?: Question): Promise<Answer> {
+  const { response: { statusCode, headers }, text } = await askAlone(url, question)
+  const json = headers['content-type']?.startsWith('application/json') === true
+  return { status: statusCode!, etag: headers.etag ?? '', body: (json ? JSON.parse(text) : { text }) as Body }
 }
 
 type Line = Record<string, unknown>

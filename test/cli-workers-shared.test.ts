@@ -1,31 +1,14 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { type Run, ready, run, upstream } from './processes.ts'
+import { type Question, type Run, askAlone, ready, run, until, upstream } from './processes.ts'
 
 interface Answer { readonly status: number; readonly body: string; readonly cache: string; readonly from: string }
 
-/** A request over a connection of its own: those go round among the workers. */
-function ask (url: string, { method = 'GET', body, headers = {} }: { method?: string; body?: object; headers?: Record<string, string> } = {}): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const sent = request(url, {
-      agent: false, method, headers: { 'x-headgate-admin': '1', ...body !== undefined && { 'content-type': 'application/json' }, ...headers }
-    }, (response) => {
-      let text = ''
-      response.setEncoding('utf8')
-      response.on('data', (chunk: string) => { text += chunk })
-      response.on('end', () => { resolve({ status: response.statusCode!, body: text, cache: String(response.headers['cache-status']).replace('headgate; ', ''), from: String(response.headers['x-from']) }) })
-      response.on('error', reject)
-    })
-    sent.on('error', reject)
-    sent.end(body === undefined ? undefined : JSON.stringify(body))
-  })
-}
-
-async function until (holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!await holds()) await new Promise((resolve) => { setTimeout(resolve, 10) })
+async function ask (url: string, question?: Question): Promise<Answer> {
+  const { response: { statusCode, headers }, text } = await askAlone(url, question)
+  return { status: statusCode!, body: text, cache: String(headers['cache-status']).replace('headgate; ', ''), from: String(headers['x-from']) }
 }
 
 /** How often the log says something. */

@@ -3,7 +3,7 @@ import { get } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { run, serve, upstream } from './processes.ts'
+import { run, serve, upstream, until } from './processes.ts'
 
 /** A request over a connection of its own: those go round among the workers. */
 function ask (url: string): Promise<{ status: number; body: string }> {
@@ -16,10 +16,6 @@ function ask (url: string): Promise<{ status: number; body: string }> {
       response.on('error', reject)
     }).on('error', reject)
   })
-}
-
-async function until (holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!await holds()) await new Promise((resolve) => { setTimeout(resolve, 20) })
 }
 
 t.test('workers share the work, the checks, the metrics and the limits, and are renewed without a failure', async (t) => {

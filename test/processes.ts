@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { createServer, type RequestListener } from 'node:http'
+import { createServer, type IncomingMessage, type RequestListener, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
@@ -82,4 +82,28 @@ export async function script (test: Test, name: string, ...args: string[]): Prom
 /** Resident memory of a process in bytes. */
 export function memoryOf (pid: number): number {
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) * 1024
+}
+
+/** What may be asked for: `body` is sent as JSON. */
+export interface Question { readonly method?: string; readonly body?: object; readonly headers?: Record<string, string> }
+
+/** A request as the admin API's clients send them, over a connection of its own: those go round among the workers. */
+export function askAlone (url: string, { method = 'GET', body, headers = {} }: Question = {}): Promise<{ response: IncomingMessage; text: string }> {
+  return new Promise((resolve, reject) => {
+    const sent = request(url, {
+      agent: false, method, headers: { 'x-headgate-admin': '1', ...body !== undefined && { 'content-type': 'application/json' }, ...headers }
+    }, (response) => {
+      let text = ''
+      response.setEncoding('utf8')
+      response.on('data', (chunk: string) => { text += chunk })
+      response.on('end', () => { resolve({ response, text }) })
+      response.on('error', reject)
+    })
+    sent.on('error', reject)
+    sent.end(body === undefined ? undefined : JSON.stringify(body))
+  })
+}
+
+export async function until (holds: () => boolean | Promise<boolean>): Promise<void> {
+  while (!await holds()) await new Promise((resolve) => { setTimeout(resolve, 10) })
 }

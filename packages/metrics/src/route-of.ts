@@ -5,7 +5,7 @@ let symbol: symbol | undefined
 
 /**
  * The pattern of a request's route; `undefined` where none was found. Fastify puts together all options of the route each time that it is
- * asked for them, which costs more than the rest of what is counted: the answer is kept with its internal context, where that is found.
+ * asked for them: the answer is kept with its internal context, where that is found.
  */
 export function routeOf (request: FastifyRequest): string | undefined {
   symbol ??= Object.getOwnPropertySymbols(request).find(({ description }) => description === 'fastify.context')
