@@ -1,11 +1,14 @@
 import { EventEmitter } from 'node:events'
-import { type Clock, systemClock } from '@headgate/core'
+import { type Clock, systemClock, type Timer } from '@headgate/core'
 import { Cluster, Redis } from 'ioredis'
 import { Breaker } from './breaker.ts'
 import { RedisAwayError } from './errors.ts'
 import { checkRedis, type RedisOptions } from './options.ts'
 
 export type Client = Redis | Cluster
+
+/** Milliseconds until a connection that is given up is dropped, should its server not close it too. */
+const GOODBYE = 100
 
 type Arguments = (string | number | Buffer)[]
 /** The client has it, its types do not. */
@@ -28,9 +31,9 @@ function address (text: string): { host: string; port: number; tls?: object } {
 
 /**
  * The connection of one process: every question has a time limit, and after some failures in a row it is not asked for a while. Says `away`
- * and `back` when that flips.
+ * and `back` when that flips, and `hung` when it gives up a connection that does not answer.
  */
-export class Connection extends EventEmitter<{ away: [reason: string]; back: [] }> {
+export class Connection extends EventEmitter<{ away: [reason: string]; back: []; hung: [] }> {
   readonly clock: Clock
   readonly timeout: number
   readonly client: Client
@@ -59,6 +62,7 @@ export class Connection extends EventEmitter<{ away: [reason: string]; back: [] 
     const common = {
       protocol: 2 as const,
       connectTimeout,
+      disconnectTimeout: GOODBYE,
       // Nothing waits for a connection: the local answer is better than a late one.
       enableOfflineQueue: false,
       maxRetriesPerRequest: 0,
@@ -84,13 +88,35 @@ export class Connection extends EventEmitter<{ away: [reason: string]; back: [] 
       client = new Redis({
         ...common, name, sentinels: sentinels.map(({ host, port }) => ({ host, port })), ...own !== undefined && { sentinelPassword: own },
         ...sentinels[0]!.tls !== undefined && { tls: sentinels[0]!.tls, enableTLSForSentinelMode: true },
+        // One that hangs does not keep from asking the next.
+        sentinelCommandTimeout: connectTimeout,
         sentinelRetryStrategy: (times: number) => Math.min(20 * 2 ** Math.min(times, 6), 1000)
       })
     } else if (url.startsWith('redis+unix:')) client = new Redis({ ...common, path: new URL(url).pathname })
     else client = new Redis(url, common)
     // Each question finds out by itself.
     client.on('error', (error: Error) => { this.#reason = error.message })
+    this.#guard(client, connectTimeout)
     return client
+  }
+
+  /**
+   * A server that hangs still accepts connections and never answers what the client asks first. The client would wait for that for ever, though
+   * Sentinel or a resolver may long name another server.
+   */
+  #guard (client: Client, ms: number): void {
+    let timer: Timer
+    const over = (): void => { this.clock.clearTimeout(timer) }
+    client.on('connect', () => {
+      over()
+      timer = this.clock.setTimeout(() => {
+        if (client.status !== 'connect') return
+        this.#reason = `no answer within ${ms} ms of connecting`
+        client.disconnect(true)
+      }, ms, true)
+    })
+    client.on('ready', over)
+    client.on('close', over)
   }
 
   /**
@@ -106,7 +132,10 @@ export class Connection extends EventEmitter<{ away: [reason: string]; back: [] 
         if (over) return
         over = true
         // A server that hangs keeps its connections, though another one may have taken its place long ago.
-        if (this.#breaker.open && this.client.status === 'ready') this.client.disconnect(true)
+        if (this.#breaker.open && this.client.status === 'ready') {
+          this.client.disconnect(true)
+          this.emit('hung')
+        }
         this.#fail(`no answer within ${ms} ms`)
         reject(new RedisAwayError(`Redis is away: ${this.#reason}`))
       }

@@ -11,9 +11,12 @@ export interface Test { teardown (action: () => unknown): void }
 
 export { freePort }
 
-/** Waits for a condition, looking often. */
-export async function until (holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!await holds()) await new Promise((resolve) => { setTimeout(resolve, 10) })
+/** Waits for a condition, looking often; says what it waited for should that take longer than any machine is busy. */
+export async function until (holds: () => boolean | Promise<boolean>, what: () => string = () => String(holds)): Promise<void> {
+  for (let looks = 0; !await holds(); looks++) {
+    if (looks === 9000) throw new Error(`looked ${looks} times for ${what()}`)
+    await new Promise((resolve) => { setTimeout(resolve, 10) })
+  }
 }
 
 async function accepts (port: number): Promise<boolean> {

@@ -90,7 +90,8 @@ export class Traffic {
   async more (requests: number, acknowledged: number): Promise<void> {
     const { seen } = this
     const from = { ...seen }
-    await until(() => seen.requests >= from.requests + requests && seen.acknowledged >= from.acknowledged + acknowledged)
+    await until(() => seen.requests >= from.requests + requests && seen.acknowledged >= from.acknowledged + acknowledged,
+      () => `${requests} requests and ${acknowledged} purges more, while ${this.phase}: ${JSON.stringify(from)} to ${JSON.stringify(seen)}`)
   }
 
   async end (): Promise<void> {

@@ -15,7 +15,7 @@ function admin (t: Test, port: number): Redis {
 
 const holds = (client: Redis, question: string[], wanted: RegExp): Promise<void> => until(async () => {
   try { return wanted.test(String(await client.call(question[0]!, ...question.slice(1)))) } catch { return false }
-})
+}, () => `${question.join(' ')} to answer ${wanted}`)
 
 async function three (t: Test, redis: RedisOptions): Promise<{ proxies: Proxy[]; traffic: Traffic }> {
   const truth = await origin(t)

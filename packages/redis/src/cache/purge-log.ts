@@ -75,6 +75,7 @@ export class PurgeLog {
     this.#reader = connection.open(false)
     this.ready = new Promise((resolve) => { this.#opened = resolve })
     connection.on('back', this.#onBack)
+    connection.on('hung', this.#onHung)
     this.#reader.on('ready', this.#onBack)
     void this.#attach()
     void this.#read()
@@ -143,12 +144,16 @@ export class PurgeLog {
     this.#clock.clearTimeout(this.#timer)
     const { connection, names, id } = this.#options
     connection.off('back', this.#onBack)
+    connection.off('hung', this.#onHung)
     this.#reader.disconnect()
     await this.#attaching
     await connection.ask((client) => client.eval(LEAVE, 2, names.nodes, names.node(id), id)).catch(() => {})
   }
 
   readonly #onBack = (): void => { void this.#attach() }
+
+  // What it waits for would not come either.
+  readonly #onHung = (): void => { if (this.#reader.status === 'ready') this.#reader.disconnect(true) }
 
   /** `null`: there is no log. */
   #add (record: Record): Promise<string | null> {
