@@ -22,7 +22,7 @@ import { requestBody } from './request-body.ts'
 import type { Route } from './route.ts'
 import { hasOnSend } from './route-context.ts'
 import { parseRequestCacheControl } from './semantics/cache-control.ts'
-import { storable, without } from './semantics/fields.ts'
+import { first, storable, without } from './semantics/fields.ts'
 import { isSafe } from './semantics/invalidation.ts'
 import type { QueryRule } from './semantics/no-vary-search.ts'
 import { parseRange, resolve } from './semantics/ranges.ts'
@@ -128,7 +128,8 @@ export class Engine {
     this.count(collapsed ? 'collapsed' : 'miss', where.key, forward)
     const { entry, status, reason } = flight
     const fast = !hasOnSend(request)
-    let fields = storable(flight.fields)
+    // Others get what is stored: a field that is for the one who asked (`private="…"`, a cookie that is stripped) is not for them.
+    let fields = collapsed && entry !== undefined ? sharedFields(flight, entry) : storable(flight.fields)
     fields.push('Cache-Status', forwardStatus(this.name, { forward, stored: flight.writer !== undefined, collapsed, detail: flight.refusal }))
     const { headers } = request
     if (entry !== undefined && status === 200 && notModified(headers, entry, this.clock.now())) {
@@ -243,6 +244,15 @@ export class Engine {
       return ['Cache-Status', forwardStatus(this.name, { forward, detail })]
     })
   }
+}
+
+/** An entry's fields while its body is still coming. */
+function sharedFields ({ fields, expected }: Flight, entry: Entry): string[] {
+  const shared = entry.fields.slice()
+  if (expected !== -1) shared.push('Content-Length', String(expected))
+  const age = first(fields, 'age')
+  if (age !== undefined) shared.push('Age', age)
+  return shared
 }
 
 /** Why a request goes past the cache, in a word; '' when it does not. */

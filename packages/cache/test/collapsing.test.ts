@@ -145,6 +145,27 @@ t.test('a truncated body is passed on as such and never stored', async (t) => {
   t.match(app.cache.stats, { stored: 0, entries: 0 })
 })
 
+t.test('waiters get the fields that are stored, none that are for the one who asked', async (t) => {
+  const shared = { 'cache-control': 'public, max-age=60', age: '3', 'content-length': '2' }
+  for (const [options, own] of [
+    [{ setCookie: 'strip' }, { 'set-cookie': 'id=leader' }], [{}, { 'x-user': 'leader', 'cache-control': 'public, max-age=60, private="x-user"' }],
+    [{}, { 'x-user': 'leader', 'cache-control': 'public, max-age=60, no-cache="x-user"' }]
+  ] as const) {
+    const { listener, waiting } = held()
+    const { app } = await proxied(t, options, listener)
+    const clients = [app.inject('/x').then((r) => r), app.inject('/x').then((r) => r)]
+    await eventually(() => waiting.length === 1)
+    waiting[0]!.writeHead(200, { ...shared, ...own }).end('ok')
+    const [leader, waiter] = await Promise.all(clients)
+    const name = Object.keys(own)[0]!
+    t.match(String(leader!.headers[name]), /leader/)
+    t.equal(waiter!.headers[name], undefined, name)
+    t.match(waiter!.headers['cache-status'], /collapsed/)
+    t.match(waiter!.headers, { age: '3', 'content-length': '2' })
+    t.equal(waiter!.body, 'ok')
+  }
+})
+
 t.test('waiting has an end', async (t) => {
   const clock = new TestClock()
   const { listener, waiting } = held()
