@@ -48,6 +48,21 @@ interface Fetch {
   readonly detached: Detached
 }
 
+/** Can it be asked about as a whole? */
+function validates (entry: Entry | undefined): entry is Entry {
+  return entry !== undefined && entry.part === undefined && (entry.etag !== undefined || !Number.isNaN(entry.lastModified))
+}
+
+/**
+ * What tells fetches of one key apart, as far as it may decide whether their responses can be shared: a refusal of one client's range, or of
+ * what only its `Authorization` gets, says nothing about what the others would be given. `whole`: its range is not passed on.
+ */
+function markOf ({ headers }: FastifyRequest, { key }: Where, whole: boolean): string {
+  const { range } = headers
+  const mark = headers.authorization === undefined ? key : `${key}\nauthorized`
+  return whole || range === undefined ? mark : `${mark}\nrange ${range} ${String(headers['if-range'] ?? '')}`
+}
+
 /** All fetches under way: starts them, lets requests share them, and decides what becomes of their responses. */
 export class Flights implements Controller {
   readonly #engine: Engine
@@ -86,15 +101,17 @@ export class Flights implements Controller {
     const engine = this.#engine
     const { collapse } = route.settings
     const now = engine.clock.now()
-    const until = this.#unshared.size === 0 ? undefined : this.#unshared.get(where.key)
+    const stale = visit.plain ? undefined : entry
+    const mark = markOf(request, where, validates(stale))
+    const until = this.#unshared.size === 0 ? undefined : this.#unshared.get(mark)
     if (until !== undefined && until > now) return engine.pass(request, reply, route, visit.forward, 'hit-for-miss')
-    const key = this.#keyOf(request, where, entries)
+    const key = this.#keyOf(request, where, mark, entries)
     const running = collapse === 0 ? undefined : this.#find(where.url, key)
     if (running !== undefined && !(visit.forward === 'request' && running.outcome !== undefined)) {
       if (running.outcome !== undefined) return visit.settled(running, running.outcome)
       return visit.wait(running, collapse, () => { engine.pass(request, reply, route, visit.forward, 'collapse-timeout') })
     }
-    const flight = new Flight(this.#plan(key, where, request, visit.plain ? undefined : entry, now), this)
+    const flight = new Flight(this.#plan(key, mark, where, request, stale, now), this)
     flight.leader = visit
     visit.wait(flight, 0, () => {})
     this.#launch(flight, request, reply, route, where, entries, collapse)
@@ -102,11 +119,12 @@ export class Flights implements Controller {
 
   /** Fetches a stale response again, unless that is being done, or too much else is. */
   background (request: FastifyRequest, reply: FastifyReply, route: Route, where: Where, entry: Entry): void {
-    const key = this.#keyOf(request, where, [entry])
+    const mark = markOf(request, where, true)
+    const key = this.#keyOf(request, where, mark, [entry])
     if (this.#background >= this.#backgroundMax || this.#find(where.url, key) !== undefined) return
     this.#background++
     this.#engine.stats.background++
-    const flight = new Flight({ ...this.#plan(key, where, request, entry, this.#engine.clock.now()), background: true }, this)
+    const flight = new Flight({ ...this.#plan(key, mark, where, request, entry, this.#engine.clock.now()), background: true }, this)
     flight.kept = true
     this.#launch(flight, request, reply, route, where, [entry], 0)
   }
@@ -154,13 +172,9 @@ export class Flights implements Controller {
     flight.settle({ kind: 'failed' })
   }
 
-  #keyOf (request: FastifyRequest, where: Where, entries: readonly Entry[]): string {
-    let { key } = where
+  #keyOf (request: FastifyRequest, where: Where, mark: string, entries: readonly Entry[]): string {
     const names = this.#hints.size === 0 && entries.length === 0 ? undefined : this.#hints.get(where.key) ?? entries.at(-1)?.vary
-    if (names !== undefined && names.length > 0) key += `\n${JSON.stringify(varyValues(names, request.headers))}`
-    const { range } = request.headers
-    if (range !== undefined) key += `\nrange ${range} ${String(request.headers['if-range'] ?? '')}`
-    return key
+    return names === undefined || names.length === 0 ? mark : `${mark}\n${JSON.stringify(varyValues(names, request.headers))}`
   }
 
   #find (url: string, key: string): Flight | undefined {
@@ -170,12 +184,11 @@ export class Flights implements Controller {
     return undefined
   }
 
-  #plan (key: string, where: Where, request: FastifyRequest, entry: Entry | undefined, now: number): FlightPlan {
-    const validated = entry !== undefined && entry.part === undefined && (entry.etag !== undefined || !Number.isNaN(entry.lastModified))
+  #plan (key: string, mark: string, where: Where, request: FastifyRequest, entry: Entry | undefined, now: number): FlightPlan {
     // The rest of a part that is in memory, fresh, and sure to fit what comes.
     const completes = entry?.part?.start === 0 && entry.body !== undefined && request.headers.range === undefined && sameStrong(entry, entry)
     return {
-      key, url: where.url, requestTime: now, validating: validated ? entry : undefined, completing: completes ? entry : undefined,
+      key, mark, url: where.url, requestTime: now, validating: validates(entry) ? entry : undefined, completing: completes ? entry : undefined,
       stale: entry, background: false
     }
   }
@@ -191,7 +204,7 @@ export class Flights implements Controller {
     if (validating !== undefined && !Number.isNaN(validating.lastModified)) add.push('If-Modified-Since', formatHttpDate(validating.lastModified))
     if (completing !== undefined) add.push('Range', `bytes=${completing.size}-`, 'If-Range', completing.etag ?? formatHttpDate(completing.lastModified))
     const detached = detachRequest(request, {
-      drop: validating === undefined && completing === undefined ? dropped.ranged : dropped.whole,
+      drop: validating === undefined && completing === undefined && !flight.plan.background ? dropped.ranged : dropped.whole,
       add,
       scheme: where.origin.startsWith('https:') ? 'https' : 'http',
       target: where.target,
@@ -209,12 +222,12 @@ export class Flights implements Controller {
     const { store } = this.#engine
     if (!shared || store.claim === undefined) return run()
     const claimed = store.claim({ key: where.key, url: where.url, variant: flight.plan.key, known, wait })
-    if (claimed instanceof Promise) void claimed.then((claim) => { this.#claimed(flight, route, where, claim, run) })
-    else this.#claimed(flight, route, where, claimed, run)
+    if (claimed instanceof Promise) void claimed.then((claim) => { this.#claimed(flight, route, claim, run) })
+    else this.#claimed(flight, route, claimed, run)
   }
 
   /** Of all processes that share the store, one fetches; the others look again when it has. */
-  #claimed (flight: Flight, { settings }: Route, where: Where, claim: Claim, run: () => void): void {
+  #claimed (flight: Flight, { settings }: Route, claim: Claim, run: () => void): void {
     if (claim.verdict === 'fetch') {
       // Whoever wanted it has gone meanwhile.
       if (!this.#fetches.has(flight)) return claim.done(0)
@@ -222,7 +235,7 @@ export class Flights implements Controller {
       return run()
     }
     if (!this.#fetches.has(flight)) return
-    if (claim.verdict === 'pass' && settings.hitForMiss > 0) this.#unshared.set(where.key, this.#engine.clock.now() + settings.hitForMiss)
+    if (claim.verdict === 'pass' && settings.hitForMiss > 0) this.#unshared.set(flight.plan.mark, this.#engine.clock.now() + settings.hitForMiss)
     this.#remove(flight)
     flight.settle({ kind: 'again', plain: false })
   }
@@ -339,7 +352,7 @@ export class Flights implements Controller {
     const { hitForMiss } = route.settings
     flight.refusal = why
     flight.entry = undefined
-    if (hitForMiss > 0) this.#unshared.set(where.key, flight.responseTime + hitForMiss)
+    if (hitForMiss > 0) this.#unshared.set(flight.plan.mark, flight.responseTime + hitForMiss)
     // Those who wait in other processes can go.
     this.#unclaim(flight, hitForMiss)
     const { store } = channels

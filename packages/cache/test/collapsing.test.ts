@@ -166,6 +166,21 @@ t.test('waiters get the fields that are stored, none that are for the one who as
   }
 })
 
+t.test('that one client\'s credentials or range get no shared answer keeps nobody else from one', async (t) => {
+  const { app, requests } = await proxied(t, {}, (request, response) => {
+    if (request.headers.range !== undefined) return response.writeHead(416, { 'content-range': 'bytes */4' }).end()
+    response.writeHead(200, { 'cache-control': 'max-age=60' }).end('body')
+  })
+  const status = async (url: string, headers: Record<string, string> = {}): Promise<string> => String((await app.inject({ url, headers })).headers['cache-status'])
+  for (const [url, own, why] of [['/a', { authorization: 'Bearer x' }, 'authorization'], ['/b', { range: 'bytes=9-' }, 'status']] as const) {
+    t.match(await status(url, own), new RegExp(`fwd=uri-miss; detail=${why}`))
+    t.match(await status(url, own), /detail=hit-for-miss/, 'the same again does not wait')
+    t.match(await status(url), /fwd=uri-miss; stored/, url)
+    t.match(await status(url), /; hit/, url)
+  }
+  t.equal(requests.length, 6)
+})
+
 t.test('waiting has an end', async (t) => {
   const clock = new TestClock()
   const { listener, waiting } = held()

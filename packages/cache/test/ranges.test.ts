@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import t from 'tap'
-import { app, proxied, TestClock } from './helpers.ts'
+import { app, eventually, proxied, TestClock } from './helpers.ts'
 
 const BODY = Array.from({ length: 1000 }, (_, i) => String.fromCharCode(97 + i % 26)).join('')
 
@@ -142,4 +142,35 @@ t.test('a range of something that is stale: validated as a whole, and answered w
   t.equal(part.statusCode, 206)
   t.equal(part.body, 'bcd')
   t.equal(requests[1]!.headers.range, undefined)
+})
+
+t.test('ranges of something that is stale share one fetch of the whole', async (t) => {
+  const clock = new TestClock()
+  let version = 1
+  const waiting: (() => void)[] = []
+  const { app: instance, requests } = await proxied(t, { clock }, (_request, response) => {
+    response.setHeader('etag', `"${version}"`).setHeader('cache-control', 'max-age=10').setHeader('content-length', BODY.length)
+    if (version === 1) response.end(BODY)
+    else waiting.push(() => { response.end(BODY.toUpperCase()) })
+  })
+  await instance.inject('/x')
+  clock.advance(11_000)
+  version = 2
+  const parts = [[0, 9], [500, 509], [990, 999]].map(([start, end]) => instance.inject({ url: '/x', headers: { range: `bytes=${start}-${end}` } }).then((r) => r))
+  await eventually(() => waiting.length > 0)
+  for (const answer of waiting) answer()
+  t.same((await Promise.all(parts)).map(({ body, statusCode }) => [statusCode, body]), [0, 500, 990].map((start) => [206, BODY.slice(start, start + 10).toUpperCase()]))
+  t.equal(requests.length, 2)
+})
+
+t.test('a stale response is fetched whole in the background, whatever part its client had asked for', async (t) => {
+  const clock = new TestClock()
+  const { app: instance, requests } = await proxied(t, { clock, staleWhileRevalidate: 60_000 }, ranged({ 'cache-control': 'max-age=10' }))
+  await instance.inject('/x')
+  clock.advance(11_000)
+  const stale = await instance.inject({ url: '/x', headers: { range: 'bytes=1-3' } })
+  t.equal(stale.body, 'bcd')
+  await eventually(() => instance.cache.stats.stored === 2)
+  t.equal(requests[1]!.headers.range, undefined)
+  t.match((await instance.inject('/x')).headers['cache-status'], /hit; ttl=10/)
 })

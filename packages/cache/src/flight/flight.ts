@@ -43,6 +43,8 @@ interface Reader {
 
 export interface FlightPlan {
   readonly key: string
+  /** Under which is remembered that its response could not be shared. */
+  readonly mark: string
   readonly url: string
   /** Milliseconds since the epoch. */
   readonly requestTime: number
