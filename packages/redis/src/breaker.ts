@@ -34,6 +34,11 @@ export class Breaker {
     return true
   }
 
+  /** Somebody is there again: the next question is let through now, whatever there was to wait for. */
+  hope (): void {
+    this.#until = -Infinity
+  }
+
   succeeded (): void {
     this.#failures = 0
     if (!this.#open) return

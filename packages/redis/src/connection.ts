@@ -52,6 +52,7 @@ export class Connection extends EventEmitter<{ away: [reason: string]; back: [];
       else this.emit('back')
     })
     this.client = this.open(true)
+    this.client.on('ready', () => { this.#breaker.hope() })
   }
 
   get away (): boolean { return this.#breaker.open }

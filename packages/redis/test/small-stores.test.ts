@@ -51,6 +51,11 @@ t.test('the breaker', async (t) => {
   t.equal(breaker.ask(), false, 'twice as long')
   now = 300
   t.equal(breaker.ask(), true)
+  breaker.failed()
+  now = 301
+  t.equal(breaker.ask(), false, 'four times as long')
+  breaker.hope()
+  t.same([breaker.ask(), breaker.ask()], [true, false], 'but for somebody who has connected')
   breaker.succeeded()
   t.same([breaker.open, breaker.ask(), flips], [false, true, [true, false]])
 })
