@@ -1,8 +1,8 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { type Question, type Run, askAlone, ready, run, until, upstream } from './processes.ts'
+import { type Question, type Run, askAlone, childrenOf, ready, run, until, upstream } from './processes.ts'
 
 interface Answer { readonly status: number; readonly body: string; readonly cache: string; readonly from: string }
 
@@ -13,9 +13,6 @@ async function ask (url: string, question?: Question): Promise<Answer> {
 
 /** How often the log says something. */
 const said = (proxy: Run, what: string): number => proxy.stdout().split(`"msg":"${what}"`).length - 1
-
-/** Process ids of those that the primary has started. */
-const pidsOf = ({ child: { pid } }: Run): number[] => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').map(Number)
 
 /** Three workers over two upstreams, whose answers hold a version. */
 async function workers (t: Test, options: object) {
@@ -97,7 +94,7 @@ t.test('a disk is used by all workers together, while they die and are renewed; 
   const work = [load('/a'), load('/b'), load('/c'), change()]
   await until(() => purges > 5)
   for (let kills = 1; kills <= 3; kills++) {
-    process.kill(pidsOf(proxy)[0]!, 'SIGKILL')
+    process.kill(childrenOf(proxy)[0]!, 'SIGKILL')
     await until(() => said(proxy, 'a worker was replaced') >= kills)
     const before = purges
     await until(() => purges > before + 3)

@@ -3,7 +3,7 @@ import { get } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { run, serve, upstream, until } from './processes.ts'
+import { childrenOf, ready, run, serve, upstream, until } from './processes.ts'
 
 /** A request over a connection of its own: those go round among the workers. */
 function ask (url: string): Promise<{ status: number; body: string }> {
@@ -71,6 +71,31 @@ t.test('workers share the work, the checks, the metrics and the limits, and are 
   t.same([...statuses.keys()], ['200'], 'no failure while all were renewed')
   proxy.child.kill('SIGTERM')
   t.same(await proxy.ended, { status: 0, signal: null })
+})
+
+t.test('limits of rates hold for all workers together, after one of them died and after all were renewed', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'hg-workers-'))
+  t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
+  const file = join(folder, 'proxy.json')
+  writeFileSync(file, JSON.stringify({
+    listen: '127.0.0.1:0', logLevel: 'warn', pools: { web: [await upstream(t, 'a')] }, rateLimit: { max: 10, timeWindow: 3_600_000 },
+    routes: [{ prefix: '/', pool: 'web' }, { prefix: '/login', pool: 'web', config: { rateLimit: { max: 4, timeWindow: 3_600_000 } } }]
+  }))
+  const proxy = await ready(run(t, 'serve', '--config', file, '--workers', '3'))
+  const said = (what: string): boolean => proxy.stdout().includes(`"msg":"${what}"`)
+  await until(() => said('workers are ready'))
+  /** How many of so many are answered, all at once. */
+  const answered = async (path: string, count: number): Promise<number> =>
+    (await Promise.all(Array.from({ length: count }, () => ask(proxy.url + path)))).filter(({ status }) => status === 200).length
+  t.equal(await answered('/login', 12), 4, 'what a route says')
+  t.equal(await answered('/', 6) + await answered('/', 24), 10, 'what all share')
+  const [victim] = childrenOf(proxy)
+  process.kill(victim!, 'SIGKILL')
+  await until(() => said('a worker was replaced'))
+  t.equal(await answered('/', 6) + await answered('/login', 6), 0, 'what one counted that is dead')
+  proxy.child.kill('SIGHUP')
+  await until(() => said('workers are renewed'))
+  t.equal(await answered('/', 6) + await answered('/login', 6), 0, 'and those who are no more')
 })
 
 t.test('what workers cannot do is said at the start', async (t) => {

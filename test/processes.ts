@@ -84,6 +84,11 @@ export function memoryOf (pid: number): number {
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) * 1024
 }
 
+/** Process ids of those that a process has started. */
+export function childrenOf ({ child: { pid } }: Run): number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').map(Number)
+}
+
 /** What may be asked for: `body` is sent as JSON. */
 export interface Question { readonly method?: string; readonly body?: object; readonly headers?: Record<string, string> }
 

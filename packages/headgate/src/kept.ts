@@ -1,7 +1,8 @@
 import type { CacheOptions, CacheSharing, CacheStore } from '@headgate/cache'
 import { systemClock } from '@headgate/core'
 import type { StickStore, StickyOptions } from '@headgate/sticky-session'
-import type { Member } from '@headgate/workers'
+import { Counters, type Member } from '@headgate/workers'
+import type { CountEvent } from './limit-store.ts'
 
 /** A process without others: its apps still tell each other of purges, while one takes another's place. */
 const alone = (): CacheSharing => ({
@@ -13,21 +14,25 @@ const alone = (): CacheSharing => ({
 })
 
 /** What an app needs of {@link Kept}. */
-export type Keeper = Pick<Kept, 'cache' | 'sticky'>
+export type Keeper = Pick<Kept, 'cache' | 'sticky' | 'count'>
 
 /**
  * What a process keeps while configurations come and go, and shares with the other workers of the machine: the cache on the disk, the table of
- * sessions.
+ * sessions, what limits of rates count.
  */
 export class Kept {
   readonly #member: Member | undefined
   readonly #sharing: CacheSharing
   #disk: CacheStore | undefined
   #table: StickStore | undefined
+  /** Counts an event for a limit. */
+  readonly count: CountEvent
 
   constructor (member: Member | undefined) {
     this.#member = member
     this.#sharing = member?.colleagues ?? alone()
+    const counters = member?.counters ?? new Counters(systemClock)
+    this.count = (event) => counters.count(event)
   }
 
   /** The cache's options with what is kept. The disk stays what it was at first. Throws `HG_CACHE_OPTION`, `HG_CACHE_STORE`. */
@@ -64,5 +69,6 @@ export const onlyChecked: Keeper = {
     const { disk: _, ...rest } = options
     return rest
   },
-  sticky: async (options) => options
+  sticky: async (options) => options,
+  count: () => ({ count: 1, ttl: 0 })
 }

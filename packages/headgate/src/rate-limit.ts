@@ -1,7 +1,7 @@
 import type { RouteOptions } from '@headgate/balancer'
 import { checkOptions, type OptionUnit } from '@headgate/core'
-import type { RedisState } from '@headgate/redis'
 import type { FastifyInstance } from 'fastify'
+import { type CountEvent, limitStore } from './limit-store.ts'
 import type { ServeRateLimitOptions } from './serve-options.ts'
 
 const isFunction = { isFunction: true }
@@ -45,9 +45,9 @@ export function limitsRates (options: ServeRateLimitOptions | undefined, routes:
   return options !== undefined || routes.some((route) => limitOf(route) !== undefined)
 }
 
-/** Limits the rate of requests of the routes that are registered after it. Throws `HG_POOL_INVALID_OPTION`. */
+/** Limits the rate of requests of the routes that are registered after it. `count`: where they are counted. Throws `HG_POOL_INVALID_OPTION`. */
 export async function limitRates (
-  app: FastifyInstance, options: ServeRateLimitOptions | undefined, routes: readonly RouteOptions[], redis: RedisState | undefined
+  app: FastifyInstance, options: ServeRateLimitOptions | undefined, routes: readonly RouteOptions[], count: CountEvent
 ): Promise<void> {
   if (options !== undefined) checkOptions(rateLimitSchema, options, 'options.rateLimit')
   for (const [index, route] of routes.entries()) {
@@ -55,6 +55,5 @@ export async function limitRates (
     if (limit !== undefined) checkOptions(routeRateLimitSchema, limit, `options.routes[${index}].config.rateLimit`)
   }
   const { default: rateLimit } = await import('@fastify/rate-limit')
-  const store = redis === undefined ? {} : { store: redis.rateLimitStore() as never }
-  await app.register(rateLimit, { ...store, ...options, global: options !== undefined })
+  await app.register(rateLimit, { store: limitStore(count, options?.cache) as never, ...options, global: options !== undefined })
 }

@@ -9,8 +9,9 @@ import type { RedisState } from '@headgate/redis'
 import { joinWorkers } from '@headgate/workers'
 import { fromHere, withToken } from './admin-guard.ts'
 import { instance } from './instance.ts'
-import type { Keeper } from './kept.ts'
+import { Kept, type Keeper } from './kept.ts'
 import { type TranslatedHealth, withProtocols } from './protocol-checks.ts'
+import { countIn } from './limit-store.ts'
 import { limitRates, limitsRates } from './rate-limit.ts'
 import type { ServeAdminOptions, ServeOptions } from './serve-options.ts'
 import { KEYS_VARIABLE } from './sticky.ts'
@@ -57,7 +58,7 @@ export async function build (options: ServeOptions, shared: Shared = {}): Promis
     if (edge !== undefined) await app.register(edge.fields)
     if (steering !== undefined) await nested('admin', () => steer(app, steering))
     const { routes = [] } = balancing
-    if (limitsRates(rateLimit, routes)) await limitRates(app, rateLimit, routes, redis)
+    if (limitsRates(rateLimit, routes)) await limitRates(app, rateLimit, routes, redis === undefined ? (kept ?? new Kept(undefined)).count : countIn(redis.counters('rate-limit')))
     if (caching !== false) {
       await nested('cache', async () => {
         const options = withRedis(caching === true ? {} : caching, redis)

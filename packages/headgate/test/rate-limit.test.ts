@@ -66,6 +66,24 @@ t.test('a route alone', async (t) => {
   t.same(await ask(url, 3), [200, 200, 200])
 })
 
+t.test('a prefix has one limit, whatever the method and what stands behind it, and a reload does not begin anew', async (t) => {
+  const to = await upstream(t)
+  const options = (max: number): ServeOptions => ({
+    listen: '127.0.0.1:0', logLevel: 'silent', health: false, pools: { web: [to] },
+    routes: [{ prefix: '/', pool: 'web', config: { rateLimit: { max: 2, timeWindow: 600_000 } } }, { prefix: '/login', pool: 'web', config: { rateLimit: { max, timeWindow: 600_000 } } }]
+  })
+  const proxy = await serve(options(3))
+  t.teardown(() => proxy.close())
+  const [url] = proxy.addresses as [string]
+  const statuses: number[] = []
+  for (const [method, path] of [['GET', '/login'], ['POST', '/login'], ['GET', '/login/x'], ['POST', '/login/y'], ['HEAD', '/login'], ['GET', '/'], ['POST', '/z'], ['PUT', '/']] as const) {
+    statuses.push((await fetch(url + path, { method })).status)
+  }
+  t.same(statuses, [200, 200, 200, 429, 429, 200, 200, 429])
+  await proxy.reload(options(6))
+  t.same(await ask(`${url}/login`, 2), [200, 429])
+})
+
 t.test('mistakes are named', async (t) => {
   const start = (more: object, config?: object) => async () => serve({
     listen: '127.0.0.1:0', logLevel: 'silent', pools: { web: ['http://127.0.0.1:1'] }, routes: [{ prefix: '/', pool: 'web', ...config && { config } }], ...more

@@ -1,9 +1,21 @@
 import type { Connection } from './connection.ts'
 
-/** KEYS: the counter. ARGV: what is added, milliseconds of the window. Gives the count and what is left of the window. */
+/** Milliseconds that a window can be made to last: a thousand years. */
+const LONGEST = 31_536_000_000_000
+
+/**
+ * KEYS: the counter. ARGV: what is added, milliseconds of the window, and, if excess renews it, the greatest count that is none and how. Gives the count
+ * and what is left of the window.
+ */
 const ADD = `
 local count = redis.call('INCRBY', KEYS[1], ARGV[1])
-if count == tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+local window = tonumber(ARGV[2])
+if count == tonumber(ARGV[1]) then
+  redis.call('PEXPIRE', KEYS[1], window)
+elseif ARGV[3] and count > tonumber(ARGV[3]) then
+  if ARGV[4] == 'doubled' then window = math.min(window * 2 ^ (count - tonumber(ARGV[3]) - 1), ${LONGEST}) end
+  redis.call('PEXPIRE', KEYS[1], string.format('%.0f', window))
+end
 return {count, redis.call('PTTL', KEYS[1])}`
 
 /** Counters that are kept here for when Redis is away. */
@@ -14,6 +26,9 @@ export interface Count {
   /** Milliseconds until the window ends. */
   readonly ttl: number
 }
+
+/** What each event beyond `max` does to the window: begins it anew (`whole`), or makes it twice as long each time (`doubled`). */
+export interface Renewal { readonly max: number; readonly how: 'whole' | 'doubled' }
 
 /**
  * Counters of events in windows of time, over all processes: what limits are made of. Each process counts for itself too, and that count
@@ -31,16 +46,17 @@ export class RedisCounters {
   }
 
   /** Adds `n` to the counter of a window of `window` milliseconds that begins with its first event. Never rejects. */
-  add (key: string, window: number, n = 1): Promise<Count> {
-    const here = this.#count(key, window, n)
+  add (key: string, window: number, n = 1, renew?: Renewal): Promise<Count> {
+    const here = this.#count(key, window, n, renew)
     if (this.#connection.away) return Promise.resolve(here)
-    return this.#connection.ask((client) => client.eval(ADD, 1, this.#prefix + key, n, Math.ceil(window))).then((answer) => {
+    const rule = renew === undefined ? [] : [renew.max, renew.how]
+    return this.#connection.ask((client) => client.eval(ADD, 1, this.#prefix + key, n, Math.ceil(window), ...rule)).then((answer) => {
       const [count = 0, ttl = 0] = answer as number[]
       return { count, ttl: Math.max(0, ttl) }
     }, () => here)
   }
 
-  #count (key: string, window: number, n: number): Count {
+  #count (key: string, window: number, n: number, renew: Renewal | undefined): Count {
     const now = this.#connection.clock.now()
     let own = this.#here.get(key)
     if (own === undefined || own.until <= now) {
@@ -49,11 +65,21 @@ export class RedisCounters {
       this.#here.set(key, own = { count: 0, until: now + window })
     }
     own.count += n
+    if (renew !== undefined && own.count > renew.max) {
+      own.until = now + (renew.how === 'whole' ? window : Math.min(LONGEST, window * 2 ** (own.count - renew.max - 1)))
+    }
     return { count: own.count, ttl: own.until - now }
   }
 }
 
 type Incremented = (error: Error | null, result?: { current: number; ttl: number }) => void
+
+/** What `@fastify/rate-limit` tells a store of its limit. */
+interface Limit {
+  readonly routeInfo?: { readonly method?: string | string[]; readonly url?: string }
+  readonly continueExceeding?: boolean
+  readonly exponentialBackoff?: boolean
+}
 
 /** What `@fastify/rate-limit` makes a store of. */
 export interface RateLimitStore {
@@ -61,8 +87,8 @@ export interface RateLimitStore {
   child (route: object): RateLimitStore
 }
 
-async function count (counters: RedisCounters, key: string, timeWindow: number, callback: Incremented): Promise<void> {
-  const { count, ttl } = await counters.add(key, timeWindow)
+async function count (counters: RedisCounters, key: string, timeWindow: number, renew: Renewal | undefined, callback: Incremented): Promise<void> {
+  const { count, ttl } = await counters.add(key, timeWindow, 1, renew)
   callback(null, { current: count, ttl })
 }
 
@@ -70,14 +96,15 @@ async function count (counters: RedisCounters, key: string, timeWindow: number, 
 export function rateLimitStore (counters: RedisCounters): new (options: object) => RateLimitStore {
   return class implements RateLimitStore {
     readonly #route: string
+    readonly #how: Renewal['how'] | undefined
 
-    constructor (options: { readonly routeInfo?: { readonly method?: string | string[]; readonly url?: string } } = {}) {
-      const { method = '', url = '' } = options.routeInfo ?? {}
+    constructor ({ routeInfo: { method = '', url = '' } = {}, continueExceeding = false, exponentialBackoff = false }: Limit = {}) {
       this.#route = `${String(method)} ${url} `
+      this.#how = continueExceeding ? 'whole' : exponentialBackoff ? 'doubled' : undefined
     }
 
-    incr (key: string, callback: Incremented, timeWindow: number): void {
-      void count(counters, this.#route + key, timeWindow, callback)
+    incr (key: string, callback: Incremented, timeWindow: number, max: number): void {
+      void count(counters, this.#route + key, timeWindow, this.#how && { max, how: this.#how }, callback)
     }
 
     child (route: object): RateLimitStore { return new (this.constructor as new (options: object) => RateLimitStore)(route) }

@@ -143,6 +143,29 @@ t.test('with Redis', { skip: skipWithout('redis-server') }, async (t) => {
     t.same([await b.delete('certificate'), await b.delete('certificate')], [true, false])
   })
 
+  t.test('what exceeds a limit may renew its window, or make it longer', async (t) => {
+    const state = connect(t, { url: server.url, prefix: 'renew' })
+    await reached(state)
+    const Store = state.rateLimitStore()
+    const ttls = async (options: object, key: string): Promise<number[]> => {
+      const store = new Store(options)
+      const found: number[] = []
+      const next = (): Promise<number> => new Promise((resolve) => { store.incr(key, (_error, result) => { resolve(result!.ttl) }, 3_600_000, 2) })
+      for (let i = 0; i < 5; i++) found.push(await next())
+      return found.map((ttl) => Math.round(ttl / 3_600_000))
+    }
+    t.same(await ttls({}, 'a'), [1, 1, 1, 1, 1])
+    t.same(await ttls({ exponentialBackoff: true }, 'b'), [1, 1, 1, 2, 4])
+    const counters = state.counters('short')
+    const [first, second] = [await counters.add('c', 3_600_000), await counters.add('c', 7_200_000, 1, { max: 1, how: 'whole' })]
+    t.same([first.count, second.count], [1, 2])
+    t.ok(first.ttl <= 3_600_000 && second.ttl > 3_600_000)
+    let last = await counters.add('d', 1000)
+    for (let i = 0; i < 1100; i++) last = await counters.add('d', 1000, 1, { max: 1, how: 'doubled' })
+    t.equal(last.count, 1101)
+    t.ok(last.ttl > 1e13, 'and has an end')
+  })
+
   t.test('one limit for all processes, with @fastify/rate-limit; each its own without Redis', async (t) => {
     const lost = new RedisServer(t, await freePort(), [])
     await lost.start()

@@ -1,3 +1,5 @@
 export { Colleagues, type Gathered, type Handler, NobodyError } from './colleagues.ts'
+export { type Count, type Counted, Counters } from './counters.ts'
+export type { CountersOfMachine } from './counters-of-machine.ts'
 export { joinWorkers, type Member, type WorkerChecks } from './member.ts'
 export { Supervisor, type SupervisorLog, type SupervisorOptions, WorkerStartError } from './supervisor.ts'

@@ -2,6 +2,7 @@ import cluster from 'node:cluster'
 import { setShare } from '@headgate/core'
 import type { Registry } from 'prom-client'
 import { Colleagues } from './colleagues.ts'
+import { CountersOfMachine } from './counters-of-machine.ts'
 import type { CheckResult, FromPrimary, FromWorker } from './messages.ts'
 
 /** Of several processes one checks: fits `sharing` of `@headgate/health`. */
@@ -18,6 +19,8 @@ export class Member {
   readonly checks: WorkerChecks
   /** The other workers, to be asked and told. */
   readonly colleagues: Colleagues = new Colleagues(send)
+  /** Counts for limits of rates, which all workers have together. */
+  readonly counters: CountersOfMachine = new CountersOfMachine(send)
   readonly #scrapes: Map<number, (text: string) => void> = new Map()
   #known: readonly CheckResult[] = []
   #checker = false
@@ -43,7 +46,10 @@ export class Member {
       tell: (result) => { if (this.#checker) send({ headgate: 'check', result }) }
     }
     process.on('message', (message: FromPrimary) => { this.#onMessage(message) })
-    process.once('disconnect', () => { this.colleagues.alone() })
+    process.once('disconnect', () => {
+      this.colleagues.alone()
+      this.counters.alone()
+    })
     send({ headgate: 'hello' })
   }
 
@@ -103,6 +109,8 @@ export class Member {
         this.#scrapes.get(message.id)?.(message.text)
         this.#scrapes.delete(message.id)
         return
+      case 'counted':
+        return this.counters.take(message)
       case 'kept':
       case 'told':
       case 'asked':

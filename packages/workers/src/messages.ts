@@ -1,3 +1,5 @@
+import type { Count, Counted } from './counters.ts'
+
 /** What processes tell each other; everything else on the channel is somebody else's. */
 export type FromWorker =
   /** It listens to messages from now on. */
@@ -8,6 +10,7 @@ export type FromWorker =
   | { readonly headgate: 'check'; readonly result: CheckResult }
   | { readonly headgate: 'scrape'; readonly id: number }
   | { readonly headgate: 'part'; readonly id: number; readonly metrics: unknown }
+  | { readonly headgate: 'count'; readonly id: number; readonly events: readonly Counted[] }
   | ToOthers
 
 /** What one worker has to say to others, by way of the primary. */
@@ -32,6 +35,7 @@ export type FromPrimary =
   | { readonly headgate: 'check'; readonly result: CheckResult }
   | { readonly headgate: 'collect'; readonly id: number }
   | { readonly headgate: 'scraped'; readonly id: number; readonly text: string }
+  | { readonly headgate: 'counted'; readonly id: number; readonly counts: readonly Count[] }
   | FromOthers
 
 export type FromOthers =

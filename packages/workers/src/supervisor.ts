@@ -1,6 +1,7 @@
 import cluster, { type Worker } from 'node:cluster'
 import { availableParallelism } from 'node:os'
 import { type Clock, refuse, systemClock, type Timer } from '@headgate/core'
+import { Counters } from './counters.ts'
 import { endWithWorker } from './handoffs.ts'
 import type { CheckResult, FromPrimary, FromWorker } from './messages.ts'
 import { Scrapes } from './scrapes.ts'
@@ -59,6 +60,8 @@ export class Supervisor {
   readonly #closeTimeout: number
   readonly #scrapes: Scrapes
   readonly #switchboard: Switchboard
+  /** Here, since this process outlives its workers. */
+  readonly #counters: Counters
   readonly #ready: Set<Worker> = new Set()
   /** Those that run and are not to end. */
   readonly #living: Set<Worker> = new Set()
@@ -82,6 +85,7 @@ export class Supervisor {
     this.#readyTimeout = options.readyTimeout ?? 60_000
     this.#closeTimeout = options.closeTimeout ?? 35_000
     this.#scrapes = new Scrapes(this.#clock)
+    this.#counters = new Counters(this.#clock)
     this.#switchboard = new Switchboard({
       others: (than) => [...this.#reachable].map(({ id }) => id).filter((id) => id !== than),
       speaker: () => this.#checker?.id,
@@ -245,6 +249,9 @@ export class Supervisor {
         break
       case 'part':
         this.#scrapes.part(from.id, message.id, message.metrics)
+        break
+      case 'count':
+        this.#send(from, { headgate: 'counted', id: message.id, counts: message.events.map((event) => this.#counters.count(event)) })
         break
       case 'tell':
       case 'ask':
