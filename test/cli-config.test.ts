@@ -85,6 +85,11 @@ t.test('check-config: nothing is started, mistakes have a place', async (t) => {
   const checked = run(t, 'check-config', good)
   t.same(await checked.ended, { status: 0, signal: null }, checked.stderr())
   t.equal(checked.stdout(), `${good} is good\n`, 'although its addresses are in use')
+  const flagged = run(t, 'check-config', '-c', good)
+  t.same(await flagged.ended, { status: 0, signal: null }, 'as serve takes it')
+  const helped = run(t, 'check-config', '--help')
+  t.same(await helped.ended, { status: 0, signal: null })
+  t.match(helped.stdout(), /^Usage: headgate/)
   const cases: [string, string, RegExp][] = [
     ['pool.yaml', 'pools:\n  web: [http://a:1]\nroutes:\n  - prefix: /\n    rules:\n      - pool: wbe\n', /pool\.yaml:6:15: routes\[0\]\.rules\[0\]\.pool: must be one of the pools web; got 'wbe'\n$/],
     ['twice.json', '{\n "pools": { "web": ["http://a:1",\n "http://a:1"] }\n}', /twice\.json:3:2: pools\.web\.upstreams\[1\]: 'http:\/\/a:1' is already in the pool/],

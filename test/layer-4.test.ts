@@ -105,6 +105,7 @@ t.test('checks by the name of a protocol, as in a configuration file; the admin 
   await t.rejects(serve(options({ rol: 'master' })), { message: /^options\.health\.pools\.cache\.check\.rol: unknown option; known are .*role/ })
   await t.rejects(serve(options({ role: 'king' })), { message: /^options\.health\.pools\.cache\.check\.role: must be one of 'master', 'replica'; got 'king'/ })
   await t.rejects(serve(options({ port: 1 })), { message: /check\.port: unknown option/ })
+  await t.rejects(serve(options({ type: 'rediss' })), { message: /check\.type: must be one of http, .*function, redis, .*; got 'rediss'/ })
 })
 
 t.test('the command line: listeners of a configuration file, with units', async (t) => {

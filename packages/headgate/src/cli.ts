@@ -40,9 +40,10 @@ function end (): void {
   setTimeout(() => { process.exit() }, LINGER).unref()
 }
 
-async function main (): Promise<void> {
-  const args = process.argv.slice(2)
+async function main (args: readonly string[]): Promise<void> {
   const [name, ...rest] = args
+  // With any command: who asks for help does not know yet what it takes.
+  if (rest.includes('--help') || rest.includes('-h')) return main(['--help'])
   if (isClientCommand(name)) {
     const command = parseClientCommand(name, rest, process.env)
     const stop = new AbortController()
@@ -99,7 +100,7 @@ async function runServe (command: ServeCommand): Promise<void> {
 }
 
 try {
-  await main()
+  await main(process.argv.slice(2))
 } catch (error) {
   const { code, message } = error as Error & { code?: string }
   const usage = error instanceof UsageError || code?.startsWith('HG_') === true

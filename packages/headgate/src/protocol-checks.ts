@@ -1,5 +1,5 @@
-import { checkOptions } from '@headgate/core'
-import { checkTiming, type HealthOptions } from '@headgate/health'
+import { checkOptions, refuse } from '@headgate/core'
+import { checkTiming, type HealthOptions, probeTypes } from '@headgate/health'
 import type { checkKinds, CheckKind } from '@headgate/stream'
 import type { ServeHealthOptions } from './serve-options.ts'
 
@@ -51,7 +51,11 @@ export async function withProtocols ({ check, pools, ...options }: ServeHealthOp
 function translated (check: unknown, path: string, kinds: Kinds | undefined): HealthOptions['check'] {
   const given = Object(check) as Given
   const type = given.type as keyof Kinds
-  if (kinds === undefined || !Object.hasOwn(kinds, type)) return check as HealthOptions['check']
+  if (kinds === undefined) return check as HealthOptions['check']
+  if (!Object.hasOwn(kinds, type)) {
+    if (type !== undefined && !probeTypes.includes(type)) refuse(`${path}.type`, `must be one of ${[...probeTypes, ...Object.keys(kinds)].join(', ')}`, type)
+    return check as HealthOptions['check']
+  }
   const kind = kinds[type] as unknown as CheckKind<object>
   const { type: _, ...rest } = given
   checkOptions({ type: 'object', additionalProperties: false, properties: { ...timing, ...kind.properties } }, rest, path)

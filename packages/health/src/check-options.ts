@@ -110,6 +110,9 @@ export const agentSchema: object = {
   } satisfies Record<keyof AgentOptions, object>
 }
 
+/** Names that the `type` of a check may have. */
+export const probeTypes: readonly string[] = Object.keys(probes)
+
 type Given = CheckOptions | CheckFunction
 
 function typeOf (options: CheckOptions): ProbeType {
@@ -121,7 +124,7 @@ export function checkCheck (given: Given, path: string): void {
   if (typeof given === 'function') return
   if (typeof given !== 'object' || given === null || Array.isArray(given)) refuse(path, 'must be false, an object or a function', given)
   const type = typeOf(given)
-  if (!Object.hasOwn(probes, type)) refuse(`${path}.type`, `must be one of ${Object.keys(probes).join(', ')}`, type)
+  if (!Object.hasOwn(probes, type)) refuse(`${path}.type`, `must be one of ${probeTypes.join(', ')}`, type)
   checkShape(checkSchemas[type], given, path)
   const { url, port } = given
   if (url !== undefined && typeof url !== 'string' && typeof url !== 'function') refuse(`${path}.url`, 'must be a string or a function of the upstream', url)

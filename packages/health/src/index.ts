@@ -9,7 +9,7 @@ import { addRoutes } from './routes.ts'
 
 export * from './errors.ts'
 export type { AppHealth } from './app-health.ts'
-export { checkTiming } from './check-options.ts'
+export { checkTiming, probeTypes } from './check-options.ts'
 export type { AgentOptions, CheckOptions, CheckTiming } from './check-options.ts'
 export type { LoadOptions, RetryAfterOptions } from './load-options.ts'
 export { healthSchema } from './options.ts'

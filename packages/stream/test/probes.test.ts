@@ -57,6 +57,17 @@ t.test('MySQL: greeting, login and errors as in the protocol’s text', async (t
   t.match(await result(t, mysqlCheck({ user: 'lb' }), greeting, packet(2, 0xff, 0x15, 4, '#28000Access denied')), { ok: true, reason: 'answers: 1045 Access denied' })
 })
 
+t.test('an upstream of an HTTP pool, which a check for all pools meets too', async (t) => {
+  const environment = { clock: systemClock, random: Math.random }
+  const found = async (member: string | { id: string; app: { inject: () => never } }): Promise<unknown> => {
+    const { upstreams } = new Pool('p', { upstreams: [member as string] }, 'p', environment, new Deadlines(systemClock))
+    return redisCheck()(upstreams[0]!, AbortSignal.timeout(10_000))
+  }
+  const server = await upstream(t, (socket) => { socket.once('data', () => { socket.write('HTTP/1.1 400 Bad Request\r\n\r\n') }) })
+  t.match(await found(server.url.replace('tcp:', 'http:')), { ok: false, reason: /^answered "HTTP/ })
+  t.match(await found({ id: 'inside', app: { inject: () => { throw new Error('unused') } } }), { ok: false, reason: 'has no socket' })
+})
+
 t.test('send and expect; a connection', async (t) => {
   t.match(await result(t, sendExpectCheck({ send: 'ruok', expect: 'imok' }), '', 'imok'), { ok: true, heard: 'ruok' })
   t.match(await result(t, sendExpectCheck({ expect: /^ready \d/, refuse: /busy/ }), 'ready 5'), { ok: true })

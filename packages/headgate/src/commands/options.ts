@@ -20,7 +20,8 @@ export interface ClientCommand {
 
 const flags = {
   url: { type: 'string' }, pool: { type: 'string' }, once: { type: 'boolean' }, json: { type: 'boolean' }, all: { type: 'boolean' },
-  tag: { type: 'string', multiple: true }, header: { type: 'string', multiple: true }, reason: { type: 'string' }
+  tag: { type: 'string', multiple: true }, header: { type: 'string', multiple: true }, reason: { type: 'string' },
+  config: { type: 'string', short: 'c' }
 } as const
 
 interface Shape {
@@ -45,7 +46,7 @@ const SHAPES: Readonly<Record<CommandName, Shape>> = {
   open: { usage: 'open PREFIX…, or --all', least: 0, most: 1000, flags: ['all'] },
   purge: { usage: 'purge URL…, --tag TAG or --all', least: 0, most: 1000, flags: ['tag', 'all'] },
   explain: { usage: 'explain [METHOD] PATH', least: 1, most: 2, flags: ['header', 'json'] },
-  'check-config': { usage: 'check-config [FILE]', least: 0, most: 1, flags: [] },
+  'check-config': { usage: 'check-config [FILE], or check-config --config FILE', least: 0, most: 1, flags: ['config'] },
   import: { usage: 'import nginx FILE, or import haproxy FILE', least: 2, most: 2, flags: [] }
 }
 
@@ -71,7 +72,8 @@ export function parseClientCommand (name: CommandName, args: readonly string[], 
   } catch (error) {
     throw new UsageError((error as Error).message.split('. ')[0]!)
   }
-  const { values, positionals } = parsed
+  const { values } = parsed
+  const positionals = values.config === undefined ? parsed.positionals : [...parsed.positionals, values.config]
   for (const flag of Object.keys(values)) {
     if (flag !== 'url' && !(shape.flags as readonly string[]).includes(flag)) throw new UsageError(`--${flag} does not go with '${name}': ${shape.usage}`)
   }

@@ -1,14 +1,14 @@
 import { connect, type Socket } from 'node:net'
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls'
 import { type Target, type Upstream, whereIs } from '@headgate/core'
-import type { StreamTransport } from '../transport.ts'
+import { StreamTransport } from '../transport.ts'
 import { type CheckResult, failed } from './contract.ts'
 
 /** More than this no server says before it can be judged. */
 const LIMIT = 16_384
 
 export interface Conversation {
-  /** Speak TLS. @default true for `tls:` upstreams */
+  /** Speak TLS. @default true for `tls:` and `https:` upstreams */
   readonly secure?: boolean
   /** On top of the pool's `connection.tls`. */
   readonly tls?: ConnectionOptions
@@ -23,6 +23,7 @@ export interface Conversation {
 /** Opens a connection to an upstream and talks to it until there is a result. Never rejects. */
 export function converse (upstream: Upstream, signal: AbortSignal, conversation: Conversation): Promise<CheckResult> {
   const { target } = upstream
+  if (target.protocol === 'app:') return Promise.resolve(failed('has no socket'))
   return new Promise((resolve) => {
     let heard = Buffer.alloc(0)
     let over = false
@@ -38,7 +39,7 @@ export function converse (upstream: Upstream, signal: AbortSignal, conversation:
       end(failed('took too long'))
       socket.destroy()
     }
-    const socket = open(target, conversation, (upstream.transport as StreamTransport).options.tls)
+    const socket = open(target, conversation, tlsOf(upstream))
     socket.once(isSecure(target, conversation) ? 'secureConnect' : 'connect', () => {
       const result = conversation.opened?.(socket)
       if (result !== undefined) end(result)
@@ -58,7 +59,12 @@ export function converse (upstream: Upstream, signal: AbortSignal, conversation:
 }
 
 function isSecure (target: Target, { secure }: Conversation): boolean {
-  return secure ?? target.protocol === 'tls:'
+  return secure ?? (target.protocol === 'tls:' || target.protocol === 'https:')
+}
+
+/** A check for all pools meets those of HTTP too, whose transports keep their settings to themselves. */
+function tlsOf ({ transport }: Upstream): ConnectionOptions | undefined {
+  return transport instanceof StreamTransport ? transport.options.tls : undefined
 }
 
 function open (target: Target, conversation: Conversation, tls: ConnectionOptions | undefined): Socket | TLSSocket {
