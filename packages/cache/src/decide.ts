@@ -72,6 +72,19 @@ export function decide (entries: readonly Entry[], headers: IncomingHttpHeaders,
   return { use: 'none', forward: 'stale', entry }
 }
 
+/** Can the response ever be used without asking the origin about it, if only stale? */
+export function reusable (entry: Entry): boolean {
+  return !entry.noCache && entry.lifetime + entry.staleWhileRevalidate > 0
+}
+
+/**
+ * May a response that has just come be used for requests that waited for it (RFC 9111 4)? The time that it took is not held against it: they
+ * came after it was asked for.
+ */
+export function reusableAtOnce (entry: Entry, requestTime: number): boolean {
+  return reusable(entry) && freshFor(entry, entry.responseTime) + entry.responseTime - requestTime + entry.staleWhileRevalidate > 0
+}
+
 /** May the stale response stand in for an origin that fails? `fallback` is the route's own window in milliseconds. */
 export function usableOnError (entry: Entry, fallback: number, now: number): boolean {
   if (entry.noCache || entry.invalidated || entry.part !== undefined) return false

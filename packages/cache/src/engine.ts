@@ -169,13 +169,14 @@ export class Engine {
     if (channels.lookup.hasSubscribers) channels.lookup.publish({ key, result, reason })
   }
 
-  #lookup (request: FastifyRequest, reply: FastifyReply, route: Route, where: Where, plain = false): void {
+  /** `waited`: it has waited for what the store was putting away. */
+  #lookup (request: FastifyRequest, reply: FastifyReply, route: Route, where: Where, plain = false, waited = false): void {
     const found = this.store.get(where.key)
-    if (!(found instanceof Promise)) return this.#decide(request, reply, route, where, found, plain)
-    found.then((entries) => { this.#decide(request, reply, route, where, entries, plain) }, () => { this.#decide(request, reply, route, where, [], plain) })
+    if (!(found instanceof Promise)) return this.#decide(request, reply, route, where, found, plain, waited)
+    void found.catch(() => []).then((entries) => { this.#decide(request, reply, route, where, entries, plain, waited) })
   }
 
-  #decide (request: FastifyRequest, reply: FastifyReply, route: Route, where: Where, entries: readonly Entry[], plain: boolean): void {
+  #decide (request: FastifyRequest, reply: FastifyReply, route: Route, where: Where, entries: readonly Entry[], plain: boolean, waited: boolean): void {
     const { settings } = route
     const { headers } = request
     const directives = parseRequestCacheControl(settings.requestDirectives ? headers['cache-control'] : undefined)
@@ -191,6 +192,11 @@ export class Engine {
       if (decision.revalidate) this.flights.background(request, reply, route, where, decision.entry)
       return
     }
+    const committing = waited || settings.collapse === 0 ? undefined : this.flights.committing(where.key)
+    if (committing !== undefined) {
+      void this.#within(committing, settings.collapse).then(() => { this.#lookup(request, reply, route, where, plain, true) })
+      return
+    }
     const { forward, entry } = decision
     if (directives.onlyIfCached) {
       this.count('only-if-cached', where.key, forward)
@@ -200,17 +206,29 @@ export class Engine {
     }
     // A HEAD's response is not stored, but tells about what is (RFC 9111 4.3.5).
     if (request.method === 'HEAD') return this.pass(request, reply, route, forward, '')
-    const visit = new Visit(this, request, reply, route, where, forward, entry)
+    const visit = new Visit(this, request, reply, route, where, directives, forward, entry)
     visit.plain = plain
     if (settings.earlyHints && entry !== undefined && !plain) sendHints(request, reply, entry)
     this.flights.board(visit, entries)
     this.#armSlow(visit, now)
   }
 
+  /** Ends with the work, or after `ms` milliseconds. */
+  #within (work: Promise<void>, ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = this.clock.setTimeout(resolve, ms)
+      void work.then(() => {
+        this.clock.clearTimeout(timer)
+        resolve()
+      })
+    })
+  }
+
   /** A stale copy is better than a slow origin, where the route says so. */
   #armSlow (visit: Visit, now: number): void {
     const { staleWhileSlow, staleWhileSlowMax } = visit.route.settings
-    if (staleWhileSlow === false || visit.entry === undefined || !usableWhileSlow(visit.entry, staleWhileSlowMax, now)) return
+    // Who asks for a newer one than that waits for it.
+    if (staleWhileSlow === false || visit.entry === undefined || visit.forward === 'request' || !usableWhileSlow(visit.entry, staleWhileSlowMax, now)) return
     const ms = staleWhileSlow === 'p95' ? visit.route.latency.p95 : staleWhileSlow
     visit.deadline(ms, () => { this.answerEntry(visit, visit.entry!, 'stale-while-slow', 0, false) })
   }

@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { channels } from './channels.ts'
 import { combined, completeFields, sameStrong } from './combine.ts'
-import { usableOnError } from './decide.ts'
+import { reusable, usableOnError } from './decide.ts'
 import type { Engine } from './engine.ts'
 import { type Entry, makeEntry } from './entry.ts'
 import { DetachedResponse } from './flight/detached-response.ts'
@@ -67,7 +67,7 @@ function markOf ({ headers }: FastifyRequest, { key }: Where, whole: boolean): s
 export class Flights implements Controller {
   readonly #engine: Engine
   readonly #backgroundMax: number
-  /** Flights that may be joined, and those whose entry may still be outdated by a purge. */
+  /** Flights by their resource: for those who may join them, and for purges. */
   readonly #byUrl: Map<string, Flight[]> = new Map()
   readonly #fetches: Map<Flight, Fetch> = new Map()
   /** Names that the responses of a key vary by, when its variants were told apart before. */
@@ -76,6 +76,8 @@ export class Flights implements Controller {
   readonly #unshared: RecentMap<number> = new RecentMap(MAX_MARKS)
   readonly #uses: RecentMap<number> = new RecentMap(MAX_MARKS)
   readonly #dropped: WeakMap<Route, Dropped> = new WeakMap()
+  /** Keys of which a response is all there, and the store is still putting it where it can be found. */
+  readonly #committing: Map<string, Promise<void>> = new Map()
   #background = 0
 
   constructor (engine: Engine, backgroundMax: number) {
@@ -95,6 +97,11 @@ export class Flights implements Controller {
     else yield * this.#byUrl.get(url) ?? []
   }
 
+  /** Ends, never with an error, when the last response of a key that has come is in the store; `undefined` when it is. */
+  committing (key: string): Promise<void> | undefined {
+    return this.#committing.get(key)
+  }
+
   /** Has a request wait for a flight: one that is under way, or its own. */
   board (visit: Visit, entries: readonly Entry[]): void {
     const { request, reply, route, where, entry } = visit
@@ -106,12 +113,14 @@ export class Flights implements Controller {
     const until = this.#unshared.size === 0 ? undefined : this.#unshared.get(mark)
     if (until !== undefined && until > now) return engine.pass(request, reply, route, visit.forward, 'hit-for-miss')
     const key = this.#keyOf(request, where, mark, entries)
-    const running = collapse === 0 ? undefined : this.#find(where.url, key)
-    if (running !== undefined && !(visit.forward === 'request' && running.outcome !== undefined)) {
+    // What is never fresh has to be asked about for each request (RFC 9111 4): nobody could use another's answer.
+    const shared = collapse > 0 && (stale === undefined || reusable(stale))
+    const running = shared ? this.#find(visit, mark, key) : undefined
+    if (running !== undefined) {
       if (running.outcome !== undefined) return visit.settled(running, running.outcome)
       return visit.wait(running, collapse, () => { engine.pass(request, reply, route, visit.forward, 'collapse-timeout') })
     }
-    const flight = new Flight(this.#plan(key, mark, where, request, stale, now), this)
+    const flight = new Flight(this.#plan(key, mark, where, request, stale, now, shared), this)
     flight.leader = visit
     visit.wait(flight, 0, () => {})
     this.#launch(flight, request, reply, route, where, entries, collapse)
@@ -121,10 +130,10 @@ export class Flights implements Controller {
   background (request: FastifyRequest, reply: FastifyReply, route: Route, where: Where, entry: Entry): void {
     const mark = markOf(request, where, true)
     const key = this.#keyOf(request, where, mark, [entry])
-    if (this.#background >= this.#backgroundMax || this.#find(where.url, key) !== undefined) return
+    if (this.#background >= this.#backgroundMax || this.#under(where.url, key)) return
     this.#background++
     this.#engine.stats.background++
-    const flight = new Flight({ ...this.#plan(key, mark, where, request, entry, this.#engine.clock.now()), background: true }, this)
+    const flight = new Flight({ ...this.#plan(key, mark, where, request, entry, this.#engine.clock.now(), true), background: true }, this)
     flight.kept = true
     this.#launch(flight, request, reply, route, where, [entry], 0)
   }
@@ -162,8 +171,14 @@ export class Flights implements Controller {
     const { writer } = flight
     if (complete && writer !== undefined && !flight.outdated) {
       const committed = this.#commit(flight, fetch)
-      if (committed instanceof Promise) void committed.finally(() => { this.#remove(flight) })
-      else this.#remove(flight)
+      if (!(committed instanceof Promise)) return this.#remove(flight)
+      const { key } = flight.entry!
+      const finish = (): void => {
+        if (this.#committing.get(key) === done) this.#committing.delete(key)
+        this.#remove(flight)
+      }
+      const done = committed.then(finish, finish)
+      this.#committing.set(key, done)
       return
     }
     writer?.abort()
@@ -177,26 +192,34 @@ export class Flights implements Controller {
     return names === undefined || names.length === 0 ? mark : `${mark}\n${JSON.stringify(varyValues(names, request.headers))}`
   }
 
-  #find (url: string, key: string): Flight | undefined {
-    const list = this.#byUrl.get(url)
-    if (list === undefined) return undefined
-    for (const flight of list) if (flight.plan.key === key && flight.joinable) return flight
+  /** A flight that the request may share: one whose answer is not known, or may be used for it. */
+  #find (visit: Visit, mark: string, key: string): Flight | undefined {
+    for (const flight of this.#byUrl.get(visit.where.url) ?? []) {
+      const { plan, entry, outcome } = flight
+      if (!plan.shared || !flight.joinable) continue
+      // A first response is told apart from other variants only when it says what it varies by.
+      if (outcome === undefined ? plan.key === key : plan.mark === mark && entry !== undefined && visit.mayUse(entry)) return flight
+    }
     return undefined
   }
 
-  #plan (key: string, mark: string, where: Where, request: FastifyRequest, entry: Entry | undefined, now: number): FlightPlan {
+  #under (url: string, key: string): boolean {
+    return this.#byUrl.get(url)?.some(({ plan, joinable }) => plan.shared && joinable && plan.key === key) === true
+  }
+
+
+  #plan (key: string, mark: string, where: Where, request: FastifyRequest, entry: Entry | undefined, now: number, shared: boolean): FlightPlan {
     // The rest of a part that is in memory, fresh, and sure to fit what comes.
     const completes = entry?.part?.start === 0 && entry.body !== undefined && request.headers.range === undefined && sameStrong(entry, entry)
     return {
       key, mark, url: where.url, requestTime: now, validating: validates(entry) ? entry : undefined, completing: completes ? entry : undefined,
-      stale: entry, background: false
+      stale: entry, background: false, shared
     }
   }
 
   /** `wait`: milliseconds that this one may wait for another process that fetches the same. */
   #launch (flight: Flight, request: FastifyRequest, reply: FastifyReply, route: Route, where: Where, known: readonly Entry[], wait: number): void {
-    const shared = wait > 0 || flight.plan.background
-    const { validating, completing } = flight.plan
+    const { validating, completing, shared } = flight.plan
     let dropped = this.#dropped.get(route)
     if (dropped === undefined) this.#dropped.set(route, dropped = droppedFields(route.settings.key.headers))
     const add: string[] = []
@@ -213,11 +236,9 @@ export class Flights implements Controller {
     flight.response = new DetachedResponse(detached.raw, flight)
     const answer = detachReply(reply, detached, flight.response)
     this.#fetches.set(flight, { request, route, where, detached: { request: detached, reply: answer, logged: answer.log } })
-    if (shared) {
-      const list = this.#byUrl.get(where.url)
-      if (list === undefined) this.#byUrl.set(where.url, [flight])
-      else list.push(flight)
-    }
+    const list = this.#byUrl.get(where.url)
+    if (list === undefined) this.#byUrl.set(where.url, [flight])
+    else list.push(flight)
     const run = (): void => { runHandler(route.handler, route.server, detached, answer) }
     const { store } = this.#engine
     if (!shared || store.claim === undefined) return run()

@@ -1,10 +1,11 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Timer } from './clock.ts'
-import { type Forward, selects } from './decide.ts'
+import { decide, type Forward, reusableAtOnce, selects } from './decide.ts'
 import type { Engine } from './engine.ts'
 import type { Entry } from './entry.ts'
 import type { Flight, Outcome, Passenger } from './flight/flight.ts'
 import type { Route } from './route.ts'
+import type { RequestDirectives } from './semantics/cache-control.ts'
 import type { Where } from './where.ts'
 
 /** A request that the store could not answer at once: it waits for a flight, its own or another's. */
@@ -13,6 +14,7 @@ export class Visit implements Passenger {
   readonly reply: FastifyReply
   readonly route: Route
   readonly where: Where
+  readonly directives: RequestDirectives
   readonly forward: Forward
   /** Stale response that it may come back to. */
   readonly entry: Entry | undefined
@@ -27,12 +29,13 @@ export class Visit implements Passenger {
   #stop: (() => void) | undefined
   readonly #engine: Engine
 
-  constructor (engine: Engine, request: FastifyRequest, reply: FastifyReply, route: Route, where: Where, forward: Forward, entry: Entry | undefined) {
+  constructor (engine: Engine, request: FastifyRequest, reply: FastifyReply, route: Route, where: Where, directives: RequestDirectives, forward: Forward, entry: Entry | undefined) {
     this.#engine = engine
     this.request = request
     this.reply = reply
     this.route = route
     this.where = where
+    this.directives = directives
     this.forward = forward
     this.entry = entry
     reply.raw.on('close', this.#onClose)
@@ -69,21 +72,29 @@ export class Visit implements Passenger {
       case 'entry':
         // Another variant's validation says nothing about ours.
         if (!leads && !selects(outcome.entry, this.request.headers)) return engine.again(this)
+        if (!leads && outcome.detail === 'revalidated' && !reusableAtOnce(outcome.entry, flight.plan.requestTime)) return this.#pass('no-reuse')
         return engine.answerEntry(this, outcome.entry, outcome.detail, flight.status, !leads)
       case 'again':
         this.plain ||= leads && outcome.plain
         return engine.again(this)
       case 'failed':
         if (leads) this.reply.raw.destroy()
-        else engine.pass(this.request, this.reply, this.route, this.forward, 'collapse-failed')
+        else this.#pass('collapse-failed')
         return
       case 'stream':
         if (leads) break
-        if (!outcome.shared) return engine.pass(this.request, this.reply, this.route, this.forward, flight.refusal)
+        if (!outcome.shared) return this.#pass(flight.refusal)
         if (!selects(flight.entry!, this.request.headers)) return engine.again(this)
+        if (!reusableAtOnce(flight.entry!, flight.plan.requestTime)) return this.#pass('no-reuse')
     }
     this.#source = flight
     this.#stop = engine.answerStream(this, flight, !leads)
+  }
+
+  /** May a response that is still coming answer this request, as it might from the store? */
+  mayUse (entry: Entry): boolean {
+    const { headers } = this.request
+    return selects(entry, headers) && decide([entry], headers, this.directives, this.#engine.clock.now()).use !== 'none'
   }
 
   interim (status: number, headers: Record<string, string | string[]>): void {
@@ -91,6 +102,10 @@ export class Visit implements Passenger {
     if (raw.headersSent || raw.destroyed) return
     if (status === 103) raw.writeEarlyHints(headers)
     else if (status === 102) raw.writeProcessing()
+  }
+
+  #pass (detail: string): void {
+    this.#engine.pass(this.request, this.reply, this.route, this.forward, detail)
   }
 
   #settle (): void {

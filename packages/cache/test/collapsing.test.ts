@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http'
 import t from 'tap'
+import { type Entry, type EntryWriter, MemoryStore } from '../src/index.ts'
 import { eventually, proxied, raw, TestClock } from './helpers.ts'
 
 /** An origin that answers when told to. */
@@ -181,6 +182,128 @@ t.test('that one client\'s credentials or range get no shared answer keeps nobod
   t.equal(requests.length, 6)
 })
 
+t.test('what may not be used without validation is for the one who asked: waiters go at once, and later ones ask for themselves', async (t) => {
+  for (const cacheControl of ['no-cache', 'max-age=0', 'max-age=5']) {
+    const { listener, waiting } = held()
+    const { app } = await proxied(t, {}, listener)
+    // An Age takes the last one's lifetime.
+    const head = { 'cache-control': cacheControl, etag: '"a"', age: '5' }
+    const clients = [1, 2, 3].map(() => app.inject('/x').then((r) => r))
+    await eventually(() => waiting.length === 1)
+    waiting[0]!.writeHead(200, head).write('first')
+    await eventually(() => waiting.length === 3)
+    // It is still coming, and is for nobody who comes now either.
+    const late = app.inject('/x').then((r) => r)
+    await eventually(() => waiting.length === 4)
+    waiting[0]!.end()
+    for (const [i, response] of waiting.slice(1).entries()) response.writeHead(200, head).end(`own ${i}`)
+    const answers = await Promise.all([...clients, late])
+    t.equal(new Set(answers.map(({ body }) => body)).size, 4, cacheControl)
+    t.equal(answers.filter(({ headers }) => String(headers['cache-status']).includes('detail=no-reuse')).length, 2)
+    if (cacheControl === 'max-age=5') continue
+    const again = [1, 2, 3].map(() => app.inject('/x').then((r) => r))
+    await eventually(() => waiting.length === 7)
+    for (const response of waiting.slice(4)) {
+      t.equal(response.req.headers['if-none-match'], '"a"', 'each with the validator of what is stored')
+      response.writeHead(304, { etag: '"a"' }).end()
+    }
+    for (const { statusCode, headers } of await Promise.all(again)) {
+      t.equal(statusCode, 200)
+      t.match(headers['cache-status'], /fwd=stale; fwd-status=304/)
+    }
+  }
+})
+
+t.test('a 304 that takes the reuse back lets waiters go, too', async (t) => {
+  const clock = new TestClock()
+  const { listener, waiting } = held()
+  const { app } = await proxied(t, { clock }, listener)
+  const first = app.inject('/x').then((r) => r)
+  await eventually(() => waiting.length === 1)
+  waiting[0]!.writeHead(200, { 'cache-control': 'max-age=10', etag: '"a"' }).end('body')
+  await first
+  clock.advance(11_000)
+  const clients = [1, 2].map(() => app.inject('/x').then((r) => r))
+  await eventually(() => waiting.length === 2)
+  waiting[1]!.writeHead(304, { 'cache-control': 'no-cache', etag: '"a"' }).end()
+  await eventually(() => waiting.length === 3)
+  waiting[2]!.writeHead(200, { 'cache-control': 'no-cache', etag: '"b"' }).end('own')
+  t.same((await Promise.all(clients)).map(({ body }) => body), ['body', 'own'])
+})
+
+t.test('an origin that takes longer than its response is fresh is asked once all the same', async (t) => {
+  const clock = new TestClock()
+  const { listener, waiting } = held()
+  const { app } = await proxied(t, { clock }, listener)
+  const clients = [1, 2, 3].map(() => app.inject('/x').then((r) => r))
+  await eventually(() => waiting.length === 1)
+  clock.advance(2000)
+  waiting[0]!.writeHead(200, { 'cache-control': 'max-age=1' }).end('slow')
+  t.same((await Promise.all(clients)).map(({ body }) => body), ['slow', 'slow', 'slow'])
+  t.equal(waiting.length, 1)
+})
+
+t.test('a first response of many variants is shared by those whom it suits while it comes', async (t) => {
+  const { listener, waiting } = held()
+  const { app } = await proxied(t, {}, listener)
+  const get = (language: string) => app.inject({ url: '/x', headers: { 'accept-language': language } }).then((r) => r)
+  const first = get('de')
+  await eventually(() => waiting.length === 1)
+  waiting[0]!.writeHead(200, { 'cache-control': 'max-age=60', vary: 'accept-language' }).write('viel ')
+  const other = get('en')
+  // It is at the origin, so the head of the first one is here.
+  await eventually(() => waiting.length === 2)
+  const late = get('de')
+  await eventually(() => app.cache.stats.collapsed === 1)
+  waiting[0]!.end('Text')
+  waiting[1]!.writeHead(200, { 'cache-control': 'max-age=60', vary: 'accept-language' }).end('text')
+  t.same((await Promise.all([first, other, late])).map(({ body }) => body), ['viel Text', 'text', 'viel Text'])
+  t.equal(waiting.length, 2)
+})
+
+/** A store that puts away what it has when it is told to. */
+class Tardy extends MemoryStore {
+  readonly held: (() => void)[] = []
+
+  override create (entry: Entry, size: number): EntryWriter | undefined {
+    const writer = super.create(entry, size)
+    if (writer === undefined) return undefined
+    const commit = writer.commit.bind(writer)
+    writer.commit = (replaces) => new Promise((resolve) => { this.held.push(() => { resolve(commit(replaces) as boolean) }) })
+    return writer
+  }
+}
+
+t.test('what the store is still putting away is waited for, and used as what is stored', async (t) => {
+  const clock = new TestClock()
+  const store = new Tardy()
+  const fields: Record<string, string> = { 'cache-control': 'max-age=60', vary: 'x-kind' }
+  const { app, requests } = await proxied(t, { clock, store }, (request, response) => {
+    if (request.headers['if-none-match'] !== undefined) response.writeHead(304, fields).end()
+    else response.writeHead(200, { ...fields, 'content-length': '4' }).end('body')
+  })
+  const get = (url: string, headers: Record<string, string> = {}) => app.inject({ url, headers }).then((r) => r)
+  await get('/x')
+  const [hit, part] = [get('/x'), get('/x', { range: 'bytes=1-2' })]
+  await eventually(() => clock.waiting === 2)
+  store.held[0]!()
+  t.match((await hit).headers['cache-status'], /; hit/)
+  t.match({ body: (await part).body, status: (await part).headers['cache-status'] }, { body: 'od', status: /; hit/ })
+  Object.assign(fields, { 'cache-control': 'no-cache', etag: '"a"' })
+  await get('/y')
+  const validated = get('/y')
+  await eventually(() => clock.waiting === 1)
+  store.held[1]!()
+  t.match((await validated).headers['cache-status'], /fwd=stale; fwd-status=304/)
+  t.equal(requests.length, 3)
+  await get('/z')
+  const tired = get('/z')
+  await eventually(() => clock.waiting === 1)
+  clock.advance(5000)
+  t.match((await tired).headers['cache-status'], /fwd=uri-miss/, 'but no longer than for another\'s response')
+  t.equal(clock.waiting, 0)
+})
+
 t.test('waiting has an end', async (t) => {
   const clock = new TestClock()
   const { listener, waiting } = held()
@@ -217,6 +340,24 @@ t.test('variants are fetched side by side, each once', async (t) => {
   t.same((await Promise.all(clients)).map(({ body }) => body), languages.flatMap((language) => [language, language, language]))
   t.same((await Promise.all(ask())).map(({ body }) => body), languages.flatMap((language) => [language, language, language]))
   t.equal(requests.length, 4)
+})
+
+t.test('collapse: false: what was fetched before a purge or an unsafe request is not used after it', async (t) => {
+  const { listener, waiting } = held()
+  const { app } = await proxied(t, { collapse: false }, listener)
+  const headers = { host: 'a.example' }
+  for (const change of [() => app.cache.purge({ urls: ['http://a.example/x'] }), () => app.inject({ method: 'DELETE', url: '/x', headers })]) {
+    const before = waiting.length
+    const early = app.inject({ url: '/x', headers }).then((r) => r)
+    await eventually(() => waiting.length === before + 1)
+    const changed = change()
+    if (before > 0) await eventually(() => waiting.length === before + 2)
+    waiting[before + 1]?.end()
+    await changed
+    waiting[before]!.writeHead(200, { 'cache-control': 'max-age=60' }).end('old')
+    t.equal((await early).body, 'old')
+    t.equal(app.cache.stats.entries, 0)
+  }
 })
 
 t.test('collapse: false', async (t) => {

@@ -157,6 +157,20 @@ t.test('stale-while-slow: never against must-revalidate, s-maxage or no-cache; a
   t.equal(clock.waiting, 0, 'no timer is left')
 })
 
+t.test('stale-while-slow: not for clients who ask for something newer', async (t) => {
+  for (const cacheControl of ['no-cache', 'max-age=5']) {
+    const { state, get, clock } = await one(t, { staleWhileSlow: 500 })
+    state.answer = say('max-age=10')
+    await get()
+    clock.advance(20_000)
+    state.answer = (_request, reply) => {
+      clock.advance(1000)
+      return reply.send('new')
+    }
+    t.equal((await get({ 'cache-control': cacheControl })).body, 'new', cacheControl)
+  }
+})
+
 t.test('stale-while-slow: p95 of what the origin took', async (t) => {
   const { state, get, clock } = await one(t, { staleWhileSlow: 'p95' })
   let took = 100

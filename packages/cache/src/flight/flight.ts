@@ -55,6 +55,8 @@ export interface FlightPlan {
   /** Stored response that may be used in place of a failure. */
   readonly stale: Entry | undefined
   readonly background: boolean
+  /** Others may join it. */
+  readonly shared: boolean
 }
 
 /**
@@ -106,7 +108,7 @@ export class Flight implements ResponseSink {
   }
 
   get joinable (): boolean {
-    return !this.broken && !this.outdated && !this.#discarded && this.#base === 0 &&
+    return !this.broken && !this.ended && !this.outdated && !this.#discarded && this.#base === 0 &&
       (this.outcome === undefined || (this.outcome.kind === 'stream' && this.outcome.shared))
   }
 
