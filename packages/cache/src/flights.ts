@@ -207,7 +207,6 @@ export class Flights implements Controller {
     return this.#byUrl.get(url)?.some(({ plan, joinable }) => plan.shared && joinable && plan.key === key) === true
   }
 
-
   #plan (key: string, mark: string, where: Where, request: FastifyRequest, entry: Entry | undefined, now: number, shared: boolean): FlightPlan {
     // The rest of a part that is in memory, fresh, and sure to fit what comes.
     const completes = entry?.part?.start === 0 && entry.body !== undefined && request.headers.range === undefined && sameStrong(entry, entry)

@@ -29,7 +29,10 @@ export class Visit implements Passenger {
   #stop: (() => void) | undefined
   readonly #engine: Engine
 
-  constructor (engine: Engine, request: FastifyRequest, reply: FastifyReply, route: Route, where: Where, directives: RequestDirectives, forward: Forward, entry: Entry | undefined) {
+  constructor (
+    engine: Engine, request: FastifyRequest, reply: FastifyReply, route: Route, where: Where, directives: RequestDirectives, forward: Forward,
+    entry: Entry | undefined
+  ) {
     this.#engine = engine
     this.request = request
     this.reply = reply
