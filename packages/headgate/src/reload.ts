@@ -1,11 +1,13 @@
-import { readFileSync, watch } from 'node:fs'
-import { dirname, resolve } from 'node:path'
+import { readFileSync } from 'node:fs'
+import { FileWatch, systemClock } from '@headgate/core'
 import type { LoadedConfig } from './config/read.ts'
 import { placed } from './config/placed.ts'
 import type { Proxy } from './proxy.ts'
 
 /** Milliseconds after the last change of a file until it is read: editors write in several steps. */
 const SETTLE = 100
+/** Milliseconds between two looks where the file system does not tell of changes. */
+const INTERVAL = 5000
 
 /** Reads a configuration again and lets the proxy take it over. A bad one is told in the log, and changes nothing. */
 export async function reload (proxy: Proxy, load: () => Promise<LoadedConfig>, why: string): Promise<void> {
@@ -24,8 +26,8 @@ export async function reload (proxy: Proxy, load: () => Promise<LoadedConfig>, w
   }
 }
 
-/** Calls `changed` when a file has another content. Its folder is watched, as editors and mounted volumes replace files whole. */
-export function watchFile (file: string, changed: () => void): { close (): void } {
+/** Calls `changed` when a file has another content; editors and mounted volumes replace files whole. */
+export function watchFile (file: string, changed: () => void): FileWatch {
   const read = (): string => {
     try {
       return readFileSync(file, 'utf8')
@@ -34,24 +36,11 @@ export function watchFile (file: string, changed: () => void): { close (): void 
     }
   }
   let last = read()
-  let timer: NodeJS.Timeout | undefined
-  const look = (): void => {
+  return new FileWatch([file], { interval: INTERVAL, settle: SETTLE, clock: systemClock }, () => {
     const text = read()
-    // Half written, or being replaced: the next event tells.
+    // Half written, or being replaced: the next look tells.
     if (text === '' || text === last) return
     last = text
     changed()
-  }
-  const watcher = watch(dirname(resolve(file)), () => {
-    clearTimeout(timer)
-    timer = setTimeout(look, SETTLE)
   })
-  // A folder that vanishes ends the watching, not the proxy.
-  watcher.on('error', () => { watcher.close() })
-  return {
-    close () {
-      clearTimeout(timer)
-      watcher.close()
-    }
-  }
 }

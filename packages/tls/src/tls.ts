@@ -2,7 +2,7 @@ import type { IncomingMessage, RequestListener, Server as HttpServer } from 'nod
 import type { Socket } from 'node:net'
 import type { SecureContext, SecureContextOptions, Server, TlsOptions as NodeTlsOptions, TLSSocket } from 'node:tls'
 import { isDeepStrictEqual } from 'node:util'
-import { channels, type Clock, Deadlines, HTTP2_LIMIT, type Http2LimitMessage, Peers, systemClock } from '@headgate/core'
+import { channels, type Clock, Deadlines, FileWatch, HTTP2_LIMIT, type Http2LimitMessage, Peers, systemClock } from '@headgate/core'
 import type { FastifyBaseLogger } from 'fastify'
 import { Acme } from './acme/acme.ts'
 import { Certificate } from './certificate.ts'
@@ -11,7 +11,6 @@ import { describe } from './client-certificate.ts'
 import { CertificateError } from './errors.ts'
 import { ExpiryWatch, tell } from './expiry.ts'
 import { Staples } from './ocsp/staples.ts'
-import { FileWatch } from './file-watch.ts'
 import { Gate } from './gate.ts'
 import { hostName } from './host-index.ts'
 import { misdirectedHost } from './misdirected.ts'
@@ -49,6 +48,8 @@ export interface CertificateStatus {
 /** A fixed name: tickets are good on every machine and in every process that has their key. */
 const SESSION_CONTEXT = 'headgate'
 const WARN_BEFORE = 21 * 86_400_000
+/** Milliseconds in which a certificate and its key may change together. */
+const SETTLE = 200
 
 /** Certificates, keys of tickets, and the servers that use them. */
 export class Tls {
@@ -260,7 +261,7 @@ export class Tls {
     })
     const files = this.#files()
     if (reload !== false && files.length > 0) {
-      this.#watch = new FileWatch(files, reload.interval ?? 60_000, this.clock, () => void this.reload())
+      this.#watch = new FileWatch(files, { interval: reload.interval ?? 60_000, settle: SETTLE, clock: this.clock }, () => void this.reload())
     }
   }
 

@@ -62,20 +62,23 @@ class ConsulDiscovery implements Discovery {
     await again(site, async () => {
       // The agent adds up to a sixteenth, so that not all come at once.
       const patience = wait * 17 / 16 + 10_000
-      let answer: unknown
+      let members: readonly DiscoveredUpstream[]
       try {
         const response = await source.get(`/v1/health/service/${encodeURIComponent(service)}?${this.#query()}`, { signal: site.signal, headTimeout: patience, idleTimeout: 30_000 })
-        answer = await jsonOf(response)
+        const answer = await jsonOf(response)
         const index = Number(response.header('x-consul-index'))
         const before = this.#index
+        // None, or 0, is a fault of some versions; 1 is held where there is nothing yet, 0 never is.
+        if (!Number.isSafeInteger(index) || index < 1) this.#index = 1
         // One that goes back says that the servers were restored: begin anew (Consul's API, "Blocking Queries").
-        this.#index = Number.isSafeInteger(index) && index > 0 && index >= before ? index : 0
-        if (before > 0 && this.#index === before) return LEAST
+        else this.#index = index >= before ? index : 0
+        if (before > 0 && index === before) return LEAST
+        members = this.#members(answer as readonly Instance[], site.scheme)
       } catch (error) {
         this.#index = 0
         throw error
       }
-      site.update(this.#same.of(this.#members(answer as readonly Instance[], site.scheme)))
+      site.update(this.#same.of(members))
       return LEAST
     })
   }

@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto'
 import { createSocket } from 'node:dgram'
-import { getServers } from 'node:dns'
+import { Resolver } from 'node:dns'
 import { connect, isIPv6 } from 'node:net'
 import { type Answer, type DecodedPacket, type Packet, type SrvData, decode, encode, RECURSION_DESIRED } from 'dns-packet'
 import type { Clock } from '../clock.ts'
@@ -16,7 +16,7 @@ export interface DnsAnswer {
   /** Data of the records of the asked type, behind any aliases. Empty for names without such records, and for names that do not exist. */
   readonly records: readonly (string | SrvData)[]
   /** Addresses that came along for the names in SRV records, by name in small letters. */
-  readonly addresses: ReadonlyMap<string, readonly string[]>
+  readonly addresses: ReadonlyMap<string, { readonly found: readonly string[]; readonly ttl: number }>
   /** Seconds that the answer holds, an empty one included (RFC 2308). */
   readonly ttl: number
 }
@@ -42,7 +42,8 @@ export class DnsClient {
 
   /** Rejects when no server gave an answer that can be trusted. */
   async ask (name: string, type: 'A' | 'AAAA' | 'SRV', signal: AbortSignal): Promise<DnsAnswer> {
-    const servers = this.#options.servers ?? getServers()
+    // A new one reads what is configured by now; what `getServers` gives stays as it was first.
+    const servers = this.#options.servers ?? new Resolver().getServers()
     const reasons: string[] = []
     for (let round = 0; round < ROUNDS; round++) {
       for (const server of servers) {
@@ -59,21 +60,24 @@ export class DnsClient {
   }
 
   async #askOne (server: string, name: string, type: 'A' | 'AAAA' | 'SRV', signal: AbortSignal): Promise<DecodedPacket> {
-    const question: Packet = {
-      type: 'query', id: randomInt(65_536), flags: RECURSION_DESIRED, questions: [{ type, name }],
-      additionals: [{ type: 'OPT', name: '.', udpPayloadSize: PAYLOAD, flags: 0, options: [] } as never]
-    }
+    const plainly: Packet = { type: 'query', id: randomInt(65_536), flags: RECURSION_DESIRED, questions: [{ type, name }] }
+    const extended = { ...plainly, additionals: [{ type: 'OPT', name: '.', udpPayloadSize: PAYLOAD, flags: 0, options: [] } as never] }
+    const answer = await this.#exchange(server, extended, signal)
+    // Who does not know EDNS says that it does not understand, or is not able to (RFC 6891 7).
+    return ['FORMERR', 'NOTIMP'].includes(codeOf(answer)) ? this.#exchange(server, plainly, signal) : answer
+  }
+
+  async #exchange (server: string, question: Packet, signal: AbortSignal): Promise<DecodedPacket> {
     const [host, port] = addressOf(server)
     const { timeout } = this.#options
-    const short = await this.#within(timeout, signal, (done, failed) => overUdp(host, port, encode(question), (data) => accept(data, question, done), failed))
-    if (!short.flag_tc) return short
-    return this.#within(timeout, signal, (done, failed) => overTcp(host, port, encode(question), (data) => accept(data, question, done), failed))
+    const bytes = encode(question)
+    const short = await this.#within<DecodedPacket | undefined>(timeout, signal, (done, failed) =>
+      overUdp(host, port, bytes, (data) => { if (isCut(data, question)) done(undefined); else accept(data, question, done) }, failed))
+    return short ?? await this.#within(timeout, signal, (done, failed) => overTcp(host, port, bytes, (data) => { accept(data, question, done) }, failed))
   }
 
   /** `begin` gives what ends it. */
-  #within (
-    ms: number, signal: AbortSignal, begin: (done: (packet: DecodedPacket) => void, failed: (error: Error) => void) => () => void
-  ): Promise<DecodedPacket> {
+  #within<T> (ms: number, signal: AbortSignal, begin: (done: (packet: T) => void, failed: (error: Error) => void) => () => void): Promise<T> {
     return new Promise((resolve, reject) => {
       const end = (): void => {
         this.#clock.clearTimeout(timer)
@@ -93,6 +97,16 @@ export class DnsClient {
       }, failed)
     })
   }
+}
+
+/**
+ * Says a datagram that the answer does not fit? Of such a one nothing else counts (RFC 2181 9), and it may end in the middle of a record. Where it could be
+ * anybody's guess, TCP tells.
+ */
+function isCut (data: Buffer, { id }: Packet): boolean {
+  const RESPONSE = 0x80
+  const TRUNCATED = 0x02
+  return data.length >= 12 && data.readUInt16BE() === id && (data[2]! & (RESPONSE | TRUNCATED)) === (RESPONSE | TRUNCATED)
 }
 
 /** Passes on what answers the question; anything else is somebody's guess (RFC 5452 9.1) and is not heard. */
@@ -141,27 +155,31 @@ function overTcp (host: string, port: number, question: Buffer, got: (data: Buff
   }
 }
 
+/** dns-packet's types leave the response code out. */
+const codeOf = (packet: DecodedPacket): string => (packet as DecodedPacket & { readonly rcode: string }).rcode
+
+/** One of more than 2^31 counts as 0 (RFC 2181 8). */
+const lifeOf = ({ ttl = 0 }: { readonly ttl?: number | undefined }): number => ttl > 0x7fff_ffff ? 0 : ttl
+
 function read (packet: DecodedPacket, type: 'A' | 'AAAA' | 'SRV'): DnsAnswer {
-  // dns-packet's types leave the response code out.
-  const { rcode } = packet as DecodedPacket & { readonly rcode: string }
+  const rcode = codeOf(packet)
   if (rcode !== 'NOERROR' && rcode !== 'NXDOMAIN') throw new Error(`answered ${rcode}`)
   const answers = (packet.answers ?? []) as readonly (Answer & { readonly ttl?: number; readonly data: unknown })[]
   const records: (string | SrvData)[] = []
-  const addresses = new Map<string, string[]>()
+  const addresses = new Map<string, { found: string[]; ttl: number }>()
   let ttl = Infinity
   for (const answer of answers) {
     // An alias that changes changes what is behind it.
     if (answer.type !== type && answer.type !== 'CNAME') continue
-    ttl = Math.min(ttl, answer.ttl ?? 0)
+    ttl = Math.min(ttl, lifeOf(answer))
     if (answer.type === type) records.push(answer.data as string | SrvData)
   }
-  if (records.length === 0) ttl = negative(packet)
+  if (records.length === 0) ttl = Math.min(ttl, negative(packet))
   for (const extra of (packet.additionals ?? []) as typeof answers) {
     if (extra.type !== 'A' && extra.type !== 'AAAA') continue
     const name = plain(extra.name)
-    const known = addresses.get(name)
-    if (known === undefined) addresses.set(name, [extra.data as string])
-    else known.push(extra.data as string)
+    const { found = [], ttl = Infinity } = addresses.get(name) ?? {}
+    addresses.set(name, { found: [...found, extra.data as string], ttl: Math.min(ttl, lifeOf(extra)) })
   }
   return { records, addresses, ttl }
 }
@@ -169,7 +187,7 @@ function read (packet: DecodedPacket, type: 'A' | 'AAAA' | 'SRV'): DnsAnswer {
 /** RFC 2308 5: the lesser of the SOA record's own TTL and its minimum. */
 function negative (packet: DecodedPacket): number {
   for (const authority of packet.authorities ?? []) {
-    if (authority.type === 'SOA') return Math.min(authority.ttl ?? NEGATIVE, authority.data.minimum ?? NEGATIVE)
+    if (authority.type === 'SOA') return Math.min(lifeOf(authority), authority.data.minimum ?? NEGATIVE)
   }
   return NEGATIVE
 }

@@ -5,7 +5,7 @@ import { addressOf, type DnsAnswer, DnsClient, plain } from './dns-client.ts'
 import type { DiscoveredUpstream, Discovery, DiscoveryKind, DiscoverySite } from './contract.ts'
 import { SameEntries } from './entries.ts'
 import { bracketed, type MemberProtocol, protocolSchema, timeSchema } from './options.ts'
-import { again, spread } from './pace.ts'
+import { again, delayAfter, spread } from './pace.ts'
 
 export interface DnsDiscoveryOptions {
   /** The whole name, without search list: `web.example`, or `_http._tcp.web.example` for SRV. */
@@ -37,6 +37,9 @@ export interface DnsDiscoveryOptions {
 
 const PORTS: Readonly<Partial<Record<MemberProtocol, number>>> = { http: 80, https: 443 }
 
+/** Questions that are asked at once: each has a socket of its own. */
+const AT_ONCE = 64
+
 class DnsDiscovery implements Discovery {
   readonly name = 'dns'
   readonly #options: DnsDiscoveryOptions
@@ -57,6 +60,8 @@ class DnsDiscovery implements Discovery {
     const port = this.#options.port ?? PORTS[protocol]
     if (records === 'address' && port === undefined) refuse(`${this.#path}.port`, `is required for ${protocol}`, undefined)
     const client = new DnsClient({ servers, timeout }, site.environment.clock)
+    /** Times in a row that a part of the questions had no answer. */
+    let failures = 0
     await again(site, async () => {
       const round = new Round(client, this.#known, site.signal)
       const members = records === 'srv' ? await this.#services(round, protocol) : await this.#addresses(round, protocol, port!)
@@ -67,7 +72,9 @@ class DnsDiscovery implements Discovery {
       // A server that cannot answer for one family will never do so: that is no reason to ask less often for the other.
       if (round.error !== '' && round.error !== this.#complaint) site.failed(new Error(round.error))
       this.#complaint = round.error
-      return Math.max(minTtl, spread(site, Math.min(maxTtl, round.ttl * 1000)))
+      failures = round.error === '' ? 0 : failures + 1
+      const wait = spread(site, Math.min(maxTtl, round.ttl * 1000))
+      return Math.max(minTtl, failures === 0 ? wait : Math.min(wait, delayAfter(failures, site)))
     })
   }
 
@@ -87,6 +94,8 @@ class DnsDiscovery implements Discovery {
     const { zone } = this.#options
     // A lone '.' says that the service is not there.
     const services = (await round.ask(this.#options.name, 'SRV') as readonly SrvData[]).filter(({ target }) => plain(target) !== '')
+      // A server that is named twice is where it is preferred.
+      .sort((one, other) => (one.priority ?? 0) - (other.priority ?? 0) || (other.weight ?? 0) - (one.weight ?? 0))
     const tiers = [...new Set(services.map(({ priority = 0 }) => priority))].sort((a, b) => a - b)
     // Beside others of its tier, 0 means 'a very small chance'; alone, that nobody cares.
     const leasts = tiers.map((tier) => {
@@ -132,7 +141,9 @@ class Round {
   readonly #client: DnsClient
   readonly #before: ReadonlyMap<string, readonly (string | SrvData)[]>
   readonly #signal: AbortSignal
-  readonly #extra = new Map<string, readonly string[]>()
+  readonly #extra = new Map<string, Pick<DnsAnswer, 'records' | 'ttl'>>()
+  #asking = 0
+  readonly #waiting: (() => void)[] = []
 
   constructor (client: DnsClient, before: ReadonlyMap<string, readonly (string | SrvData)[]>, signal: AbortSignal) {
     this.#client = client
@@ -143,7 +154,7 @@ class Round {
   async ask (name: string, type: 'A' | 'AAAA' | 'SRV'): Promise<readonly (string | SrvData)[]> {
     const key = `${type} ${plain(name)}`
     try {
-      const { records, ttl } = this.#came(key) ?? this.#noted(await this.#client.ask(name, type, this.#signal))
+      const { records, ttl } = this.#extra.get(key) ?? this.#noted(await this.#inTurn(() => this.#client.ask(name, type, this.#signal)))
       this.ttl = Math.min(this.ttl, ttl)
       this.answers++
       this.known.set(key, records)
@@ -157,17 +168,24 @@ class Round {
     }
   }
 
-  /** Addresses that came with an SRV answer need not be asked for; that none came of a family says nothing. */
-  #came (key: string): Pick<DnsAnswer, 'records' | 'ttl'> | undefined {
-    const records = this.#extra.get(key)
-    return records === undefined ? undefined : { records, ttl: this.ttl }
+  async #inTurn<T> (ask: () => Promise<T>): Promise<T> {
+    if (this.#asking === AT_ONCE) await new Promise<void>((resolve) => { this.#waiting.push(resolve) })
+    else this.#asking++
+    try {
+      return await ask()
+    } finally {
+      const next = this.#waiting.shift()
+      if (next === undefined) this.#asking--
+      else next()
+    }
   }
 
+  /** Addresses that came with an SRV answer need not be asked for; that none came of a family says nothing. */
   #noted (answer: DnsAnswer): DnsAnswer {
-    for (const [name, addresses] of answer.addresses) {
+    for (const [name, { found, ttl }] of answer.addresses) {
       for (const [type, family] of [['A', 4], ['AAAA', 6]] as const) {
-        const ofFamily = addresses.filter((address) => isIP(address) === family)
-        if (ofFamily.length > 0) this.#extra.set(`${type} ${name}`, ofFamily)
+        const records = found.filter((address) => isIP(address) === family)
+        if (records.length > 0) this.#extra.set(`${type} ${name}`, { records, ttl })
       }
     }
     return answer

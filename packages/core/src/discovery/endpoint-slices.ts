@@ -50,19 +50,27 @@ export class EndpointSlices {
     for (const name of this.#slices.keys()) if (!names.has(name)) this.delete(name)
   }
 
-  /** An endpoint may stand in two slices for a while, and in one for each address family; with one server behind it. */
+  /**
+   * An endpoint may stand in two slices for a while, and in one for each address family; with one server behind it. One that is about to go in one of them
+   * never comes back. An address may be that of two endpoints, when one pod comes after another: the one that is ready has it.
+   */
   members (): DiscoveredUpstream[] {
     const byName = new Map<string, Member>()
-    let ready = false
     for (const members of this.#slices.values()) {
       for (const member of members) {
         const name = member.id ?? member.url!
         const twin = byName.get(name)
         byName.set(name, twin === undefined ? member : this.#joined(twin, member))
-        ready ||= member.draining !== true
       }
     }
-    const all = [...byName.values()]
+    const byUrl = new Map<string, Member>()
+    let ready = false
+    for (const member of byName.values()) {
+      const rival = byUrl.get(member.url!)
+      if (rival === undefined || (rival.draining === true && member.draining !== true)) byUrl.set(member.url!, member)
+      ready ||= member.draining !== true
+    }
+    const all = [...byUrl.values()]
     // As kube-proxy does (KEP-1669): with nobody else left, those that terminate but still serve are better than nothing.
     return ready ? all : all.map((member) => this.#staying(member))
   }
@@ -96,13 +104,13 @@ export class EndpointSlices {
 
   /** One server at addresses of both families; the same object for the same two. */
   #joined (one: Member, other: Member): Member {
-    if (one.url === other.url) return one
+    if (one.url === other.url) return one.draining === true ? one : other
     const known = this.#pairs.get(one)
     if (known?.other === other) return known.pair
     const hosts = [one, other].map(({ url }) => new URL(url!).hostname.replace(/^\[|\]$/g, '')).sort((a, b) => isIP(a) - isIP(b))
     if (isIP(hosts[0]!) === isIP(hosts[1]!)) return one
     const [first, second] = hosts
-    const pair = { ...one, url: [one.url!, other.url!].find((url) => !url.includes('['))!, addresses: [second!, first!] }
+    const pair = { ...one, draining: one.draining === true || other.draining === true, url: [one.url!, other.url!].find((url) => !url.includes('['))!, addresses: [second!, first!] }
     this.#pairs.set(one, { other, pair })
     return pair
   }

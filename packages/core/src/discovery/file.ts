@@ -1,10 +1,9 @@
-import { type FSWatcher, watch } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { dirname, extname } from 'node:path'
+import { extname } from 'node:path'
+import { FileWatch } from '../file-watch.ts'
 import type { Discovery, DiscoveryKind, DiscoverySite } from './contract.ts'
 import { entriesOf, SameEntries } from './entries.ts'
 import { timeSchema } from './options.ts'
-import { pause } from './pace.ts'
 
 export interface FileDiscoveryOptions {
   /** A `.json`, `.yaml` or `.yml` file with a list of upstreams, or with an object that has it as `upstreams`. */
@@ -19,10 +18,7 @@ export interface FileDiscoveryOptions {
 /** Milliseconds in which a program that writes in place may finish. */
 const SETTLE = 20
 
-/**
- * Replace the file as a whole: write another one beside it and rename that. The folder is watched, not the file, so that this is
- * seen, and so is what Kubernetes does to its mounted config maps.
- */
+/** Replace the file as a whole: write another one beside it and rename that. */
 class FileDiscovery implements Discovery {
   readonly name = 'file'
   readonly #options: FileDiscoveryOptions
@@ -35,38 +31,25 @@ class FileDiscovery implements Discovery {
   }
 
   async start (site: DiscoverySite): Promise<void> {
-    const { interval = 5000 } = this.#options
-    let waker = new AbortController()
-    const watcher = this.#watch(() => { waker.abort() })
-    site.signal.addEventListener('abort', () => { watcher?.close() }, { once: true })
-    while (!site.signal.aborted) {
-      // Before the look, so that a change during it is not missed.
-      waker = new AbortController()
-      await this.#look(site)
-      await pause({ ...site, signal: AbortSignal.any([site.signal, waker.signal]) }, interval)
-      if (waker.signal.aborted) await pause(site, SETTLE)
-    }
-  }
-
-  /** Where nobody can tell of changes, the looks see them. */
-  #watch (changed: () => void): FSWatcher | undefined {
-    try {
-      const watcher = watch(dirname(this.#options.path), { persistent: false }, changed)
-      watcher.on('error', () => { watcher.close() })
-      return watcher
-    } catch {
-      return undefined
-    }
+    if (site.signal.aborted) return
+    const { path, interval = 5000 } = this.#options
+    let looked = Promise.resolve()
+    const look = (): Promise<void> => looked = looked.then(() => this.#look(site))
+    // Before the first look, so that a change during it is not missed.
+    const watch = new FileWatch([path], { interval, settle: SETTLE, clock: site.environment.clock }, () => { void look() })
+    site.signal.addEventListener('abort', () => { watch.stop() }, { once: true })
+    await look()
   }
 
   async #look (site: DiscoverySite): Promise<void> {
     const { path } = this.#options
     try {
       const text = await readFile(path, 'utf8')
-      if (text === this.#text) return
+      if (text === this.#text && this.#complaint === '') return
       this.#text = text
+      const members = this.#same.of(entriesOf(await this.#parse(text)))
       this.#complaint = ''
-      site.update(this.#same.of(entriesOf(await this.#parse(text))))
+      site.update(members)
     } catch (error) {
       const complaint = `${path}: ${(error as Error).message}`
       if (complaint !== this.#complaint) site.failed(new Error(complaint))

@@ -1,9 +1,9 @@
 import type { ConnectionOptions } from 'node:tls'
-import type { Discovery, DiscoveryKind, DiscoverySite } from './contract.ts'
+import type { DiscoveredUpstream, Discovery, DiscoveryKind, DiscoverySite } from './contract.ts'
 import { entriesOf, SameEntries } from './entries.ts'
 import { timeSchema } from './options.ts'
 import { again, spread } from './pace.ts'
-import { type Answer, apiSchema, jsonOf, Source } from './source.ts'
+import { type Answer, apiSchema, jsonOf, LIMIT, Source } from './source.ts'
 
 export interface HttpDiscoveryOptions {
   /** `http:` or `https:`. Answers with a list of upstreams as JSON, or with a stream of events each of which is a whole list. */
@@ -20,8 +20,9 @@ export interface HttpDiscoveryOptions {
   readonly tls?: ConnectionOptions
 }
 
-/** Milliseconds until a stream that ended is asked for anew, unless the server says otherwise. */
+/** Milliseconds until a stream that ended is asked for anew, unless the server says otherwise; and what it may say. */
 const RETRY = 1000
+const MIN_RETRY = 100
 const MAX_RETRY = 60_000
 
 class HttpDiscovery implements Discovery {
@@ -29,6 +30,8 @@ class HttpDiscovery implements Discovery {
   readonly #options: HttpDiscoveryOptions
   readonly #same = new SameEntries()
   #etag: string | undefined
+  /** What the tag belongs to. */
+  #members: readonly DiscoveredUpstream[] = []
   #lastEventId = ''
   #retry = RETRY
 
@@ -45,18 +48,26 @@ class HttpDiscovery implements Discovery {
         headers: {
           accept: 'text/event-stream, application/json;q=0.9',
           ...this.#etag !== undefined && { 'if-none-match': this.#etag },
-          ...this.#lastEventId !== '' && { 'last-event-id': this.#lastEventId }
+          // Fields are bytes; an id may have any letters.
+          ...this.#lastEventId !== '' && { 'last-event-id': Buffer.from(this.#lastEventId).toString('latin1') }
         }
       })
       if (answer.status === 200 && /^text\/event-stream\b/i.test(answer.header('content-type') ?? '')) {
-        await this.#listen(answer, site)
+        try {
+          await this.#listen(answer, site)
+        } catch (error) {
+          site.signal.throwIfAborted()
+          site.failed(error)
+        }
         return spread(site, this.#retry)
       }
       if (answer.status === 304) await answer.text()
       else {
-        site.update(this.#same.of(entriesOf(await jsonOf(answer))))
+        this.#members = this.#same.of(entriesOf(await jsonOf(answer)))
         this.#etag = answer.header('etag')
       }
+      // The same as before is an answer too.
+      site.update(this.#members)
       return spread(site, interval)
     })
   }
@@ -74,7 +85,9 @@ class HttpDiscovery implements Discovery {
           site.failed(error)
         }
       },
-      onRetry: (ms) => { this.#retry = Math.min(ms, MAX_RETRY) }
+      onRetry: (ms) => { this.#retry = Math.max(MIN_RETRY, Math.min(ms, MAX_RETRY)) },
+      onError: (error) => { if (error.type === 'max-buffer-size-exceeded') throw new Error(`an event of more than ${LIMIT} characters`) },
+      maxBufferSize: LIMIT
     })
     for await (const chunk of answer.chunks()) parser.feed(chunk)
   }

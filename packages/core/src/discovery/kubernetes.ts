@@ -51,6 +51,8 @@ class KubernetesDiscovery implements Discovery {
   readonly #options: KubernetesDiscoveryOptions
   readonly #url: string
   #version: string | undefined
+  #known: Source | undefined
+  #ca: string | undefined
 
   constructor (options: KubernetesDiscoveryOptions, url: string) {
     this.#options = options
@@ -60,11 +62,9 @@ class KubernetesDiscovery implements Discovery {
   async start (site: DiscoverySite): Promise<void> {
     const { service, protocol = site.scheme, port } = this.#options
     const slices = new EndpointSlices(protocol, port)
-    let source: Source | undefined
     await again(site, async () => {
       try {
-        // Within the loop: a file that is not there yet may come.
-        source ??= await this.#source()
+        const source = await this.#source()
         const path = `/apis/discovery.k8s.io/v1/namespaces/${encodeURIComponent(await this.#namespace())}/endpointslices`
         const query = { labelSelector: `kubernetes.io/service-name=${service}` }
         if (this.#version === undefined) await this.#list(source, site, slices, path, query)
@@ -80,11 +80,14 @@ class KubernetesDiscovery implements Discovery {
     })
   }
 
+  /** The same one, until the certificate authority is another. Asked for each time: a file that is not there yet may come. */
   async #source (): Promise<Source> {
     const { tokenFile = `${ACCOUNT}/token`, caFile = `${ACCOUNT}/ca.crt` } = this.#options
     const secure = this.#url.startsWith('https:')
     const ca = secure ? await readFile(caFile, 'utf8') : undefined
-    return new Source(this.#url, ca === undefined ? {} : { ca }, async () => {
+    if (this.#known !== undefined && ca === this.#ca) return this.#known
+    this.#ca = ca
+    return this.#known = new Source(this.#url, ca === undefined ? {} : { ca }, async () => {
       // Without TLS it is a proxy of this machine, which has credentials of its own.
       if (!secure && this.#options.tokenFile === undefined) return {}
       return { authorization: `Bearer ${(await readFile(tokenFile, 'utf8')).trim()}` }
@@ -123,10 +126,16 @@ class KubernetesDiscovery implements Discovery {
     // The server ends it in time; a connection that died without a word is found by its silence.
     const answer = await source.get(`${path}?${parameters.toString()}`, { signal: site.signal, headTimeout: PATIENCE, idleTimeout: watchTimeout + PATIENCE })
     if (answer.status !== 200) throw new StatusError(answer.status, await answer.text())
+    // What is known holds: an outage before is over.
+    site.update(slices.members())
     for await (const lines of linesOf(answer.chunks())) {
       let changed = false
-      for (const line of lines) if (line !== '' && this.#apply(JSON.parse(line) as WatchEvent, slices)) changed = true
-      if (changed) site.update(slices.members())
+      try {
+        for (const line of lines) if (line !== '' && this.#apply(JSON.parse(line) as WatchEvent, slices)) changed = true
+      } finally {
+        // What came before a broken line is not told again.
+        if (changed) site.update(slices.members())
+      }
     }
   }
 

@@ -28,16 +28,22 @@ export function delayAfter (failures: number, site: DiscoverySite): number {
   return spread(site, Math.min(LAST, FIRST * 2 ** Math.min(failures - 1, 10)))
 }
 
-/** Asks again and again: `ask` tells the site and says how many milliseconds to wait. What it throws is reported, and waited after. */
+/**
+ * Asks again and again: `ask` tells the site and says how many milliseconds to wait. What it throws is reported, and waited after: the longer the more
+ * failures there are in a row. One that comes after a long time, as when a stream breaks, is the first of its row.
+ */
 export async function again (site: DiscoverySite, ask: () => Promise<number>): Promise<void> {
+  const { clock } = site.environment
   for (let failures = 0; !site.signal.aborted;) {
     let wait: number
+    const began = clock.now()
     try {
       wait = await ask()
       failures = 0
     } catch (error) {
       if (site.signal.aborted) return
       site.failed(error)
+      if (clock.now() - began > LAST) failures = 0
       wait = delayAfter(++failures, site)
     }
     await pause(site, wait)

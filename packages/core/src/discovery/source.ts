@@ -2,7 +2,7 @@ import type { ConnectionOptions } from 'node:tls'
 import type { Agent, Dispatcher } from 'undici'
 
 /** Bytes of a list, and of one line or event of a stream, that are read at most. */
-const LIMIT = 67_108_864
+export const LIMIT = 67_108_864
 
 export interface Answer {
   readonly status: number

@@ -25,6 +25,8 @@ export class ApiServer {
   /** Answer everything with this status. */
   outage = 0
   gone: 'event' | 'status' = 'event'
+  /** Writes something that nobody can read behind the next change, with it, and ends the watch. */
+  garble = false
   url = ''
 
   get watching (): number { return this.#watchers.size }
@@ -79,7 +81,13 @@ export class ApiServer {
 
   #tell (change: Change): void {
     this.#changes.push(change)
-    for (const { service, response } of this.#watchers) if (service === change.service) response.write(this.#line(change.type, change.object))
+    const line = this.#line(change.type, change.object)
+    for (const { service, response } of this.#watchers) {
+      if (service !== change.service) continue
+      if (this.garble) response.end(`${line}{"type":\n`)
+      else response.write(line)
+    }
+    this.garble = false
   }
 
   readonly #line = (type: Kind | 'ERROR', object: object): string => `${JSON.stringify({ type, object })}\n`

@@ -135,6 +135,76 @@ t.test('one family, weight, zone, protocol; names are checked with TLS', async (
   t.same(asked, ['AAAA web.example'])
 })
 
+t.test('a datagram that is cut within a record is asked for over TCP; who knows no EDNS is asked without', async (t) => {
+  const { address, asked } = await dnsServer(t, (type, _name, _tcp, edns) => {
+    if (type === 'AAAA') return edns ? { rcode: 1 } : { answers: [aaaa('fd00::1')] }
+    return { cut: 50, answers: [a('10.0.0.1'), a('10.0.0.2')] }
+  })
+  const { pool: web, urls } = pool(t, options([address], { timeout: 500 }))
+  await web.discover()
+  t.same(urls(), ['http://10.0.0.1', 'http://10.0.0.2', 'http://[fd00::1]'])
+  t.same(asked.sort(), ['A web.example', 'AAAA web.example', 'AAAA web.example', 'tcp A web.example'])
+})
+
+t.test('the shortest life holds: of addresses that came along, of an alias that leads nowhere; one of more than 68 years is none', async (t) => {
+  const lives = { srv: 60, along: 5, address: 60 }
+  const { address, asked } = await dnsServer(t, (type) => type === 'SRV'
+    ? { answers: [srv('two.example', 8002, 0, 0, lives.srv)], additionals: [a('10.0.1.2', lives.along, 'two.example')] }
+    : type === 'A' ? { answers: [a('10.0.0.1', lives.address)] } : { answers: [{ type: 'CNAME', name: 'web.example', ttl: 3, data: 'nowhere.example' }] })
+  const clock = new FakeClock()
+  const services = pool(t, { discovery: { type: 'dns', name: '_http._tcp.web.example', servers: [address], family: 4 } }, clock)
+  const addresses = pool(t, options([address]), clock)
+  const endless = pool(t, options([address], { family: 4 }), clock)
+  const asks = async (what: string, after: number): Promise<void> => {
+    asked.length = 0
+    clock.advance(after - 1)
+    await new Promise((resolve) => { setImmediate(resolve) })
+    t.notOk(asked.includes(what), `${what} after less than ${after}`)
+    clock.advance(1 + after / 10)
+    await until(() => asked.includes(what))
+  }
+  await services.pool.discover()
+  await asks('SRV _http._tcp.web.example', 5000)
+  await addresses.pool.discover()
+  await asks('AAAA web.example', 3000)
+  lives.address = 2 ** 31
+  await endless.pool.discover()
+  await asks('A web.example', 1000)
+})
+
+t.test('one server in two tiers is in the first one, in whichever order the answer comes', async (t) => {
+  let services = [srv('one.example', 80, 10, 7, 0), srv('one.example', 80, 20, 5, 0), srv('two.example', 80, 10, 7, 0)]
+  const { address, asked } = await dnsServer(t, (type) => type === 'SRV' ? { answers: services } : { answers: type === 'A' ? [a('10.0.0.1')] : [] })
+  const { pool: web, next } = pool(t, { discovery: { type: 'dns', name: '_http._tcp.web.example', servers: [address], minTtl: 1 } })
+  await web.discover()
+  await next()
+  services = [srv('two.example', 80, 10, 7, 0), srv('one.example', 80, 20, 5, 0), srv('one.example', 80, 10, 7, 0), srv('three.example', 80, 10, 7, 0)]
+  t.match(await next(), { added: 1, changed: 0 })
+  t.same(web.upstreams.map(({ url, priority }) => `${url} ${priority}`).sort(), ['http://one.example 0', 'http://three.example 0', 'http://two.example 0'])
+  t.ok(asked.length > 3)
+})
+
+t.test('of very many servers no more than some are asked for at once, and what is missing is asked for again soon', async (t) => {
+  const services = Array.from({ length: 300 }, (_, n) => srv(`s${n}.example`, 80))
+  let [running, most, broken] = [0, 0, true]
+  const { address } = await dnsServer(t, (type, name) => {
+    if (type === 'SRV') return { answers: services }
+    return name.startsWith('s7.') && broken ? { rcode: 2 } : { answers: [a('10.0.0.1', 60, name)], wait: async () => {
+      most = Math.max(most, ++running)
+      await new Promise((resolve) => { setTimeout(resolve, 1) })
+      running--
+    } }
+  })
+  const { pool: web } = pool(t, { discovery: { type: 'dns', name: '_http._tcp.web.example', servers: [address], family: 4 } })
+  await web.discover()
+  t.equal(web.upstreams.length, 299)
+  t.ok(most <= 64, String(most))
+  broken = false
+  const alive = setInterval(() => {}, 1000)
+  await until(() => web.upstreams.length === 300)
+  clearInterval(alive)
+})
+
 t.test('wrong options', (t) => {
   const wrong = (discovery: object, message: RegExp): void => {
     t.throws(() => pool(t, { discovery: discovery as DiscoveryOptions }), { code: 'HG_POOL_INVALID_OPTION', message })

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, unlinkSync, wr
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { pool, type Test } from './helpers.ts'
+import { pool, type Test, until } from './helpers.ts'
 
 function folder (t: Test): string {
   const path = mkdtempSync(join(tmpdir(), 'hg-discovery-'))
@@ -50,6 +50,23 @@ t.test('a JSON file: replaced, wrong, gone, and there again', async (t) => {
   replace(path, [])
   t.match(await next(), { result: 'changed', removed: 2, members: 0 }, 'an empty list is a list')
   t.equal(web.upstreams.length, 0)
+})
+
+t.test('a file that is there again as it was has no error any more; one in a folder that comes later is seen', async (t) => {
+  const home = folder(t)
+  const path = join(home, 'later', 'upstreams.json')
+  const { pool: web, next, urls } = pool(t, { discovery: { type: 'file', path, interval: 20 } })
+  await web.discover()
+  t.match(await next(), { result: 'failed', error: /ENOENT/ })
+  mkdirSync(join(home, 'later'))
+  replace(path, ['http://a:1'])
+  t.match(await next(), { result: 'changed', added: 1 })
+  renameSync(path, `${path}.away`)
+  t.match(await next(), { result: 'failed', error: /ENOENT/ })
+  t.match(web.discovery, { error: /ENOENT/ })
+  renameSync(`${path}.away`, path)
+  await until(() => web.discovery!.error === '')
+  t.same(urls(), ['http://a:1'])
 })
 
 t.test('a YAML file in a folder that is swapped by a link, as Kubernetes mounts config maps', async (t) => {

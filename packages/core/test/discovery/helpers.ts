@@ -55,31 +55,37 @@ export interface DnsReply {
   readonly raw?: Buffer
   /** Answer with another id first. */
   readonly forged?: readonly unknown[]
+  /** Send so many bytes over UDP and say that the answer does not fit. */
+  readonly cut?: number
+  /** Is awaited before the answer goes out over UDP. */
+  readonly wait?: () => Promise<void>
 }
 
 /** A DNS server over UDP and TCP, whose answers a test decides on; `undefined`: it says nothing. */
 export async function dnsServer (
-  t: Test, answer: (type: string, name: string, tcp: boolean) => DnsReply | undefined
+  t: Test, answer: (type: string, name: string, tcp: boolean, edns: boolean) => DnsReply | undefined
 ): Promise<{ address: string; asked: string[] }> {
   const asked: string[] = []
-  const reply = (query: Buffer, tcp: boolean): Buffer[] => {
+  const reply = (query: Buffer, tcp: boolean): { readonly messages: Buffer[]; readonly wait?: DnsReply['wait'] } => {
     const packet = decode(query)
     const { type, name } = packet.questions![0]!
     asked.push(`${tcp ? 'tcp ' : ''}${type} ${name}`)
-    const given = answer(type, name, tcp)
-    if (given === undefined) return []
-    if (given.raw !== undefined) return [given.raw]
+    const given = answer(type, name, tcp, (packet.additionals ?? []).length > 0)
+    if (given === undefined) return { messages: [] }
+    if (given.raw !== undefined) return { messages: [given.raw] }
     const message = (id: number, answers: readonly unknown[], cut: boolean): Buffer => encode({
       type: 'response', id, flags: (cut ? 0x0200 : 0) | (given.rcode ?? 0) | 0x0180, questions: packet.questions!,
       answers: answers as Answer[], authorities: (given.authorities ?? []) as Answer[], additionals: (given.additionals ?? []) as Answer[]
     } as Packet)
     const real = message(packet.id!, given.truncated === true && !tcp ? [] : given.answers ?? [], given.truncated === true && !tcp)
-    return given.forged === undefined ? [real] : [message((packet.id! + 1) & 0xffff, given.forged, false), real]
+    if (given.cut !== undefined && !tcp) return { messages: [message(packet.id!, given.answers ?? [], true).subarray(0, given.cut)] }
+    const forged = given.forged === undefined ? [] : [message((packet.id! + 1) & 0xffff, given.forged, false)]
+    return { messages: [...forged, real], wait: given.wait }
   }
   const tcp = createServer((socket) => {
     socket.on('error', () => {})
     socket.on('data', (data) => {
-      for (const bytes of reply(data.subarray(2), true)) {
+      for (const bytes of reply(data.subarray(2), true).messages) {
         const length = Buffer.alloc(2)
         length.writeUInt16BE(bytes.length)
         // In two pieces, as a network may.
@@ -91,7 +97,11 @@ export async function dnsServer (
   await new Promise<void>((resolve) => { tcp.listen(0, '127.0.0.1', resolve) })
   const { port } = tcp.address() as AddressInfo
   const udp = createSocket('udp4')
-  udp.on('message', (query, from) => { for (const bytes of reply(query, false)) udp.send(bytes, from.port, from.address) })
+  udp.on('message', async (query, from) => {
+    const { messages, wait } = reply(query, false)
+    await wait?.()
+    for (const bytes of messages) udp.send(bytes, from.port, from.address)
+  })
   await new Promise<void>((resolve) => { udp.bind(port, '127.0.0.1', resolve) })
   t.teardown(() => {
     udp.close()

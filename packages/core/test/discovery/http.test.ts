@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import type { DiscoveryOptions } from '../../src/index.ts'
+import { FakeClock } from '../clock.ts'
 import { pool, type Test, until } from './helpers.ts'
 
 async function listen (t: Test, handler: (request: IncomingMessage, response: ServerResponse) => void): Promise<string> {
@@ -81,6 +82,66 @@ t.test('http: server-sent events, in pieces, with a wrong one, a break and a ret
   await until(() => connections[2]!.response.closed)
 })
 
+t.test('http: who answers again has no error any more, although nothing has changed', async (t) => {
+  let status = 200
+  const url = await listen(t, (request, response) => {
+    if (status === 200 && request.headers['if-none-match'] === '"1"') return response.writeHead(304).end()
+    response.writeHead(status, { etag: '"1"' }).end('["http://a:1"]')
+  })
+  const { pool: web, next } = pool(t, { discovery: { type: 'http', url, interval: 10 } })
+  await web.discover()
+  await next()
+  status = 503
+  t.match(await next(), { result: 'failed' })
+  t.match(web.discovery, { error: /503/ })
+  status = 200
+  await until(() => web.discovery!.error === '')
+})
+
+t.test('http: a stream that breaks again and again is asked for as it says, by the last id in whichever letters, and not at once', async (t) => {
+  const lasts: (string | undefined)[] = []
+  const url = await listen(t, (request, response) => {
+    const last = request.headers['last-event-id'] as string | undefined
+    lasts.push(last && Buffer.from(last, 'latin1').toString())
+    response.writeHead(200, { 'content-type': 'text/event-stream' })
+    response.write(`retry: 0\nid: →${lasts.length}\ndata: ["http://a:${lasts.length}"]\n\n`, () => { setImmediate(() => { response.destroy() }) })
+  })
+  const clock = new FakeClock()
+  const { pool: web, messages } = pool(t, { discovery: { type: 'http', url } }, clock)
+  await web.discover()
+  const failures = (): number => messages.filter(({ result }) => result === 'failed').length
+  for (let n = 1; n < 8; n++) {
+    await until(() => failures() === n)
+    t.equal(lasts.length, n)
+    clock.advance(99)
+    await new Promise((resolve) => { setImmediate(resolve) })
+    t.equal(lasts.length, n, 'not at once')
+    clock.advance(11)
+    await until(() => lasts.length === n + 1)
+  }
+  t.same(lasts.slice(0, 3), [undefined, '→1', '→2'])
+})
+
+t.test('http: answers and events without end are given up, and the members stay', async (t) => {
+  let stream = false
+  const url = await listen(t, (_, response) => {
+    response.writeHead(200, { 'content-type': stream ? 'text/event-stream' : 'application/json' })
+    const text = Buffer.alloc(4_194_304, 'x')
+    response.write(stream ? 'data: ["http://a:1"]\n\ndata: ' : '[')
+    const more = (): void => { if (!response.destroyed) response.write(text, more) }
+    more()
+  })
+  const { pool: web, next } = pool(t, { slowStart: 0, upstreams: ['http://fixed:1'], discovery: { type: 'http', url, interval: 10 } })
+  await web.discover()
+  t.match(await next(), { result: 'failed', error: /more than 67108864/ })
+  stream = true
+  let message = await next()
+  while (message.result === 'failed') message = await next()
+  t.match(message, { added: 1 })
+  t.match(await next(), { result: 'failed', error: /more than 67108864/ })
+  t.equal(web.upstreams.length, 2)
+})
+
 interface Consul { index: number; instances: object[] }
 
 t.test('consul: blocking queries, weights, zones, an index that goes back, an agent that is gone for a while', async (t) => {
@@ -138,4 +199,31 @@ t.test('consul: blocking queries, weights, zones, an index that goes back, an ag
   let message = await next()
   while (message.result === 'failed') message = await next()
   t.same(urls(), ['http://10.0.0.6'])
+})
+
+t.test('consul: an index that is no number is not waited with, and what cannot be read is read again', async (t) => {
+  const asked: (string | null)[] = []
+  let [index, body]: [string | undefined, string] = ['0', JSON.stringify([{ Service: { Address: '10.0.0.1', Port: 80 } }])]
+  const url = await listen(t, (request, response) => {
+    asked.push(new URL(request.url!, 'http://x').searchParams.get('index'))
+    response.writeHead(200, index === undefined ? {} : { 'x-consul-index': index }).end(body)
+  })
+  const { pool: web, next, urls } = pool(t, { slowStart: 0, discovery: { type: 'consul', url, service: 'web' } })
+  await web.discover()
+  await next()
+  await until(() => asked.length > 2)
+  t.same(asked.splice(0, 3), [null, '1', '1'], '1 blocks where there is nothing yet, 0 never does')
+  for (const [name, address] of [['0', '10.0.0.2'], [undefined, '10.0.0.3']] as const) {
+    index = name
+    body = JSON.stringify([{ Service: { Address: address, Port: 80 } }])
+    t.match(await next(), { added: 1, removed: 1 }, 'and is heard')
+    t.same(urls(), [`http://${address}`])
+  }
+  index = '7'
+  body = '[{}]'
+  t.match(await next(), { result: 'failed' })
+  body = JSON.stringify([{ Service: { Address: '10.0.0.4', Port: 80 } }])
+  let message = await next()
+  while (message.result === 'failed') message = await next()
+  t.same(urls(), ['http://10.0.0.4'], 'with the same index')
 })

@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { rootCertificates } from 'node:tls'
 import t from 'tap'
 import type { DiscoveryOptions } from '../../src/index.ts'
 import { ApiServer } from './api-server.ts'
@@ -102,6 +103,60 @@ t.test('watches that end, break, or are too old', async (t) => {
   api.end({ code: 500, message: 'etcd' })
   put(8)
   await sees(8)
+})
+
+t.test('an address that two pods have, in two slices, is one member: the one that is ready', async (t) => {
+  const api = await server(t)
+  // A pod of the node's own network and its successor; a pod whose address somebody wrote by hand as well.
+  const going = { ready: false, serving: true, terminating: true }
+  api.put('web', 'web-1', slice([{ uid: 'old', address: '10.0.0.1', ...going }, { uid: 'p2', address: '10.0.0.2' }, { uid: 'p3', address: '10.0.0.3' }]))
+  api.put('web', 'web-2', slice([{ uid: 'new', address: '10.0.0.1' }, { address: '10.0.0.2' }]))
+  const { pool: web, next } = await follow(t, api)
+  t.match(await next(), { result: 'changed', added: 3 })
+  const members = (): string[] => web.upstreams.map(({ id, url, health }) => `${id} ${url} ${health.state}`).sort()
+  t.same(members(), ['new http://10.0.0.1:8080 up', 'p2 http://10.0.0.2:8080 up', 'p3 http://10.0.0.3:8080 up'])
+  await until(() => api.watching === 1)
+  // One pod in two slices, which do not change at once: what is about to go does not come back.
+  api.put('web', 'web-3', slice([{ uid: 'p3', address: '10.0.0.3', ...going }]))
+  await until(() => web.get('p3')!.health.state === 'draining')
+  api.put('web', 'web-2', slice([{ uid: 'new', address: '10.0.0.1', ...going }]))
+  api.put('web', 'web-1', slice([{ uid: 'old', address: '10.0.0.1', ...going }]))
+  await until(() => web.upstreams.length === 2)
+  t.match(web.upstreams.map(({ url, health }) => `${url} ${health.state}`).sort(), ['http://10.0.0.1:8080 up', 'http://10.0.0.3:8080 up'], 'with nobody else left')
+})
+
+t.test('what came before a line that is broken is heard, and an outage that is over is none', async (t) => {
+  const api = await server(t)
+  const put = (n: number): void => { api.put('web', 'web-1', slice([{ uid: `p${n}`, address: `10.0.0.${n}` }])) }
+  put(1)
+  const { pool: web, urls, next } = await follow(t, api)
+  await next()
+  await until(() => api.watching === 1)
+  api.garble = true
+  put(2)
+  t.match([await next(), await next()], [{ added: 1, removed: 1 }, { result: 'failed', error: /JSON/ }])
+  t.same(urls(), ['http://10.0.0.2:8080'])
+  await until(() => api.watching === 1)
+  await until(() => web.discovery!.error === '')
+  t.same(api.requests, ['list', 'watch 101', 'watch 102'], 'nothing listed anew')
+})
+
+t.test('a certificate authority that is renewed', async (t) => {
+  const home = mkdtempSync(join(tmpdir(), 'hg-k8s-'))
+  t.teardown(() => { rmSync(home, { recursive: true, force: true }) })
+  const fixture = (name: string): string => readFileSync(new URL(`../fixtures/${name}`, import.meta.url), 'utf8')
+  const [tokenFile, caFile] = [join(home, 'token'), join(home, 'ca.crt')]
+  writeFileSync(tokenFile, 'one')
+  writeFileSync(caFile, rootCertificates[0]!)
+  const api = new ApiServer()
+  await api.listen(t, { key: fixture('key.pem'), cert: fixture('cert.pem') })
+  api.put('web', 'web-1', slice([{ uid: 'p1', address: '10.0.0.1' }]))
+  const { next } = await follow(t, api, { tokenFile, caFile })
+  t.match(await next(), { result: 'failed', error: /certificate/ })
+  writeFileSync(caFile, fixture('cert.pem'))
+  let message = await next()
+  while (message.result === 'failed') message = await next()
+  t.match(message, { added: 1 })
 })
 
 t.test('outages keep the members; long lists come in pages of one moment, and a lost page begins anew', async (t) => {
