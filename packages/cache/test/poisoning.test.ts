@@ -116,7 +116,12 @@ t.test('deception: a page under the name of a static file is not stored, unless 
   const paths = ['/account/x.css', '/account/x.js?a=b', '/account%2fx.png', '/account;x.ico', '/account%3bx.woff2', '/account%23x.css',
     '/account%3fx.css', '/account/..%2fx.css', '/account%00.svg', '/account%0ax.pdf']
   for (const path of paths) t.notOk(await stored(path, html), path)
-  t.notOk(await stored('/account/y.css', { 'content-type': 'application/json' }))
+  for (const [i, type] of ['application/json', 'application/vnd.api+json', 'application/xhtml+xml', 'text/xml', 'text/plain; charset=utf-8'].entries()) {
+    t.notOk(await stored(`/account/${i}.css`, { 'content-type': type }), type)
+  }
+  t.notOk(await stored('/account/z.map', html))
+  t.ok(await stored('/app.js.map', { 'content-type': 'application/json' }), 'this is what such a file is')
+  t.ok(await stored('/logo.svg', { 'content-type': 'image/svg+xml' }))
   t.notOk(await stored('/account/max.css', { ...html, 'cache-control': 'max-age=60' }), 'a lifetime alone says nothing about for whom')
   t.ok(await stored('/style.css', { 'content-type': 'text/css' }))
   t.ok(await stored('/public.css', { ...html, 'cache-control': 'public, max-age=60' }))

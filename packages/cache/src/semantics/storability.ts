@@ -50,8 +50,12 @@ export function refusal ({ status, fields, directives, lifetime, url, grace, aut
 }
 
 /** Suffixes of files that are the same for everybody, none of which an origin serves as a page. */
-const STATIC = /\.(?:css|js|mjs|map|png|jpe?g|gif|webp|avif|ico|bmp|tiff?|svgz?|woff2?|ttf|otf|eot|mp[34]|webm|ogg|wav|avi|mov|zip|gz|bz2|7z|rar|tar|jar|exe|dmg|iso|apk|bin|pdf|docx?|xlsx?|pptx?|csv|swf|wasm)$/i
-const PAGE = /^\s*(?:text\/html|application\/(?:xhtml\+xml|json|problem\+json))\b/i
+const STATIC = /\.(?:css|js|mjs|png|jpe?g|gif|webp|avif|ico|bmp|tiff?|svgz?|woff2?|ttf|otf|eot|mp[34]|webm|ogg|wav|avi|mov|zip|gz|bz2|7z|rar|tar|jar|exe|dmg|iso|apk|bin|pdf|docx?|xlsx?|pptx?|swf|wasm)$/i
+/** What applications answer with: pages, data, and the text that frameworks call a string. */
+const PAGE = /^\s*(?:text\/(?:html|plain|xml|json)|application\/(?:xml|json|[^;\s]+\+(?:xml|json)))\s*(?:;|$)/i
+/** Files of text and of data are these in earnest. */
+const TEXT = /\.(?:map|csv)$/i
+const MARKUP = /^\s*(?:text\/html|application\/xhtml\+xml)\b/i
 
 /**
  * Web cache deception (Gil 2017; Mirheidari et al. 2020): `/account/x.css` makes an origin that ignores the rest of a path answer with the
@@ -60,7 +64,8 @@ const PAGE = /^\s*(?:text\/html|application\/(?:xhtml\+xml|json|problem\+json))\
 function disguised (url: string, contentType: string | undefined): boolean {
   if (contentType === undefined || !PAGE.test(contentType)) return false
   const query = url.indexOf('?')
-  return STATIC.test(query === -1 ? url : url.slice(0, query))
+  const path = query === -1 ? url : url.slice(0, query)
+  return TEXT.test(path) ? MARKUP.test(contentType) : STATIC.test(path)
 }
 
 /** A `*` anywhere in any line of Vary (RFC 9111 4.1). */

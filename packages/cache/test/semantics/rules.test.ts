@@ -100,6 +100,20 @@ t.test('targeted fields: strict, and alone where they are valid (RFC 9213)', asy
   t.equal(parseTargeted(undefined), undefined)
 })
 
+t.test('Surrogate-Control counts where it is among the targets, before or after CDN-Cache-Control as they are listed', async (t) => {
+  const fields = Object.entries({ 'surrogate-control': 'max-age=9, content="ESI/1.0"', 'cache-control': 'no-store' }).flat()
+  const lifetime = (targets: readonly string[], more: readonly string[] = []): unknown => {
+    const entry = makeEntry({
+      key: '', url: '', origin: '', status: 200, reason: '', fields: [...fields, ...more], requestHeaders: {}, requestTime: NOW, responseTime: NOW
+    }, { ...policy, targets }, () => 'id')
+    return typeof entry === 'string' ? entry : entry.lifetime / 1000
+  }
+  t.equal(lifetime(['cdn-cache-control']), 'no-store')
+  t.equal(lifetime(['cdn-cache-control', 'surrogate-control']), 9)
+  t.equal(lifetime(['cdn-cache-control', 'surrogate-control'], ['CDN-Cache-Control', 'max-age=3']), 3)
+  t.equal(lifetime(['surrogate-control', 'cdn-cache-control'], ['CDN-Cache-Control', 'max-age=3']), 9)
+})
+
 t.test('directives of requests: the strictest reading of what is malformed', async (t) => {
   t.match(parseRequestCacheControl('max-age=x, max-stale=x, min-fresh=x'), { maxAge: 0, maxStale: 0, minFresh: 0 })
   t.match(parseRequestCacheControl('max-stale, NO-CACHE, only-if-cached'), { maxStale: Number.POSITIVE_INFINITY, noCache: true, onlyIfCached: true })
