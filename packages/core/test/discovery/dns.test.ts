@@ -187,11 +187,15 @@ t.test('one server in two tiers is in the first one, in whichever order the answ
 t.test('of very many servers no more than some are asked for at once, and what is missing is asked for again soon', async (t) => {
   const services = Array.from({ length: 300 }, (_, n) => srv(`s${n}.example`, 80))
   let [running, most, broken] = [0, 0, true]
+  let enough = (): void => {}
+  // The first wait for more than there should be, and a while longer.
+  const crowd = new Promise<void>((resolve) => { enough = resolve }).then(() => new Promise((resolve) => { setTimeout(resolve, 50) }))
   const { address } = await dnsServer(t, (type, name) => {
     if (type === 'SRV') return { answers: services }
     return name.startsWith('s7.') && broken ? { rcode: 2 } : { answers: [a('10.0.0.1', 60, name)], wait: async () => {
       most = Math.max(most, ++running)
-      await new Promise((resolve) => { setTimeout(resolve, 1) })
+      if (running === 60) enough()
+      await crowd
       running--
     } }
   })

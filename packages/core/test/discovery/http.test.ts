@@ -100,19 +100,22 @@ t.test('http: who answers again has no error any more, although nothing has chan
 
 t.test('http: a stream that breaks again and again is asked for as it says, by the last id in whichever letters, and not at once', async (t) => {
   const lasts: (string | undefined)[] = []
+  let present: ServerResponse
   const url = await listen(t, (request, response) => {
     const last = request.headers['last-event-id'] as string | undefined
     lasts.push(last && Buffer.from(last, 'latin1').toString())
+    present = response
     response.writeHead(200, { 'content-type': 'text/event-stream' })
-    response.write(`retry: 0\nid: →${lasts.length}\ndata: ["http://a:${lasts.length}"]\n\n`, () => { setImmediate(() => { response.destroy() }) })
+    response.write(`retry: 0\nid: →${lasts.length}\ndata: ["http://a:${lasts.length}"]\n\n`)
   })
   const clock = new FakeClock()
   const { pool: web, messages } = pool(t, { discovery: { type: 'http', url } }, clock)
   await web.discover()
-  const failures = (): number => messages.filter(({ result }) => result === 'failed').length
   for (let n = 1; n < 8; n++) {
-    await until(() => failures() === n)
-    t.equal(lasts.length, n)
+    await until(() => web.at(`http://a:${n}`) !== undefined)
+    const { waiting } = clock
+    present!.destroy()
+    await until(() => messages.filter(({ result }) => result === 'failed').length === n && clock.waiting > waiting)
     clock.advance(99)
     await new Promise((resolve) => { setImmediate(resolve) })
     t.equal(lasts.length, n, 'not at once')
