@@ -1,15 +1,21 @@
 import { Ajv, type ErrorObject, type SchemaObject, type ValidateFunction } from 'ajv'
 import { InvalidOptionError } from './errors.ts'
+import { pruned } from './pruned-schema.ts'
 
 // Each schema checks one value at each start: to check the schema too, and to make its code quick, takes twice as long as all the rest.
-const ajv = new Ajv({
-  allErrors: true, useDefaults: false, allowUnionTypes: true, verbose: true, strict: false, validateSchema: false, meta: false, code: { optimize: false }
-})
+const cheap = { strict: false, validateSchema: false, meta: false, code: { optimize: false } } as const
 // Options hold functions and objects with methods, which JSON Schema has no word for.
-ajv.addKeyword({
+const isFunction = {
   keyword: 'isFunction', schemaType: 'boolean', error: { message: 'must be a function' },
   validate: (_: boolean, data: unknown) => typeof data === 'function'
-})
+} as const
+/** Says what is wrong. */
+const telling = new Ajv({ ...cheap, allErrors: true, verbose: true }).addKeyword({ ...isFunction })
+/** Says whether something is. */
+const knowing = new Ajv({ ...cheap, messages: false }).addKeyword({ ...isFunction })
+
+/** Checks by one schema after which it is compiled as a whole: only what is used again and again is worth it. */
+const FEW = 4
 
 /**
  * What a numeric option counts, as `unit` beside its type in a schema: programs that read configuration files let their users
@@ -17,7 +23,24 @@ ajv.addKeyword({
  */
 export type OptionUnit = 'ms' | 'bytes'
 
-const compiled = new WeakMap<SchemaObject, ValidateFunction>()
+const whole = new WeakMap<SchemaObject, ValidateFunction>()
+const uses = new WeakMap<SchemaObject, number>()
+
+function wholeOf (schema: SchemaObject): ValidateFunction {
+  let validate = whole.get(schema)
+  if (validate === undefined) whole.set(schema, validate = telling.compile(schema))
+  return validate
+}
+
+function holds (schema: SchemaObject, value: unknown): boolean {
+  const used = uses.get(schema) ?? 0
+  if (used === FEW) return wholeOf(schema)(value)
+  uses.set(schema, used + 1)
+  const some = pruned(schema, [value]) as SchemaObject
+  const valid = knowing.validate(some, value)
+  knowing.removeSchema(some)
+  return valid
+}
 
 /** How a wrong value is shown in an error: short, and never a whole object. */
 export function show (value: unknown): string {
@@ -65,8 +88,9 @@ function depth ({ instancePath, keyword }: ErrorObject): number {
  * path of the first wrong option, `path` being that of `value` itself.
  */
 export function checkOptions (schema: SchemaObject, value: unknown, path: string): void {
-  let validate = compiled.get(schema)
-  if (validate === undefined) compiled.set(schema, validate = ajv.compile(schema))
+  if (holds(schema, value)) return
+  const validate = wholeOf(schema)
+  // What is left of a schema may let less through, never more.
   if (validate(value)) return
   const errors = validate.errors!
   // Of the branches of an anyOf the deepest error is the one about what the user most likely meant.
