@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 import { chromium } from 'playwright-core'
 import t from 'tap'
 import { find, skipWithout } from '../../../tools/system.mjs'
-import { proxied } from './helpers.ts'
+import { eventually, proxied } from './helpers.ts'
 
 const run = promisify(execFile)
 /** Half a minute of a tone as a WAV file: long enough that a player asks for parts of it. */
@@ -52,7 +52,8 @@ t.test('curl: ranges, and a download that is resumed', { skip: skipWithout('curl
 })
 
 t.test('Chromium: a page with its parts, another visitor, ranges', { skip: skipWithout('chromium'), timeout: 110_000 }, async (t) => {
-  const { proxy, requests } = await proxied(t, {}, (request, response) => {
+  const { app, proxy, requests } = await proxied(t, {}, (request, response) => {
+    if (request.headers['if-none-match'] === '"a"') return response.writeHead(304, { 'cache-control': 's-maxage=600, max-age=0', etag: '"a"' }).end()
     const type = request.url!.endsWith('.css') ? 'text/css' : request.url!.endsWith('.js') ? 'text/javascript' : 'text/html'
     response.writeHead(request.url === '/favicon.ico' ? 404 : 200, { 'content-type': type, 'cache-control': 's-maxage=600, max-age=0', etag: '"a"' })
     if (type === 'text/css') response.end('body { color: rgb(1, 2, 3) }')
@@ -70,9 +71,22 @@ t.test('Chromium: a page with its parts, another visitor, ranges', { skip: skipW
   t.equal(await page.evaluate('getComputedStyle(document.body).color'), 'rgb(1, 2, 3)')
   const asked = requests.filter(({ url }) => url !== '/favicon.ico').length
   t.equal(asked, 3)
-  // A reload asks with max-age=0, which no stored response that is older may answer (RFC 9111 5.2.1.1); the next visitor does not.
+  const served: { url: string; status: number; condition: string | undefined }[] = []
+  app.server.on('request', (request, response) => {
+    response.on('finish', () => {
+      if (request.url !== '/favicon.ico') served.push({ url: request.url!, status: response.statusCode, condition: request.headers['if-none-match'] })
+    })
+  })
+  const hits = app.cache.stats.hits
   await page.reload()
   t.equal(await page.title(), 'ran')
+  await eventually(() => served.length === 3)
+  served.sort((one, other) => one.url < other.url ? -1 : 1)
+  // The page is asked for with max-age=0, which no stored response that is older may answer (RFC 9111 5.2.1.1): its origin is asked with the
+  // validator. Its parts are asked for as usual.
+  t.same(served.map(({ url, status, condition }) => [url, status, condition]), ['/', '/a.css', '/a.js'].map((url) => [url, 304, '"a"']))
+  t.equal(app.cache.stats.hits - hits, 2, 'the parts are hits')
+  t.same(requests.filter(({ url }) => url !== '/favicon.ico').slice(asked).map(({ url, headers }) => [url, headers['if-none-match']]), [['/', '"a"']])
   answers.length = 0
   const before = requests.length
   const other = await (await browser.newContext()).newPage()
