@@ -182,6 +182,7 @@ export class Flights implements Controller {
       return
     }
     writer?.abort()
+    flight.stored(0, undefined)
     this.#remove(flight)
     if (flight.outcome !== undefined || this.#rescued(flight, fetch)) return
     flight.settle({ kind: 'failed' })
@@ -398,6 +399,7 @@ export class Flights implements Controller {
     const entry = flight.entry!
     const { store, stats } = this.#engine
     if (channels.store.hasSubscribers) channels.store.publish({ key: where.key, stored, reason: stored ? '' : 'store', size: entry.size })
+    flight.stored(entry.size, stored ? (start, end) => entry.body?.subarray(start, end + 1) ?? store.read(entry, start, end) : undefined)
     if (!stored) return
     stats.stored++
     // Purged in the moment it was written.

@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync } from 'node:fs'
-import { get, type ServerResponse } from 'node:http'
+import { get, type IncomingMessage, type ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -7,7 +7,8 @@ import { DiskStore } from '../src/index.ts'
 import { eventually, proxied } from './helpers.ts'
 
 const MIB = 1024 * 1024
-const PIECE = Buffer.alloc(MIB / 4, 'abcdefgh')
+const PATTERN = Buffer.alloc(MIB, 'abcdefgh')
+const PIECE = PATTERN.subarray(0, MIB / 4)
 
 /** Sends so many bytes as fast as they are taken. */
 function pour (response: ServerResponse, bytes: number): void {
@@ -77,5 +78,39 @@ t.test('one that is stored is written as it comes, and read back in pieces', { t
   t.equal(hit.bytes, size)
   t.match(hit.status, /; hit/)
   t.ok(hit.peak < BOUND, `${Math.round(hit.peak / MIB)} MiB`)
+  t.equal(requests.length, 1)
+})
+
+t.test('a client that takes nothing does not hold back those who share its fetch, and gets the rest from the store', { timeout: 100_000 }, async (t) => {
+  const size = 16 * MIB
+  const path = mkdtempSync(join(tmpdir(), 'headgate-stalled-'))
+  t.teardown(() => { rmSync(path, { recursive: true, force: true }) })
+  let begin: (() => void) | undefined
+  const { app, proxy, requests } = await proxied(t, { store: new DiskStore({ path }) }, (_request, response) => {
+    response.setHeader('cache-control', 'max-age=60').setHeader('content-length', size)
+    begin = () => { pour(response, size) }
+  })
+  const ask = (): Promise<IncomingMessage> => new Promise((resolve, reject) => {
+    get(`${proxy}/big`, resolve).on('error', reject)
+  })
+  let asked = 0
+  app.server.on('request', () => { asked++ })
+  // One is stalled until the others have all, one for ever.
+  const all = [ask(), ask(), drain(`${proxy}/big`)] as const
+  await eventually(() => begin !== undefined && asked === 3)
+  begin!()
+  const [stalled, gone, quick] = await Promise.all(all)
+  t.equal(quick.bytes, size)
+  t.equal(requests.length, 1)
+  await eventually(() => app.cache.stats.stored === 1)
+  gone.on('error', () => {}).destroy()
+  let bytes = 0
+  let right = true
+  for await (const chunk of stalled as AsyncIterable<Buffer>) {
+    right &&= chunk.equals(PATTERN.subarray(bytes % 8, bytes % 8 + chunk.length))
+    bytes += chunk.length
+  }
+  t.equal(bytes, size)
+  t.ok(right, 'each byte in its place')
   t.equal(requests.length, 1)
 })

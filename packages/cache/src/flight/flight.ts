@@ -2,6 +2,7 @@ import type { Entry } from '../entry.ts'
 import type { Output } from '../output.ts'
 import type { Claim, EntryWriter } from '../store/contract.ts'
 import type { DetachedResponse, ResponseSink } from './detached-response.ts'
+import { Parked, type ReadStored } from './parked.ts'
 
 /** Somebody who waits for a flight. */
 export interface Passenger {
@@ -35,10 +36,13 @@ interface Reader {
   output: Output | undefined
   /** Next chunk to write, counted from the start of the body. */
   at: number
+  /** Bytes of the body in the chunks before that. */
+  offset: number
   skip: number
   /** Bytes still to write; infinite for all. */
   left: number
   blocked: boolean
+  parked: Parked | undefined
 }
 
 export interface FlightPlan {
@@ -99,6 +103,7 @@ export class Flight implements ResponseSink {
   #base = 0
   #kept = 0
   readonly #readers: Set<Reader> = new Set()
+  readonly #parked: Set<Parked> = new Set()
   #writerBlocked = false
   #before: Buffer | undefined
 
@@ -159,6 +164,7 @@ export class Flight implements ResponseSink {
     const reason = error ?? new Error('the response was cut off')
     for (const reader of this.#readers) reader.output?.fail(reason)
     this.#readers.clear()
+    this.#failParked(reason)
     this.#chunks = []
     this.#controller.onEnd(this, false)
   }
@@ -199,18 +205,28 @@ export class Flight implements ResponseSink {
 
   /** Writes the body, or a part of it, from its first byte on, to an output; returns how to stop. */
   read (open: (drained: () => void) => Output, skip: number = 0, length: number = Number.POSITIVE_INFINITY): () => void {
-    const reader: Reader = { output: undefined, at: 0, skip, left: length, blocked: false }
+    const reader: Reader = { output: undefined, at: 0, offset: 0, skip, left: length, blocked: false, parked: undefined }
     this.#readers.add(reader)
     reader.output = open(() => {
+      if (reader.parked !== undefined) return reader.parked.drained()
       reader.blocked = false
       this.#pump(reader)
       this.#relieve()
     })
     this.#pump(reader)
+    this.#relieve()
     return () => {
       this.#readers.delete(reader)
+      reader.parked?.stop()
       this.#relieve()
     }
+  }
+
+  /** All is stored: those who were too slow for the others get the rest from there. Without `read` it is not, and they cannot. */
+  stored (size: number, read: ReadStored | undefined): void {
+    if (read === undefined) return this.#failParked(new Error('the body was not stored'))
+    for (const parked of this.#parked) parked.resume(size, read)
+    this.#parked.clear()
   }
 
   writerDrained (): void {
@@ -227,6 +243,7 @@ export class Flight implements ResponseSink {
       if (!writer.alive) this.#unstored(writer)
     }
     for (const reader of this.#readers) this.#pump(reader)
+    this.#park()
     this.#trim()
   }
 
@@ -236,6 +253,7 @@ export class Flight implements ResponseSink {
     while (!reader.blocked && reader.left > 0 && reader.at < this.#base + this.#chunks.length) {
       let chunk = this.#chunks[reader.at - this.#base]!
       reader.at++
+      reader.offset += chunk.length
       if (reader.skip > 0) {
         const cut = Math.min(reader.skip, chunk.length)
         reader.skip -= cut
@@ -256,7 +274,27 @@ export class Flight implements ResponseSink {
     this.writer = undefined
     this.#writerBlocked = false
     this.retain = 0
+    this.#failParked(new Error('the body was not stored'))
     if (this.idle) this.#controller.left(this)
+  }
+
+  /** Of readers who share what is being stored, one that takes nothing does not hold the others back: it goes on from the store. */
+  #park (): void {
+    if (this.writer === undefined || this.ended || this.#kept <= this.retain + WINDOW) return
+    let hungry = false
+    for (const { at, blocked } of this.#readers) hungry ||= !blocked && at === this.#base + this.#chunks.length
+    if (!hungry) return
+    for (const reader of this.#readers) {
+      if (!reader.blocked || this.#size - reader.offset <= this.retain) continue
+      reader.parked = new Parked(reader.output!, reader.offset + reader.skip, reader.left)
+      this.#parked.add(reader.parked)
+      this.#readers.delete(reader)
+    }
+  }
+
+  #failParked (error: Error): void {
+    for (const parked of this.#parked) parked.fail(error)
+    this.#parked.clear()
   }
 
   /** Lets go of what all have, once there is too much to keep for those who might come. */
@@ -275,6 +313,7 @@ export class Flight implements ResponseSink {
   }
 
   #relieve (): void {
+    this.#park()
     this.#trim()
     if (!this.#full()) this.response?.drained()
   }
