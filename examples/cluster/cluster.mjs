@@ -29,8 +29,8 @@ export class Cluster {
     await this.#add()
     this.#publish()
     this.#dns = (await this.#processes.start(find('dnsmasq') ?? 'dnsmasq', [
-      '--keep-in-foreground', '--no-daemon', '--conf-file=/dev/null', '--no-resolv', '--no-hosts', '--local=/cluster.test/', '--local-ttl=1', '--user=', '--group=',
-      `--addn-hosts=${this.#hosts}`, `--port=${dnsPort}`, '--listen-address=127.0.0.1', '--bind-interfaces', '--log-facility=-'
+      '--keep-in-foreground', '--pid-file=', '--conf-file=/dev/null', '--no-resolv', '--no-hosts', '--local=/cluster.test/', '--local-ttl=1', '--user=', '--group=',
+      `--addn-hosts=${this.#hosts}`, `--port=${dnsPort}`, '--listen-address=127.0.0.1', '--bind-interfaces', `--log-facility=${join(this.#folder, 'dnsmasq.log')}`
     ])).child
     await accepts(dnsPort)
     const env = { UPSTREAM_PORT: String(this.#port), DNS_PORT: String(dnsPort), REDIS_PORT: String(redisPort) }
@@ -40,6 +40,8 @@ export class Cluster {
   }
 
   get size () { return this.#upstreams.size }
+  /** Addresses of the upstreams. */
+  get upstreams () { return [...this.#upstreams.keys()] }
 
   /** So many upstreams; resolves when the dashboards of all proxies show them, and those that go have gone. */
   async scale (count) {

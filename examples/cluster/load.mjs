@@ -5,6 +5,8 @@ export class Load {
   requests = 0
   /** What went wrong, in words, and how often. */
   failures = new Map()
+  /** Milliseconds that the slowest took since this was set to 0. */
+  slowest = 0
   hits = 0
   #agent = new Agent({ keepAlive: true })
   #urls
@@ -16,6 +18,8 @@ export class Load {
   }
 
   get failed () { return [...this.failures.values()].reduce((sum, count) => sum + count, 0) }
+
+  get clients () { return this.#wanted }
 
   /** So many clients from now on. */
   set clients (count) {
@@ -36,10 +40,12 @@ export class Load {
     await new Promise((resolve) => { setImmediate(resolve) })
     while (index < this.#wanted) {
       const turn = this.#turn++
-      // Every third answer may come from the cache.
-      const path = turn % 3 === 0 ? `/cached/${turn % 60}` : `/jobs/${turn}`
+      // Every fourth answer may come from the cache.
+      const path = turn % 4 === 0 ? `/cached/${turn % 60}` : `/jobs/${turn}`
+      const began = performance.now()
       const problem = await this.#ask(`${this.#urls[turn % this.#urls.length]}${path}`)
       this.requests++
+      this.slowest = Math.max(this.slowest, performance.now() - began)
       if (problem !== undefined) this.failures.set(problem, (this.failures.get(problem) ?? 0) + 1)
       await new Promise((resolve) => { setTimeout(resolve, 5) })
     }
@@ -54,7 +60,7 @@ export class Load {
         response.on('end', () => { resolve(response.statusCode === 200 ? undefined : `status ${response.statusCode}`) })
         response.on('error', (error) => { resolve(error.message) })
       })
-      sent.on('error', (error) => { resolve(error.message) })
+      sent.on('error', (error) => { resolve(`${error.message}${sent.reusedSocket ? ' on a connection that was idle' : ''}`) })
       sent.end()
     })
   }

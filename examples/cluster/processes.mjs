@@ -31,7 +31,8 @@ export class Processes {
 
   /** Resolves when `line` of its output contains `ready`; at once without one. Gives the child and that line. */
   async start (command, args, { ready, env = {} } = {}) {
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'], env: { PATH: process.env.PATH, ...env } })
+    // Ctrl-C is for the one that started them, which ends them in order: they are no part of its group.
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'], env: { PATH: process.env.PATH, ...env }, detached: true })
     const ended = once(child, 'exit')
     this.#running.push(child)
     const line = await new Promise((resolve, reject) => {

@@ -15,6 +15,11 @@ import { Secured } from './secured.ts'
 import type { ServeOptions } from './serve-options.ts'
 
 const DEFAULT_LISTEN = '127.0.0.1:8080'
+/**
+ * Milliseconds that a client's connection may be idle, as in any Fastify app. With Node's 5 s a request of a client that keeps connections for as long or
+ * longer, another proxy for example, meets the end of its connection now and then.
+ */
+const KEPT = 72_000
 
 /** The addresses of HTTP; with layer 4 alone there are none unless one is named, or the dashboard needs one. */
 function addressesOf ({ listen, pools = {}, admin }: ServeOptions): readonly string[] {
@@ -79,13 +84,14 @@ export class Proxy {
     }
     try {
       const generation = await start(options, outer, { stream: layer4?.stream, edge, kept })
-      const limits = clientHeadersTimeout === undefined ? {} : {
+      const limits = clientHeadersTimeout === undefined ? { keepAliveTimeout: KEPT } : {
+        keepAliveTimeout: KEPT,
         headersTimeout: clientHeadersTimeout,
         // Node looks for late clients every 30 s unless told otherwise.
         connectionsCheckingInterval: Math.max(50, Math.min(5000, Math.floor(clientHeadersTimeout / 4))),
         requestTimeout: 0
       }
-      const make = (): Server => edge === undefined ? createServer(limits) : edge.tls.current.createServer(() => {}, { http: limits })
+      const make = (): Server => edge === undefined ? createServer(limits) : edge.tls.current.createServer(() => {}, { http: limits, keepAliveTimeout: KEPT })
       front = new Front(generation, make)
       for (const [text, address] of addresses) await front.open(text, address)
       await secured?.start(options, outer)

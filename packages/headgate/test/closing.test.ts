@@ -27,3 +27,9 @@ t.test('a request that comes while it closes, over a connection that was there, 
   t.match(Buffer.concat(await second.toArray() as Buffer[]).toString(), /^HTTP\/1\.1 200 [^]*answered$/)
   await closed
 })
+
+t.test('idle connections of clients are kept as long as in any Fastify app', async (t) => {
+  const proxy = await serve({ listen: '127.0.0.1:0', logLevel: 'silent', health: false, pools: { web: ['http://127.0.0.1:1'] }, routes: [{ prefix: '/', pool: 'web' }] })
+  t.teardown(() => proxy.close())
+  t.equal((await fetch(proxy.addresses[0]!)).headers.get('keep-alive'), 'timeout=72')
+})

@@ -40,6 +40,8 @@ export class Connection extends EventEmitter<{ away: [reason: string]; back: [];
   readonly #options: RedisOptions
   readonly #breaker: Breaker
   #reason = 'not connected yet'
+  /** The present connection was given up, and has not ended yet. */
+  #hung = false
 
   constructor (options: RedisOptions) {
     super()
@@ -53,6 +55,7 @@ export class Connection extends EventEmitter<{ away: [reason: string]; back: [];
     })
     this.client = this.open(true)
     this.client.on('ready', () => { this.#breaker.hope() })
+    this.client.on('close', () => { this.#hung = false })
   }
 
   get away (): boolean { return this.#breaker.open }
@@ -133,7 +136,8 @@ export class Connection extends EventEmitter<{ away: [reason: string]; back: [];
         if (over) return
         over = true
         // A server that hangs keeps its connections, though another one may have taken its place long ago.
-        if (this.#breaker.open && this.client.status === 'ready') {
+        if (this.#breaker.open && this.client.status === 'ready' && !this.#hung) {
+          this.#hung = true
           this.client.disconnect(true)
           this.emit('hung')
         }

@@ -62,3 +62,22 @@ t.test('a sentinel that hangs does not keep from asking the next', { skip: skipW
   await answers(state)
   t.ok(hanging.swallowed > 0, 'it was asked first')
 })
+
+t.test('a connection is given up once, however many questions it leaves without an answer', { skip: skipWithout('redis-server'), timeout: 60_000 }, async (t) => {
+  const server = await redisServer(t)
+  const state = open(t, { url: server.url, timeout: 50, failures: 2 })
+  await answers(state)
+  let hung = 0
+  state.connection.on('hung', () => { hung++ })
+  server.pause()
+  await Promise.all(Array.from({ length: 30 }, () => t.rejects(state.connection.ask((client) => client.ping()), { code: 'HG_REDIS_AWAY' })))
+  t.equal(hung, 1)
+  server.resume()
+  await answers(state)
+  server.pause()
+  await until(async () => {
+    await state.connection.ask((client) => client.ping()).catch(() => {})
+    return hung === 2
+  })
+  server.resume()
+})
