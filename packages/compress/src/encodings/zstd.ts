@@ -1,5 +1,6 @@
 import zlib from 'node:zlib'
 import type { Coder, CodingDone, Encoding } from './contract.ts'
+import { reusing } from './reused-zstd.ts'
 
 interface ZstdOptions {
   readonly params?: Readonly<Record<number, number>>
@@ -15,7 +16,7 @@ export interface NodeZstd {
   zstdDecompressSync (body: Buffer, options: ZstdOptions): Buffer
   createZstdCompress (options: ZstdOptions): Coder
   createZstdDecompress (options: ZstdOptions): Coder
-  readonly constants: Readonly<Record<'ZSTD_c_compressionLevel' | 'ZSTD_c_windowLog' | 'ZSTD_d_windowLogMax' | 'ZSTD_e_flush', number>>
+  readonly constants: Readonly<Record<'ZSTD_c_compressionLevel' | 'ZSTD_c_windowLog' | 'ZSTD_d_windowLogMax' | 'ZSTD_e_end' | 'ZSTD_e_flush', number>>
 }
 
 /** `undefined` where the running Node has no zstd. */
@@ -43,7 +44,11 @@ function make (zstd: NodeZstd): Encoding {
     levels: { min: 1, max: 19, dynamic: 3, static: 19, least: 1 },
     decodes: noticesTheEnd(zstd),
     flushKind: constants.ZSTD_e_flush,
-    encodeSync: (body, level) => zstd.zstdCompressSync(body, { params: { [LEVEL]: level } }),
+    encodeSync: reusing(
+      (level) => zstd.createZstdCompress({ params: { [LEVEL]: level } }),
+      (body, level) => zstd.zstdCompressSync(body, { params: { [LEVEL]: level } }),
+      constants.ZSTD_e_end
+    ),
     encode: (body, level, done) => { zstd.zstdCompress(body, { params: { [LEVEL]: level } }, done) },
     encoder: (level, longLived) => zstd.createZstdCompress({ params: longLived ? { [LEVEL]: level, [WINDOW]: 17 } : { [LEVEL]: level } }),
     decode: (body, limit, done) => { zstd.zstdDecompress(body, { maxOutputLength: limit, params: { [LIMIT]: WINDOW_LOG_MAX } }, done) },
