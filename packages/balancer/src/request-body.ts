@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
 import type { Attempt } from '@headgate/core'
+import { DirectReads, type Taker, WORTHWHILE } from './direct-reads.ts'
 import { hasContent } from './http2.ts'
 
 /** Does a request bring a body that is still to be read? */
@@ -27,7 +28,7 @@ const NO_TRAILER = /^(?:content-(?:length|encoding|type|range)|transfer-encoding
  * A request's body on its way to one attempt after the other: streamed with backpressure, and kept as long as it fits in the
  * replay bound, so that another attempt can start from the first byte.
  */
-export class RequestBody {
+export class RequestBody implements Taker {
   readonly length: number | undefined
   /** Bytes given to the present attempt. */
   sent = 0
@@ -42,6 +43,9 @@ export class RequestBody {
   #ended = false
   #paused = true
   #attempt: Attempt | undefined
+  /** How the rest is read where it is much. */
+  #direct: DirectReads | undefined
+  #asked = false
 
   /** `undefined`: the request has none. */
   static of (source: IncomingMessage, limits: { readonly replayLimit: number; readonly bodyLimit: number }, owner: BodyOwner): RequestBody | undefined {
@@ -77,13 +81,16 @@ export class RequestBody {
       this.sent += chunk.length
     }
     if (this.#ended) return attempt.end(trailersOf(this.#source))
-    if (!this.#started) {
+    const first = !this.#started
+    if (first) {
       this.#started = true
       this.#source.on('data', this.#onData)
       this.#source.on('end', this.#onEnd)
     }
-    if (more) this.#resume()
-    else this.#pause()
+    if (!more) return this.#pause()
+    this.#resume()
+    // What came with the head is given at once, so that it leaves with the head.
+    if (first && this.#source.readableLength > 0) this.#source.read()
   }
 
   /** The attempt is over. */
@@ -93,7 +100,7 @@ export class RequestBody {
   }
 
   drained (): void {
-    if (!this.#ended) this.#resume()
+    if (!this.#ended && this.#paused) this.#resume()
   }
 
   /** Nobody wants the rest: read it away, so that the connection can be used again. */
@@ -101,18 +108,50 @@ export class RequestBody {
     this.#attempt = undefined
     this.#kept = []
     if (this.#ended) return
+    if (this.#direct?.active === true) return this.#direct.discard()
     this.#source.off('data', this.#onData)
     this.#source.resume()
   }
 
+  /** A piece that was read directly. */
+  take (chunk: Buffer): boolean {
+    this.#owner.bodyProgress()
+    this.#size += chunk.length
+    if (this.#size > this.#sizeLimit) {
+      this.#owner.bodyTooLarge()
+      return true
+    }
+    if (this.#attempt === undefined) return true
+    this.sent += chunk.length
+    this.#paused = !this.#attempt.lend!(chunk)
+    return !this.#paused
+  }
+
   #resume (): void {
     this.#paused = false
-    this.#source.resume()
+    if (this.#direct?.active === true) this.#direct.resume()
+    else this.#source.resume()
   }
 
   #pause (): void {
     this.#paused = true
-    this.#source.pause()
+    if (this.#direct?.active === true) this.#direct.pause()
+    else this.#source.pause()
+  }
+
+  /** When nobody needs more of the body than its next piece, and much is to come, the connection is read directly. */
+  #askDirect (): void {
+    if (this.#asked || this.#replayable || this.length === undefined || this.length - this.#size < WORTHWHILE) return
+    this.#asked = true
+    // Not while the parser gives what it has.
+    process.nextTick(this.#goDirect)
+  }
+
+  readonly #goDirect = (): void => {
+    this.#asked = false
+    if (this.#direct !== undefined || this.#ended || this.#paused || this.#attempt?.lend === undefined) return
+    const left = this.length! - this.#size
+    if (left >= WORTHWHILE) this.#direct = DirectReads.begin(this.#source as IncomingMessage, left, this)
   }
 
   readonly #onData = (chunk: Buffer): void => {
@@ -129,6 +168,7 @@ export class RequestBody {
     if (this.#attempt === undefined) return
     this.sent += chunk.length
     if (!this.#attempt.write(chunk)) this.#pause()
+    if (!this.#replayable && this.#direct === undefined) this.#askDirect()
   }
 
   readonly #onEnd = (): void => {

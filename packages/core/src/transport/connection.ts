@@ -44,6 +44,7 @@ export class NativeAttempt implements Attempt {
   }
 
   write (chunk: Buffer): boolean { return this.connection === undefined || this.connection.write(chunk) }
+  lend (chunk: Buffer): boolean { return this.connection === undefined || this.connection.lend(chunk) }
   end (trailers?: readonly string[]): void { this.connection?.end(trailers) }
   resume (): void { this.connection?.resume() }
   abort (): void { this.connection?.abort() }
@@ -83,6 +84,8 @@ export class Connection implements ParserEvents {
   /** Bytes of the request may be on the wire. */
   #written = false
   #sendDone = false
+  /** The head of a request whose body is streamed, until there is something to send it with. */
+  #head: string | undefined
   /** Bytes of the request's body still to come; NaN when chunked. */
   #left = 0
   #paused = false
@@ -119,6 +122,7 @@ export class Connection implements ParserEvents {
   start (attempt: NativeAttempt): void {
     this.#attempt = attempt
     this.#written = this.#sendDone = this.#ending = this.#extra = false
+    this.#head = undefined
     this.#bytes = 0
     this.#parser.reset(attempt.request.method, attempt.request.upgrade)
     if (this.requests++ > 0) {
@@ -145,17 +149,23 @@ export class Connection implements ParserEvents {
     const socket = this.#socket
     if (!Number.isNaN(this.#left)) {
       this.#left -= chunk.length
-      if (this.#left >= 0) return socket.write(chunk)
+      if (this.#left >= 0) return this.#push(chunk)
       this.#sendDone = true
       this.#failLater('request-too-long', 'the request body is longer than its Content-Length')
       return false
     }
     socket.cork()
+    this.#sendHead()
     socket.write(chunk.length.toString(16) + '\r\n', 'latin1')
     socket.write(chunk)
     const more = socket.write('\r\n', 'latin1')
     socket.uncork()
-    return more
+    return more || socket.writableLength === 0
+  }
+
+  lend (chunk: Buffer): boolean {
+    // Of less than the bound the socket does not say when it is done with it.
+    return this.write(chunk.length < this.#socket.writableHighWaterMark ? Buffer.from(chunk) : chunk)
   }
 
   end (trailers?: readonly string[]): void {
@@ -166,6 +176,7 @@ export class Connection implements ParserEvents {
     if (!Number.isNaN(this.#left)) return
     const fields = trailers === undefined ? '' : fieldText(trailers, NO_FIELDS)
     if (fields === undefined) return this.#failLater('malformed', 'a trailer of the request cannot be sent')
+    this.#sendHead()
     this.#socket.write(`0\r\n${fields}\r\n`, 'latin1')
   }
 
@@ -349,30 +360,53 @@ export class Connection implements ParserEvents {
     if (body === null || Buffer.isBuffer(body)) {
       this.#sendDone = true
       if (body === null || body.length === 0) socket.write(head, 'latin1')
-      else if (body.length <= JOIN_LIMIT) {
-        const whole = Buffer.allocUnsafe(head.length + body.length)
-        whole.write(head, 'latin1')
-        body.copy(whole, head.length)
-        socket.write(whole)
-      } else {
-        socket.cork()
-        socket.write(head, 'latin1')
-        socket.write(body)
-        socket.uncork()
+      else {
+        this.#head = head
+        this.#push(body)
       }
       return
     }
     this.#left = body.length ?? NaN
     // Held until the owner has had its turn, so that the head and what is there of the body leave together.
-    socket.cork()
-    socket.write(head, 'latin1')
+    this.#head = head
     if (reused) process.nextTick(this.#started, attempt)
     else this.#started(attempt)
   }
 
   readonly #started = (attempt: NativeAttempt): void => {
-    if (attempt.connection !== undefined) attempt.handler.onSent()
-    this.#socket.uncork()
+    if (attempt.connection === undefined) return
+    attempt.handler.onSent()
+    if (attempt.connection !== undefined) this.#sendHead()
+  }
+
+  #sendHead (): void {
+    if (this.#head === undefined) return
+    this.#socket.write(this.#head, 'latin1')
+    this.#head = undefined
+  }
+
+  /** Writes a piece of a body whose length was told, the head before it. False: the socket has some of it still. */
+  #push (chunk: Buffer): boolean {
+    const socket = this.#socket
+    const head = this.#head
+    let more: boolean
+    if (head === undefined) more = socket.write(chunk)
+    else {
+      this.#head = undefined
+      if (chunk.length <= JOIN_LIMIT) {
+        const whole = Buffer.allocUnsafe(head.length + chunk.length)
+        whole.write(head, 'latin1')
+        chunk.copy(whole, head.length)
+        more = socket.write(whole)
+      } else {
+        socket.cork()
+        socket.write(head, 'latin1')
+        more = socket.write(chunk)
+        socket.uncork()
+      }
+    }
+    // A piece as large as the bound counts as too much, also when the system has taken it: then there is nothing to wait for.
+    return more || socket.writableLength === 0
   }
 
   #failLater (code: FailureCode, message: string): void {

@@ -103,6 +103,11 @@ export interface Attempt {
   /** The request body's next piece. False: wait for `onDrain`. Ignored after the end. */
   write (chunk: Buffer): boolean
   /**
+   * As `write`, of bytes that are the owner's again, to be written over, as soon as this has returned true, or else with the
+   * next `onDrain`. Only where the transport can tell.
+   */
+  lend? (chunk: Buffer): boolean
+  /**
    * The body is complete. `trailers` only for chunked bodies; flat list. A body that is shorter than its declared length
    * ends the attempt with `truncated`, one that is longer with `request-too-long`.
    */

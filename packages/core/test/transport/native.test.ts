@@ -133,3 +133,48 @@ t.test('a connection that does not come about in time', async (t) => {
   t.ok(silent.destroyed)
   t.same({ ...transport.stats }, { open: 0, idle: 0, connecting: 0 })
 })
+
+t.test('a piece of a body that is there leaves with the head, in one write; what is lent may be written over as soon as it is said to be done', async (t) => {
+  const body = 'a'.repeat(10) + 'b'.repeat(10) + 'c'.repeat(100_000) + 'd'.repeat(10)
+  let heard = ''
+  const server = await peer(t, 'tcp', async ({ until, write }) => {
+    heard = await until(({ length }) => length === body.length)
+    write(`${ok}Content-Length: 0\r\n\r\n`)
+  })
+  let socket!: Socket
+  const writes: string[] = []
+  const transport = new NativeTransport(server.target, {}, new FakeClock(), (...from) => {
+    socket = open(...from)
+    const { write } = socket
+    socket.write = (...args: unknown[]): boolean => {
+      writes.push(String(args[0]))
+      return (write as (...args: unknown[]) => boolean).apply(socket, args)
+    }
+    return socket
+  })
+  let drained = false
+  const large = Buffer.from('c'.repeat(100_000))
+  const recorder = send(transport, { method: 'POST', body: { length: body.length } }, {
+    onSent: ({ attempt }) => {
+      attempt.write(Buffer.from('a'.repeat(10)))
+      t.same(writes.map((text) => text.replace(/^[^]*\r\n\r\n/, '')), ['a'.repeat(10)])
+      socket.cork()
+      const small = Buffer.from('b'.repeat(10))
+      t.equal(attempt.lend!(small), true)
+      small.fill('x')
+      t.equal(attempt.lend!(large), false)
+      socket.uncork()
+    },
+    onDrain: ({ attempt }) => {
+      if (drained) return
+      drained = true
+      large.fill('x')
+      attempt.write(Buffer.from('d'.repeat(10)))
+      attempt.end()
+    }
+  })
+  const { failure, violation } = await recorder.ended
+  t.same([failure, violation], ['', ''])
+  t.ok(heard === body)
+  await transport.close()
+})
