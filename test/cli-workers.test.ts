@@ -73,6 +73,29 @@ t.test('workers share the work, the checks, the metrics and the limits, and are 
   t.same(await proxy.ended, { status: 0, signal: null })
 })
 
+t.test('whichever worker dies, the upstreams are checked on', async (t) => {
+  let well = true
+  const url = await upstream(t, 'a', (request, response) => {
+    response.statusCode = request.url === '/healthz' && !well ? 500 : 200
+    response.end('a')
+  })
+  const proxy = await serve(t, '--workers', '2', '--upstream', url, '--health-path', '/healthz', '--health-interval', '50ms', '--log-level', 'warn')
+  const said = (what: string): number => proxy.stdout().split(`"msg":"${what}"`).length - 1
+  await until(() => said('workers are ready') > 0)
+  /** Connections go round: two ask both workers. */
+  const both = (status: number): Promise<void> => until(async () => (await ask(proxy.url)).status === status && (await ask(proxy.url)).status === status)
+  for (let deaths = 1; deaths <= 2; deaths++) {
+    // The one that was there before: it checks, or took it over when the first one died.
+    process.kill(childrenOf(proxy)[0]!, 'SIGKILL')
+    await until(() => said('a worker was replaced') === deaths)
+    well = false
+    await both(503)
+    well = true
+    await both(200)
+  }
+  t.pass('both know it each time')
+})
+
 t.test('limits of rates hold for all workers together, after one of them died and after all were renewed', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'hg-workers-'))
   t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })

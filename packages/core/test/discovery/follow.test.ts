@@ -1,5 +1,5 @@
 import t from 'tap'
-import { channels, type DiscoveredUpstream, type Discovery, type DiscoverySite, type Lease, type PoolContext, type PoolOptions } from '../../src/index.ts'
+import { channels, type DiscoveredUpstream, type Discovery, type DiscoverySite, httpPool, type Lease, type Policy, type PoolContext, type PoolKind, type PoolOptions } from '../../src/index.ts'
 import { subsetOf } from '../../src/discovery/subset.ts'
 import { MemberList } from '../../src/member-list.ts'
 import { FakeClock } from '../clock.ts'
@@ -160,4 +160,30 @@ t.test('many proxies, many members: each proxy has its part, and changes move li
   const { pool: web } = pool(t, { upstreams: ['http://fixed:1'] })
   new MemberList(web, 'list', { whole: false, subset: { size: 5, index: 3 } }).apply(Array.from({ length: 40 }, (_, n) => ({ url: `http://10.0.0.${n}`, priority: n % 2 })))
   t.same([0, 1].map((tier) => web.upstreams.filter(({ priority }) => priority === tier).length), [6, 5])
+})
+
+t.test('of 10,000 members those cost something that change: no other is read again, and the policy hears of all of them at once', async (t) => {
+  let [read, rebuilt] = [0, 0]
+  const counting: PoolKind = { ...httpPool, parseTarget: (...args) => { read++; return httpPool.parseTarget(...args) } }
+  const policy: Policy = {
+    name: 'first',
+    create<T> () {
+      let first: T | undefined
+      return { rebuild (ready: readonly T[]) { rebuilt++; first = ready[0] }, select: () => first! }
+    }
+  }
+  const { pool: web } = pool(t, { slowStart: 0, policy, upstreams: ['http://fixed:1'] }, new FakeClock(), counting)
+  const list = new MemberList(web, 'list', { whole: false })
+  let entries: DiscoveredUpstream[] = Array.from({ length: 10_000 }, (_, n) => n % 2 === 0 ? `http://10.0.${n >> 8}.${n & 255}` : { url: `http://10.0.${n >> 8}.${n & 255}` })
+  list.apply(entries)
+  t.equal(web.upstreams.length, 10_001)
+  const kept = web.at('http://10.0.1.1')
+  for (let second = 0; second < 3; second++) {
+    read = rebuilt = 0
+    // 50 go, 50 come.
+    entries = [...entries.slice(50), ...Array.from({ length: 50 }, (_, n) => `http://10.1.${second}.${n}`)]
+    t.match(list.apply(entries), { added: 50, removed: 50, changed: 0 })
+    t.same([read, rebuilt], [50, 1])
+  }
+  t.equal(web.at('http://10.0.1.1'), kept)
 })
