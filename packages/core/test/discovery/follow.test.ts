@@ -152,6 +152,7 @@ t.test('many proxies, many members: each proxy has its part, and changes move li
   t.ok(before.every((part) => part.size === 20))
   t.equal(counts.size, 200, 'nobody is left out')
   t.ok(Math.max(...counts.values()) - Math.min(...counts.values()) <= 3, `${proxies * 20 / 200} proxies each, give or take: ${Math.min(...counts.values())}–${Math.max(...counts.values())}`)
+  t.same(parts([...all].reverse()), before, 'in whichever order the source names them')
   for (const changed of [all.slice(1), [...all, 'http://new:80']]) {
     const after = parts(changed)
     t.ok(after.every((part, index) => [...part].filter((one) => !before[index]!.has(one)).length <= 2), 'at most two of each part are others')
