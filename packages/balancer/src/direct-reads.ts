@@ -80,11 +80,13 @@ export class DirectReads {
   #reading = false
 
   /**
-   * Begins to read the rest of a body, of which `left` bytes are to come. `undefined` where that cannot be: then all goes on as it was.
+   * Begins to read the rest of a body of `length` bytes, of which `left` are to come. `undefined` where that cannot be: then all goes on as it was.
    * Not to be called by what the parser calls, and with nothing of the body in the message's own buffer.
    */
-  static begin (source: IncomingMessage, left: number, taker: Taker): DirectReads | undefined {
+  static begin (source: IncomingMessage, length: number, left: number, taker: Taker): DirectReads | undefined {
     if (!(source instanceof IncomingMessage) || typeof source.method !== 'string' || source.destroyed || source.readableLength > 0 || !isAlone(source)) return undefined
+    // What the body's owner was told need not be how the message is framed.
+    if (source.complete || source.headers['transfer-encoding'] !== undefined || source.headers['content-length'] !== String(length)) return undefined
     const socket = source.socket as ServerSocket
     const { parser, _handle: handle } = socket
     // TLS deciphers into memory of its own, and goes on when it is told to stop.

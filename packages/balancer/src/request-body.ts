@@ -150,8 +150,9 @@ export class RequestBody implements Taker {
   readonly #goDirect = (): void => {
     this.#asked = false
     if (this.#direct !== undefined || this.#ended || this.#paused || this.#attempt?.lend === undefined) return
-    const left = this.length! - this.#size
-    if (left >= WORTHWHILE) this.#direct = DirectReads.begin(this.#source as IncomingMessage, left, this)
+    const length = this.length!
+    const left = length - this.#size
+    if (left >= WORTHWHILE) this.#direct = DirectReads.begin(this.#source as IncomingMessage, length, left, this)
   }
 
   readonly #onData = (chunk: Buffer): void => {

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import { type Socket, connect } from 'node:net'
+import { type AddressInfo, type Socket, connect } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
+import { request } from 'undici'
 import { bodyOf, proxy, rawUpstream, until, upstream } from './helpers.ts'
 
 const SIZE = 3_000_000
@@ -228,6 +229,25 @@ t.test('a connection that was read directly can become a tunnel', async (t) => {
   echo!.pipe(echo!)
   await until(() => text().length - before >= message.length)
   t.ok(text().slice(before) === message.toString('latin1'))
+})
+
+t.test('a body whose length the app knows, not the message, is read as the message is framed', async (t) => {
+  const { url: to } = await upstream(t, hashing)
+  const { app } = await proxy(t, { pools: { web: [to] } })
+  const sockets: Socket[] = []
+  const { server } = await upstream(t, (incoming, response) => {
+    sockets.push(incoming.socket)
+    void request('http://web/', { dispatcher: app.balancer.dispatcher('web'), method: 'POST', body: incoming, headers: { 'content-length': String(SIZE) } })
+      .then(({ body }) => body.pipe(response))
+  })
+  const { socket, text } = client(t, (server.address() as AddressInfo).port)
+  const body = pattern(SIZE)
+  socket.write('POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n')
+  for (let at = 0; at < SIZE; at += 100_000) socket.write(Buffer.concat([Buffer.from('186a0\r\n'), body.subarray(at, at + 100_000), Buffer.from('\r\n')]))
+  socket.write('0\r\n\r\n')
+  await until(() => text().includes('>'))
+  t.match(text(), `<${hash(body)}>`)
+  t.notOk(isDirect(sockets[0]!))
 })
 
 t.test('what a client must be told to send comes whole', async (t) => {
