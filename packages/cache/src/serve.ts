@@ -6,12 +6,13 @@ import { type Compressor, encodedFor } from './encoded.ts'
 import { ageOf, type Entry } from './entry.ts'
 import { type HitHead, renewed } from './hit-head.ts'
 import { openOutput, sendComplete } from './output.ts'
+import { piecewise } from './piecewise.ts'
 import { type Prepared, prepared } from './prepared.ts'
 import { answerRange } from './ranged.ts'
 import { hasOnSend } from './route-context.ts'
 import { without } from './semantics/fields.ts'
 import { ifRangeHolds, notModified } from './semantics/validators.ts'
-import type { CacheStore } from './store/contract.ts'
+import type { CacheStore, MaybePromise } from './store/contract.ts'
 
 /** What a 304 does not repeat: it describes a body that does not come (RFC 9110 15.4.5). */
 const OF_BODY = new Set(['content-length', 'content-type', 'content-encoding', 'content-language', 'content-range'])
@@ -72,13 +73,15 @@ export function serveEntry (answer: Answer): void {
     const ranged = answerRange(entry, range, flat)
     if (ranged !== undefined) {
       if (ranged.body !== undefined || ranged.start > ranged.end) return sendBody(answer, ranged.status, '', ranged.fields, ranged.body, fast)
-      return sendStored(answer, ranged.status, '', ranged.fields, ranged.start, ranged.end, fast)
+      const { pieces, start, end } = ranged
+      const body = pieces === undefined ? store.read(entry, start, end) : piecewise(store, entry, pieces)
+      return sendStored(answer, ranged.status, '', ranged.fields, end - start + 1, body, fast)
     }
   }
   const encoded = compressor === undefined ? undefined : encodedFor(request, entry, flat, hit?.second ?? -1, compressor, store)
   if (encoded !== undefined) return sendBody(answer, entry.status, entry.reason, encoded.fields, encoded.body, fast, encoded.ready)
   if (entry.body !== undefined || entry.size === 0) return sendBody(answer, entry.status, entry.reason, flat, entry.body, fast, hit?.whole)
-  sendStored(answer, entry.status, entry.reason, flat, 0, entry.size - 1, fast)
+  sendStored(answer, entry.status, entry.reason, flat, entry.size, store.read(entry, 0, entry.size - 1), fast)
 }
 
 function sendBody (
@@ -88,9 +91,11 @@ function sendBody (
   sendComplete(reply, status, reason, fields, body, fast, ready)
 }
 
-/** Sends bytes that the store does not hold in memory; counted within the stored body. */
-function sendStored (answer: Answer, status: number, reason: string, fields: readonly string[], start: number, end: number, fast: boolean): void {
-  const { reply, entry, store, lost } = answer
+/** Sends so many bytes that the store does not hold in memory. */
+function sendStored (
+  answer: Answer, status: number, reason: string, fields: readonly string[], length: number, body: MaybePromise<Buffer | Readable | undefined>, fast: boolean
+): void {
+  const { reply, entry, lost } = answer
   const send = (body: Buffer | Readable | undefined): void => {
     if (body === undefined) return lost()
     if (Buffer.isBuffer(body)) return sendBody(answer, status, reason, fields, body, fast)
@@ -99,7 +104,7 @@ function sendStored (answer: Answer, status: number, reason: string, fields: rea
       return
     }
     const output = openOutput(reply, status, reason, fields, fast, () => { body.resume() })
-    let left = end - start + 1
+    let left = length
     if (channels.serve.hasSubscribers) channels.serve.publish({ key: entry.key, size: left })
     body.on('data', (chunk: Buffer) => {
       left -= chunk.length
@@ -110,7 +115,6 @@ function sendStored (answer: Answer, status: number, reason: string, fields: rea
     body.on('error', (error) => { output.fail(error) })
     reply.raw.on('close', () => { body.destroy() })
   }
-  const body = store.read(entry, start, end)
   if (body instanceof Promise) body.then(send, lost)
   else send(body)
 }

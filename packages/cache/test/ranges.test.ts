@@ -1,5 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import t from 'tap'
+import { DiskStore } from '../src/index.ts'
 import { app, eventually, proxied, TestClock } from './helpers.ts'
 
 const BODY = Array.from({ length: 1000 }, (_, i) => String.fromCharCode(97 + i % 26)).join('')
@@ -174,4 +178,32 @@ t.test('a stale response is fetched whole in the background, whatever part its c
   await eventually(() => instance.cache.stats.stored === 2)
   t.equal(requests[1]!.headers.range, undefined)
   t.match((await instance.inject('/x')).headers['cache-status'], /hit; ttl=10/)
+})
+
+t.test('several ranges of a body that is on the disk alone', async (t) => {
+  const path = mkdtempSync(join(tmpdir(), 'headgate-ranges-'))
+  t.teardown(() => { rmSync(path, { recursive: true, force: true }) })
+  const body = Buffer.from(BODY.repeat(300))
+  const { app: instance } = await app(t, { store: new DiskStore({ path }) }, (app) => {
+    app.get('/x', (_request, reply) => reply.headers({ 'cache-control': 'max-age=60' }).type('text/plain').send(body))
+  })
+  await instance.inject('/x')
+  await eventually(() => instance.cache.stats.stored === 1)
+  const get = (range: string) => instance.inject({ url: '/x', headers: { range } })
+  // Few bytes come at once, many as a stream.
+  for (const ranges of [[[0, 9], [299_990, 299_999]], [[5, 200_004], [100, 150]]] as const) {
+    const several = await get(`bytes=${ranges.map(([start, end]) => `${start}-${end}`).join()}`)
+    t.equal(several.statusCode, 206)
+    t.match(several.headers['cache-status'], /; hit/)
+    const boundary = /^multipart\/byteranges; boundary=(.+)$/.exec(String(several.headers['content-type']))![1]!
+    const parts = ranges.map(([start, end]) => {
+      return `\r\n--${boundary}\r\nContent-Type: text/plain\r\nContent-Range: bytes ${start}-${end}/300000\r\n\r\n${body.subarray(start, end + 1).toString()}`
+    })
+    t.ok(several.body === `${parts.join('')}\r\n--${boundary}--\r\n`)
+    t.equal(several.headers['content-length'], String(several.body.length))
+  }
+  for (const name of readdirSync(path)) if (name.endsWith('.entry')) rmSync(join(path, name))
+  const lost = await get('bytes=0-9,20-29')
+  t.equal(lost.statusCode, 200)
+  t.match(lost.headers['cache-status'], /fwd=uri-miss/, 'what is gone is a miss')
 })
