@@ -54,10 +54,10 @@ export class Circle {
     const first = await this.#sharing.gather(topic, purge)
     let { missing } = first
     if (common) {
-      // What one of them stored before it heard of it, and told the others of, all have heard of by now.
-      const again = this.#sharing.gather(topic, purge)
+      // What one of them had stored before it heard of it, it told the others of before it answered: all know of it by now. Here first, as who begins it
+      // writes it down for those who have still to read it.
       await this.#obey(purge, false)
-      missing = Math.max(missing, (await again).missing)
+      missing = Math.max(missing, (await this.#sharing.gather(topic, purge)).missing)
     } else for (const { data } of first.answers) count += Number(data)
     if (missing > 0) throw new PurgeUnconfirmedError(String(missing))
     return count

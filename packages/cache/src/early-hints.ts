@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Entry } from './entry.ts'
+import type { Fields } from './semantics/fields.ts'
 
 /** One link of a Link field (RFC 8288 3): its target, and its parameters. */
 const LINK = /<[^>]*>(?:\s*;\s*[\w!#$%&'*+.^`|~-]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s",;]+))?)*/g
@@ -8,18 +9,19 @@ const SENT = /^<[^>]*>(?:\s*;\s*[^;"\s]+(?:="[^;"\s]*")?)*$/
 /** What browsers do ahead of a response (HTML, "process early hints"). */
 const AHEAD = /;\s*rel\s*=\s*"?(?:[^";]*\s)?(?:preload|modulepreload|preconnect)(?=["\s;]|$)/i
 
-const links = new WeakMap<Entry, string[]>()
+/** By fields, as those of an entry that is freshened are others. */
+const links = new WeakMap<Fields, string[]>()
 
 /** Links of a stored response that are of use before the response itself. */
 export function hintsOf (entry: Entry): string[] {
-  let found = links.get(entry)
+  const { fields } = entry
+  let found = links.get(fields)
   if (found === undefined) {
     found = []
-    const { fields } = entry
     for (let i = 0; i < fields.length; i += 2) {
       if (fields[i]!.toLowerCase() === 'link') for (const [link] of fields[i + 1]!.matchAll(LINK)) if (AHEAD.test(link) && SENT.test(link)) found.push(link)
     }
-    links.set(entry, found)
+    links.set(fields, found)
   }
   return found
 }

@@ -16,7 +16,7 @@ import { Invalidator } from './invalidator.ts'
 import { cookie, originOf } from './keys.ts'
 import { observeHead } from './observe.ts'
 import { openOutput, sendComplete } from './output.ts'
-import { storePosted } from './posted.ts'
+import { postedEntry, storePosted } from './posted.ts'
 import { RecentMap } from './recent-map.ts'
 import { requestBody } from './request-body.ts'
 import type { Route } from './route.ts'
@@ -251,14 +251,17 @@ export class Engine {
     const { method } = request
     this.count('bypass', request.url, detail === '' ? forward : detail)
     const requestTime = this.clock.now()
+    const purges = this.invalidator.recent.now
     // Now: once a body has been read, Node forgets its socket, and Fastify the scheme with it.
     const origin = originOf(request)
     observeHead(reply, (status, fields) => {
       if (!isSafe(method)) {
+        // Looked at before what this request itself makes unusable.
+        const posted = method === 'POST' && status === 200 ? postedEntry(this, request, origin, route, fields, requestTime, purges) : undefined
         this.invalidator.unsafe(request, origin, route, status, fields)
-        if (method === 'POST' && status === 200) storePosted(this, request, origin, reply, route, fields, requestTime)
+        if (posted !== undefined) storePosted(this, reply, posted, fields)
       }
-      else if (method === 'HEAD' && status === 200) this.invalidator.head(request, origin, route, fields, requestTime)
+      else if (method === 'HEAD' && status === 200) this.invalidator.head(request, origin, route, fields, requestTime, purges)
       return ['Cache-Status', forwardStatus(this.name, { forward, detail })]
     })
   }

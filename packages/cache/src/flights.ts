@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { channels } from './channels.ts'
 import { combined, completeFields, sameStrong } from './combine.ts'
+import { commit } from './commit.ts'
 import { reusable, usableOnError } from './decide.ts'
 import type { Engine } from './engine.ts'
 import { type Entry, makeEntry } from './entry.ts'
@@ -213,7 +214,7 @@ export class Flights implements Controller {
     const completes = entry?.part?.start === 0 && entry.body !== undefined && request.headers.range === undefined && sameStrong(entry, entry)
     return {
       key, mark, url: where.url, requestTime: now, validating: validates(entry) ? entry : undefined, completing: completes ? entry : undefined,
-      stale: entry, background: false, shared
+      stale: entry, background: false, shared, purges: this.#engine.invalidator.recent.now
     }
   }
 
@@ -293,7 +294,7 @@ export class Flights implements Controller {
     for (const entry of meant) {
       if (!freshen(entry, fresh, fetch.route.settings.storage)) this.#engine.store.delete(entry)
       else {
-        entry.invalidated ||= flight.outdated
+        entry.invalidated ||= !this.#wanted(flight, entry)
         this.#engine.store.update(entry)
       }
     }
@@ -359,7 +360,7 @@ export class Flights implements Controller {
     if (uses < settings.minUses) {
       this.#uses.set(where.key, uses)
       flight.refusal = 'min-uses'
-    } else if (!flight.outdated) {
+    } else if (this.#wanted(flight, entry)) {
       flight.writer = engine.store.create(entry, flight.expected)
       if (flight.writer === undefined) return this.#refuse(flight, fetch, 'size')
       flight.writer.onDrain = () => { flight.writerDrained() }
@@ -383,45 +384,50 @@ export class Flights implements Controller {
     if (flight.idle && !flight.kept) this.left(flight)
   }
 
+  /** Has nothing been purged since it was asked for that this is a part of? */
+  #wanted (flight: Flight, entry: Entry): boolean {
+    return !flight.outdated && !this.#engine.invalidator.recent.concern(entry, flight.plan.purges)
+  }
+
   #commit (flight: Flight, fetch: Fetch): void | Promise<void> {
     const entry = flight.entry!
-    const found = this.#engine.store.get(entry.key)
+    const { store } = this.#engine
+    const found = store.get(entry.key)
     const finish = (entries: readonly Entry[]): void | Promise<void> => {
       const replaced = entries.filter((other) => replaces(entry, other))
-      const stored = flight.writer!.commit(replaced)
-      if (stored instanceof Promise) return stored.then((done) => { this.#committed(flight, fetch, done) })
-      this.#committed(flight, fetch, stored)
+      const stored = commit(store, flight.writer!, entry, replaced, () => this.#wanted(flight, entry))
+      if (stored instanceof Promise) return stored.then((done) => this.#committed(flight, fetch, done))
+      return this.#committed(flight, fetch, stored)
     }
     return found instanceof Promise ? found.then(finish) : finish(found)
   }
 
-  #committed (flight: Flight, { where }: Fetch, stored: boolean): void {
+  #committed (flight: Flight, { where }: Fetch, stored: boolean): void | Promise<void> {
     const entry = flight.entry!
     const { store, stats } = this.#engine
     if (channels.store.hasSubscribers) channels.store.publish({ key: where.key, stored, reason: stored ? '' : 'store', size: entry.size })
     flight.stored(entry.size, stored ? (start, end) => entry.body?.subarray(start, end + 1) ?? store.read(entry, start, end) : undefined)
     if (!stored) return
     stats.stored++
-    // Purged in the moment it was written.
-    if (flight.outdated) return store.delete(entry)
-    if (entry.part !== undefined) this.#combine(entry)
+    if (entry.part !== undefined) return this.#combine(entry)
   }
 
   /** Joins a new part with those beside it. */
-  #combine (entry: Entry): void {
-    const { store } = this.#engine
+  #combine (entry: Entry): void | Promise<void> {
+    const { store, invalidator: { recent } } = this.#engine
     const others = store.get(entry.key)
     if (others instanceof Promise) return
-    let newest = entry
     for (const other of others) {
       if (other === entry || !sameVariant(other, entry)) continue
-      const made = combined(other, newest)
+      const made = combined(other, entry)
       if (made === undefined) continue
       const writer = store.create(made.entry, made.body.length)
       if (writer === undefined) return
+      const then = recent.now
       writer.write(made.body)
-      if (writer.commit([other, newest]) !== true) return
-      newest = made.entry
+      const more = (stored: boolean): void | Promise<void> => { if (stored) return this.#combine(made.entry) }
+      const stored = commit(store, writer, made.entry, [other, entry], () => !recent.concern(made.entry, then))
+      return stored instanceof Promise ? stored.then(more) : more(stored)
     }
   }
 }

@@ -7,6 +7,7 @@ import { ageOf, type Entry } from './entry.ts'
 import { freshen } from './freshen.ts'
 import { urlKey } from './keys.ts'
 import { carriesUnkeyed } from './poison.ts'
+import { RecentPurges } from './recent-purges.ts'
 import type { Route } from './route.ts'
 import { single } from './semantics/fields.ts'
 import { invalidated } from './semantics/invalidation.ts'
@@ -22,6 +23,7 @@ export class Invalidator implements Member {
   readonly #engine: Engine
   readonly #circle: Circle | undefined
   readonly #leave: (() => void) | undefined
+  readonly recent: RecentPurges = new RecentPurges()
 
   constructor (engine: Engine, sharing: CacheSharing | undefined) {
     this.#engine = engine
@@ -45,15 +47,18 @@ export class Invalidator implements Member {
     if (groups.length > 0) this.#unawaited(this.every({ by: 'group', names: groups }, 'invalidate', groups.join(' ')))
   }
 
-  /** A HEAD's 200 updates what is stored, or shows that it is not current any more (RFC 9111 4.3.5). */
-  head (request: FastifyRequest, origin: string, route: Route, fields: readonly string[], requestTime: number): void {
+  /**
+   * A HEAD's 200 updates what is stored, or shows that it is not current any more (RFC 9111 4.3.5). Not when that was purged after the `purges` known
+   * when it was asked for: it may tell of what was before.
+   */
+  head (request: FastifyRequest, origin: string, route: Route, fields: readonly string[], requestTime: number, purges: number): void {
     const { store, clock, rules } = this.#engine
     if (origin === '' || carriesUnkeyed(request, route.settings.key.headers)) return
     const where = locate(request, origin, route.settings, rules, '')
     const found = store.get(where.key)
     if (found instanceof Promise) return
     const entry = select(found, request.headers)
-    if (entry === undefined || entry.status !== 200) return
+    if (entry === undefined || entry.status !== 200 || this.recent.concern(entry, purges)) return
     const now = clock.now()
     const length = single(fields, 'content-length')
     const etag = single(fields, 'etag')
@@ -75,6 +80,7 @@ export class Invalidator implements Member {
   /** What is being fetched of it may not be stored. */
   outdate (concern: Concern): void {
     const { flights } = this.#engine
+    this.recent.add(concern)
     if (concern.by === 'url') {
       for (const url of concern.names) for (const flight of flights.of(url)) flights.outdate(flight)
       return

@@ -1,7 +1,8 @@
 import type { ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { commit } from './commit.ts'
 import type { Engine } from './engine.ts'
-import { makeEntry } from './entry.ts'
+import { type Entry, makeEntry } from './entry.ts'
 import { carriesUnkeyed } from './poison.ts'
 import type { Route } from './route.ts'
 import { governing } from './semantics/cache-control.ts'
@@ -16,32 +17,41 @@ const NO_HEURISTIC = { fraction: 0, max: 0 }
 
 /**
  * A POST's response that says it is what a GET of the same URI would give: Content-Location equal to the target, and explicit freshness (RFC
- * 9110 9.3.3). It is stored for later GETs while it is sent.
+ * 9110 9.3.3). Not when that was purged after the `purges` known when it was asked for.
  */
-export function storePosted (
-  engine: Engine, request: FastifyRequest, origin: string, reply: FastifyReply, route: Route, fields: readonly string[], requestTime: number
-): void {
+export function postedEntry (
+  engine: Engine, request: FastifyRequest, origin: string, route: Route, fields: readonly string[], requestTime: number, purges: number
+): Entry | undefined {
   const location = single(fields, 'content-location')
-  if (location === undefined) return
+  if (location === undefined) return undefined
   const { storage, statuses } = route.settings
-  if (statuses?.has(200) === false || !route.settings.bodyless) return
-  if (origin === '' || carriesUnkeyed(request, route.settings.key.headers)) return
+  if (statuses?.has(200) === false || !route.settings.bodyless) return undefined
+  if (origin === '' || carriesUnkeyed(request, route.settings.key.headers)) return undefined
   const where = locate(request, origin, route.settings, engine.rules, '')
-  if (sameOrigin(where.origin + request.raw.url!, location) !== where.origin + request.raw.url!) return
+  if (sameOrigin(where.origin + request.raw.url!, location) !== where.origin + request.raw.url!) return undefined
   const responseTime = engine.clock.now()
-  if (lifetime(200, fields, governing(fields, storage.targets), responseTime, NO_HEURISTIC).ms <= 0) return
+  if (lifetime(200, fields, governing(fields, storage.targets), responseTime, NO_HEURISTIC).ms <= 0) return undefined
   const entry = makeEntry({
     key: where.key, url: where.url, origin: where.origin, status: 200, reason: '', fields, requestHeaders: request.headers, requestTime, responseTime
   }, storage, engine.idOf)
-  if (typeof entry === 'string') return
+  return typeof entry === 'string' || engine.invalidator.recent.concern(entry, purges) ? undefined : entry
+}
+
+/** Stores it for later GETs while it is sent, unless it is purged before all of it was. */
+export function storePosted (engine: Engine, reply: FastifyReply, entry: Entry, fields: readonly string[]): void {
+  const { store, invalidator: { recent } } = engine
+  const purges = recent.now
   const length = single(fields, 'content-length')
   const expected = length !== undefined && /^\d+$/.test(length) ? Number(length) : -1
-  const writer = engine.store.create(entry, expected)
+  const writer = store.create(entry, expected)
   if (writer === undefined) return
   capture(reply.raw, writer, expected, () => {
-    const found = engine.store.get(entry.key)
-    if (found instanceof Promise) void found.then((others) => writer.commit(others.filter((other) => replaces(entry, other))))
-    else void writer.commit(found.filter((other) => replaces(entry, other)))
+    const found = store.get(entry.key)
+    const finish = (others: readonly Entry[]): void => {
+      void commit(store, writer, entry, others.filter((other) => replaces(entry, other)), () => !recent.concern(entry, purges))
+    }
+    if (found instanceof Promise) void found.then(finish)
+    else finish(found)
   })
 }
 

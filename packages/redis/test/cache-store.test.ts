@@ -174,6 +174,18 @@ t.test('the cache store', { skip: skipWithout('redis-server') }, async (t) => {
     t.same(await two.get('http://a.example/x'), [])
   })
 
+  t.test('what was fetched before a soft purge is stale after it, in memory too', async (t) => {
+    const [one, two] = await pair(t)
+    const writer = one.create(entry('http://a.example/x', { 'cache-tag': 'x' }), 1)!
+    writer.write(Buffer.from('x'))
+    await two.purge!({ by: 'tag', names: ['x'], mode: 'soft' })
+    t.equal(await writer.commit([]), true)
+    for (const store of [one, two]) {
+      const [found] = await store.get('http://a.example/x') as Entry[]
+      t.ok(found!.initialAge + Date.now() - found!.responseTime >= found!.lifetime, 'stale')
+    }
+  })
+
   t.test('a purge that comes while a long body is read holds for it as well', async (t) => {
     const [one, two] = await pair(t)
     for (const mode of ['hard', 'invalidate'] as const) {

@@ -61,6 +61,8 @@ export interface FlightPlan {
   readonly background: boolean
   /** Others may join it. */
   readonly shared: boolean
+  /** Purges that were known when it began. */
+  readonly purges: number
 }
 
 /**

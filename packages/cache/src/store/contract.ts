@@ -7,8 +7,11 @@ export type MaybePromise<T> = T | Promise<T>
 export interface EntryWriter {
   /** `false` asks to wait for `onDrain`. The chunk is never changed afterwards and may be kept. */
   write (chunk: Buffer): boolean
-  /** All is there: from now on `get` finds the entry, and those that it replaces are gone. `false` when it could not be stored. */
-  commit (replaces: readonly Entry[]): MaybePromise<boolean>
+  /**
+   * All is there: from now on `get` finds the entry, and those that it replaces are gone. `false` when it could not be stored. A store that takes its
+   * time asks `wanted` in the very turn in which the entry could be found for the first time, and stores nothing when it was purged meanwhile.
+   */
+  commit (replaces: readonly Entry[], wanted?: () => boolean): MaybePromise<boolean>
   /** `false` from when it is known that nothing will be stored: too long, or the store failed. */
   readonly alive: boolean
   /** The response was cut off, or is not wanted any more: leaves no trace. */
@@ -89,7 +92,7 @@ export interface CacheStore {
   readonly stats: StoreStats
   /** Resolves when all that was stored before the start can be found; a store without it can at once. */
   readonly ready?: Promise<void> | undefined
-  /** Everything asked for so far will be so after a crash of this process. */
+  /** Everything asked for so far will be so after a crash of this process, and others who see the same responses have been told of it. */
   settled? (): MaybePromise<void>
   /**
    * For a store that other processes use too: makes what it concerns unusable for all of them, what they are fetching included. Resolves to how

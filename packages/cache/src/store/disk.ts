@@ -43,8 +43,8 @@ const GIB = 1024 ** 3
  * whenever all of it is read.
  *
  * With `sharing` the processes of one machine use the folder together: each has the whole index, hears what the others store, change and
- * remove, and reads their files. What is read while a purge comes obeys it when it has been read, and a purge comes twice: what one stored
- * before it heard of it the first time, all have been told of before the second.
+ * remove, and reads their files. What is read while a purge comes obeys it when it has been read, and a purge comes twice: each tells of what it has
+ * stored before it says that it has obeyed the first time, so that all know of it before the second.
  */
 export class DiskStore implements CacheStore, FolderReader {
   readonly #path: string
@@ -53,6 +53,8 @@ export class DiskStore implements CacheStore, FolderReader {
   readonly #byId: Map<string, Entry> = new Map()
   readonly #shapes: WeakMap<Entry, Shape> = new WeakMap()
   readonly #pending: Set<Promise<void>> = new Set()
+  /** Heads being written, by ids: those of one file one after the other, so that the last one stays. */
+  readonly #heads: Map<string, Promise<void>> = new Map()
   readonly #reads: FileReads
   readonly #news: FolderNews | undefined
   readonly #unlock: () => void
@@ -72,7 +74,7 @@ export class DiskStore implements CacheStore, FolderReader {
       this.#byId.delete(entry.id)
       this.onDrop?.(entry)
       if (!evicted) return
-      this.#unlink(entry.id)
+      void this.#unlink(entry.id)
       this.#news?.gone(entry.id)
       this.onEvict?.(entry)
     })
@@ -121,18 +123,26 @@ export class DiskStore implements CacheStore, FolderReader {
         this.#news?.added(whole.id)
         return true
       },
-      failed: (error) => { this.onFailure?.(error) }
+      failed: (error) => { this.onFailure?.(error) },
+      busy: (work) => { void this.#do(work) }
     })
   }
 
   /** Writes the head again, in its place. One that has grown too much is marked, so that it is validated after a restart. */
   update (entry: Entry, everywhere = false): void {
+    void this.#rewrite(entry, everywhere)
+  }
+
+  #rewrite (entry: Entry, everywhere: boolean): Promise<void> | undefined {
     const shape = this.#shapes.get(entry)
-    if (shape === undefined || !this.#index.has(entry)) return
+    if (shape === undefined || !this.#index.has(entry)) return undefined
     const start = formatStart(formatHead(entry), shape, entry.size) ?? formatStart(formatHead({ ...entry, fields: [], invalidated: true }), shape, entry.size)
-    if (start === undefined) return this.delete(entry)
-    const written = this.#overwrite(entry, start)
-    this.#do(everywhere ? written : written.then(() => { this.#news?.changed(entry.id) }))
+    if (start === undefined) {
+      this.delete(entry)
+      return undefined
+    }
+    const written = this.#overwrite(entry.id, start)
+    return this.#do(everywhere ? written : written.then(() => { this.#news?.changed(entry.id) }))
   }
 
   delete (entry: Entry, everywhere = false): void {
@@ -180,9 +190,10 @@ export class DiskStore implements CacheStore, FolderReader {
     this.#reads.heard(purge)
   }
 
-  /** Everything asked for so far is in the files. */
+  /** Everything asked for so far is in the files, and the others have been told. */
   async settled (): Promise<void> {
     await Promise.all(this.#pending)
+    this.#news?.flush()
   }
 
   async close (): Promise<void> {
@@ -201,12 +212,13 @@ export class DiskStore implements CacheStore, FolderReader {
   }
 
   found (id: string): void {
-    if (!this.#closed) this.#do(this.#load(id))
+    if (!this.#closed) void this.#do(this.#load(id))
   }
 
   changed (id: string): void {
+    if (this.#reads.again(id)) return
     const entry = this.#byId.get(id)
-    if (entry !== undefined && !this.#closed) this.#do(this.#reads.read(id, this.#fileOf(id), (read) => { this.#retake(entry, read) }))
+    if (entry !== undefined && !this.#closed) void this.#do(this.#reads.read(id, this.#fileOf(id), (read) => { this.#retake(entry, read) }))
   }
 
   gone (id: string): void {
@@ -227,21 +239,31 @@ export class DiskStore implements CacheStore, FolderReader {
 
   #remove (entry: Entry): boolean {
     if (!this.#index.remove(entry)) return false
-    this.#unlink(entry.id)
+    void this.#unlink(entry.id)
     return true
   }
 
-  #unlink (id: string): void {
-    this.#do(unlink(this.#fileOf(id)))
+  #unlink (id: string): Promise<void> {
+    return this.#do(unlink(this.#fileOf(id)))
   }
 
-  #do (work: Promise<void>): void {
-    const tracked = work.catch((error: NodeJS.ErrnoException) => { if (error.code !== 'ENOENT') this.onFailure?.(error) }).finally(() => { this.#pending.delete(tracked) })
+  #do (work: Promise<unknown>): Promise<void> {
+    const tracked: Promise<void> = work.then(() => {}).catch((error: NodeJS.ErrnoException) => { if (error.code !== 'ENOENT') this.onFailure?.(error) })
+      .finally(() => { this.#pending.delete(tracked) })
     this.#pending.add(tracked)
+    return tracked
   }
 
-  async #overwrite (entry: Entry, start: Buffer): Promise<void> {
-    const file = await open(this.#fileOf(entry.id), 'r+')
+  #overwrite (id: string, start: Buffer): Promise<void> {
+    const write = (): Promise<void> => this.#writeHead(id, start)
+    const before = this.#heads.get(id)
+    const work = (before === undefined ? write() : before.then(write, write)).finally(() => { if (this.#heads.get(id) === work) this.#heads.delete(id) })
+    this.#heads.set(id, work)
+    return work
+  }
+
+  async #writeHead (id: string, start: Buffer): Promise<void> {
+    const file = await open(this.#fileOf(id), 'r+')
     try {
       await file.write(start, 0, start.length, 0)
     } finally {
@@ -268,24 +290,30 @@ export class DiskStore implements CacheStore, FolderReader {
   }
 
   async #load (id: string): Promise<void> {
-    if (!this.#byId.has(id)) await this.#reads.read(id, this.#fileOf(id), (read) => { this.#take(id, read) })
+    if (!this.#byId.has(id)) await this.#reads.read(id, this.#fileOf(id), (read) => this.#take(id, read))
   }
 
   /** Takes one file into the index; one that is damaged, or older than what is there already, goes. */
-  #take (id: string, read: Read | undefined): void {
+  #take (id: string, read: Read | undefined): Promise<void> | undefined {
     // This process wrote it.
-    if (this.#byId.has(id)) return
+    if (this.#byId.has(id)) return undefined
     const others = read === undefined ? [] : this.#index.get(read.entry.key)
     if (read === undefined || read.entry.id !== id || read.purged || others.some((other) => replaces(other, read.entry) && isNewer(other, read.entry))) {
       return this.#unlink(id)
     }
     for (const other of others) if (replaces(read.entry, other)) this.#remove(other)
     this.#add(read.entry, read.shape)
+    // Whoever purged could not write it down, if it was this process and it was still to be read.
+    return read.changed ? this.#rewrite(read.entry, true) : undefined
   }
 
   #retake (entry: Entry, read: Read | undefined): void {
     if (read === undefined || read.purged || read.entry.responseTime < entry.responseTime || !this.#index.has(entry)) return
-    Object.assign(entry, { ...read.entry, body: entry.body, encoded: entry.encoded, head: undefined })
+    // What is known here of a purge stays so: the file may have been written before it. Only a later answer of the origin makes it fresh again.
+    const same = read.entry.responseTime === entry.responseTime
+    const invalidated = read.entry.invalidated || (same && entry.invalidated)
+    const lifetime = same ? Math.min(read.entry.lifetime, entry.lifetime) : read.entry.lifetime
+    Object.assign(entry, { ...read.entry, invalidated, lifetime, body: entry.body, encoded: entry.encoded, head: undefined })
     for (const encoded of entry.encoded?.values() ?? []) encoded.head = undefined
   }
 }

@@ -16,6 +16,8 @@ export interface WriterPlan {
   /** The file has its name: bookkeeping. */
   readonly done: (entry: Entry, shape: Shape, replaces: readonly Entry[]) => boolean
   readonly failed: (error: Error) => void
+  /** It is being completed: until then nothing that was asked for before has come to rest. */
+  readonly busy: (work: Promise<unknown>) => void
 }
 
 /** Writes one entry: first under another name, which it loses when all of it is there. */
@@ -52,7 +54,13 @@ export class DiskWriter implements EntryWriter {
     return this.#pending < PENDING
   }
 
-  async commit (replaces: readonly Entry[]): Promise<boolean> {
+  commit (replaces: readonly Entry[], wanted?: () => boolean): Promise<boolean> {
+    const work = this.#commit(replaces, wanted ?? always)
+    this.#plan.busy(work)
+    return work
+  }
+
+  async #commit (replaces: readonly Entry[], wanted: () => boolean): Promise<boolean> {
     const { entry, temporary, final, done, failed } = this.#plan
     if (!this.#alive) return false
     try {
@@ -65,9 +73,15 @@ export class DiskWriter implements EntryWriter {
       await writeAll(this.#file, start, 0)
       await this.#file.close()
       this.#file = undefined
+      if (!wanted()) {
+        this.abort()
+        return false
+      }
       await rename(temporary, final)
       this.#alive = false
-      return done(entry, shape, replaces)
+      if (wanted()) return done(entry, shape, replaces)
+      await unlink(final)
+      return false
     } catch (error) {
       this.abort()
       failed(error as Error)
@@ -116,6 +130,8 @@ export class DiskWriter implements EntryWriter {
     }
   }
 }
+
+const always = (): boolean => true
 
 async function writeAll (file: FileHandle, bytes: Buffer, position: number): Promise<void> {
   for (let done = 0; done < bytes.length;) done += (await file.write(bytes, done, bytes.length - done, position + done)).bytesWritten

@@ -9,13 +9,21 @@ export interface Read {
   readonly shape: Shape
   /** A purge that came while it was read takes it. */
   readonly purged: boolean
+  /** One that came while it was read has made it stale: the file may not say so. */
+  readonly changed: boolean
+}
+
+/** A file that is being read. */
+interface Reading {
+  /** Purges since it was begun. */
+  readonly heard: TimedPurge[]
+  /** It was changed since. */
+  again: boolean
 }
 
 /** Files of entries that are being read into an index. Purges that come meanwhile cannot find them there, so they are obeyed here. */
 export class FileReads {
-  readonly #reading: Set<string> = new Set()
-  /** Purges since the first of those was begun. */
-  #heard: TimedPurge[] = []
+  readonly #reading: Map<string, Reading> = new Map()
   readonly #twice: boolean
 
   /** `twice`: another process may be writing a head; who finds it half written looks once more. */
@@ -23,7 +31,7 @@ export class FileReads {
     this.#twice = twice
   }
 
-  get ids (): Iterable<string> { return this.#reading }
+  get ids (): Iterable<string> { return this.#reading.keys() }
 
   has (id: string): boolean {
     return this.#reading.has(id)
@@ -34,40 +42,49 @@ export class FileReads {
     this.#reading.delete(id)
   }
 
+  /** It has been changed: if it is being read, it is read once more. Gives whether it is. */
+  again (id: string): boolean {
+    const reading = this.#reading.get(id)
+    if (reading !== undefined) reading.again = true
+    return reading !== undefined
+  }
+
   heard (purge: TimedPurge): void {
-    if (this.#reading.size > 0) this.#heard.push(purge)
+    for (const { heard } of this.#reading.values()) heard.push(purge)
   }
 
   /**
-   * Reads a file and gives it, `undefined` when it is damaged, to `take` in the very turn in which its purges were looked at. Does nothing for one
-   * that is being read. Rejects when there is none.
+   * Reads a file and gives it, `undefined` when it is damaged, to `take` in the very turn in which its purges were looked at; resolves when what that
+   * does is done. Does nothing for one that is being read. Rejects when there is none.
    */
-  async read (id: string, path: string, take: (read: Read | undefined) => void): Promise<void> {
+  async read (id: string, path: string, take: (read: Read | undefined) => void | Promise<void>): Promise<void> {
     if (this.#reading.has(id)) return
-    this.#reading.add(id)
-    const from = this.#heard.length
+    const mine: Reading = { heard: [], again: false }
+    this.#reading.set(id, mine)
     let read: { readonly entry: Entry; readonly shape: Shape } | undefined
     let wanted = false
-    let purges: readonly TimedPurge[] = []
     try {
-      read = await readStart(path) ?? (this.#twice ? await readStart(path) : undefined)
+      do {
+        mine.again = false
+        read = await readStart(path) ?? (this.#twice ? await readStart(path) : undefined)
+      } while (mine.again)
     } finally {
-      purges = this.#heard.slice(from)
-      wanted = this.#reading.delete(id)
-      if (this.#reading.size === 0) this.#heard = []
+      wanted = this.#reading.get(id) === mine
+      if (wanted) this.#reading.delete(id)
     }
-    if (wanted) take(read && { ...read, purged: obey(read.entry, purges) })
+    if (wanted) await take(read && { ...read, ...obey(read.entry, mine.heard) })
   }
 }
 
-/** Gives whether one of them takes it. */
-function obey (entry: Entry, purges: readonly TimedPurge[]): boolean {
-  let purged = false
+/** What becomes of it. */
+function obey (entry: Entry, purges: readonly TimedPurge[]): Pick<Read, 'purged' | 'changed'> {
+  let [purged, changed] = [false, false]
   for (const purge of purges) {
     if (!concerns(purge)(entry)) continue
+    changed = true
     if (purge.mode === 'hard') purged = true
     else if (purge.mode === 'invalidate') entry.invalidated = true
     else entry.lifetime = Math.min(entry.lifetime, ageOf(entry, purge.at))
   }
-  return purged
+  return { purged, changed }
 }

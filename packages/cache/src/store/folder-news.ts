@@ -76,16 +76,17 @@ export class FolderNews {
 
   close (): void {
     for (const off of this.#offs) off()
-    this.#flush()
+    this.flush()
   }
 
   #soon (): void {
     if (this.#waiting) return
     this.#waiting = true
-    setImmediate(() => { this.#flush() })
+    setImmediate(() => { this.flush() })
   }
 
-  #flush (): void {
+  /** Tells now what it would tell at the end of the turn. Who answers a purge calls it before: what it had by then, the others know of then. */
+  flush (): void {
     this.#waiting = false
     if (this.#gone.size + this.#added.size + this.#changed.size === 0) return
     this.#sharing.tell('others', `cache.folder ${this.#path}`, { gone: [...this.#gone], added: [...this.#added], changed: [...this.#changed] } satisfies News)

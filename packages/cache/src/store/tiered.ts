@@ -106,13 +106,13 @@ class Tee implements EntryWriter {
     return this.#below.write(chunk)
   }
 
-  commit (replaces: readonly Entry[]): MaybePromise<boolean> {
+  commit (replaces: readonly Entry[], wanted?: () => boolean): MaybePromise<boolean> {
     const keep = (stored: boolean): boolean => {
       const body = stored ? this.#collector.take() : undefined
       if (body !== undefined) this.#keep(body)
       return stored
     }
-    const stored = this.#below.commit(replaces)
+    const stored = this.#below.commit(replaces, wanted)
     return stored instanceof Promise ? stored.then(keep) : keep(stored)
   }
 

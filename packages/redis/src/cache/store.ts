@@ -122,7 +122,9 @@ export class RedisCacheStore implements CacheStore, Target {
       entry, stored: known, blob: randomBytes(9).toString('base64url'), memory, target: shared ? this : undefined, maxBytes: this.#maxEntryBytes,
       failed: (error) => { this.#failed(error) },
       done: (stored) => {
-        if (this.#log.bans.judge(entry, known.position).gone) return false
+        const { gone, invalidated, staleAt } = this.#log.bans.judge(entry, known.position)
+        if (gone) return false
+        if (invalidated || staleAt < Infinity) obey(entry, invalidated, staleAt)
         known.shared = stored
         this.#known.set(entry, known)
         return true
