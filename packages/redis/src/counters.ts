@@ -1,7 +1,7 @@
+import { countInto, type EventWindow, LONGEST_WINDOW, type Renewal } from '@headgate/core'
 import type { Connection } from './connection.ts'
 
-/** Milliseconds that a window can be made to last: a thousand years. */
-const LONGEST = 31_536_000_000_000
+export type { Renewal }
 
 /**
  * KEYS: the counter. ARGV: what is added, milliseconds of the window, and, if excess renews it, the greatest count that is none and how. Gives the count
@@ -13,7 +13,7 @@ local window = tonumber(ARGV[2])
 if count == tonumber(ARGV[1]) then
   redis.call('PEXPIRE', KEYS[1], window)
 elseif ARGV[3] and count > tonumber(ARGV[3]) then
-  if ARGV[4] == 'doubled' then window = math.min(window * 2 ^ (count - tonumber(ARGV[3]) - 1), ${LONGEST}) end
+  if ARGV[4] == 'doubled' then window = math.min(window * 2 ^ (count - tonumber(ARGV[3]) - 1), ${LONGEST_WINDOW}) end
   redis.call('PEXPIRE', KEYS[1], string.format('%.0f', window))
 end
 return {count, redis.call('PTTL', KEYS[1])}`
@@ -27,9 +27,6 @@ export interface Count {
   readonly ttl: number
 }
 
-/** What each event beyond `max` does to the window: begins it anew (`whole`), or makes it twice as long each time (`doubled`). */
-export interface Renewal { readonly max: number; readonly how: 'whole' | 'doubled' }
-
 /**
  * Counters of events in windows of time, over all processes: what limits are made of. Each process counts for itself too, and that count
  * answers while Redis is away.
@@ -37,7 +34,7 @@ export interface Renewal { readonly max: number; readonly how: 'whole' | 'double
 export class RedisCounters {
   readonly #connection: Connection
   readonly #prefix: string
-  readonly #here: Map<string, { count: number; until: number }> = new Map()
+  readonly #here: Map<string, EventWindow> = new Map()
 
   /** Made by `RedisState.counters`. */
   constructor (connection: Connection, prefix: string, name: string) {
@@ -58,15 +55,12 @@ export class RedisCounters {
 
   #count (key: string, window: number, n: number, renew: Renewal | undefined): Count {
     const now = this.#connection.clock.now()
-    let own = this.#here.get(key)
-    if (own === undefined || own.until <= now) {
+    const before = this.#here.get(key)
+    const own = countInto(before, n, window, now, renew)
+    if (own !== before) {
       this.#here.delete(key)
       if (this.#here.size >= MAX_HERE) this.#here.delete(this.#here.keys().next().value!)
-      this.#here.set(key, own = { count: 0, until: now + window })
-    }
-    own.count += n
-    if (renew !== undefined && own.count > renew.max) {
-      own.until = now + (renew.how === 'whole' ? window : Math.min(LONGEST, window * 2 ** (own.count - renew.max - 1)))
+      this.#here.set(key, own)
     }
     return { count: own.count, ttl: own.until - now }
   }

@@ -1,10 +1,7 @@
-import type { Clock } from '@headgate/core'
+import { type Clock, countInto, type EventWindow, type Renewal } from '@headgate/core'
 
 /** Clients that one limit remembers unless it says otherwise: as many as `@fastify/rate-limit` does. */
 const REMEMBERED = 5000
-
-/** Milliseconds that a window can be made to last: a thousand years. */
-const LONGEST = 31_536_000_000_000
 
 /** One event that a limit is for. */
 export interface Counted {
@@ -17,7 +14,7 @@ export interface Counted {
   /** Events of a window that are no excess; needed with `renew`. */
   readonly max?: number
   /** What each event in excess does to the window: begins it anew (`whole`), or makes it twice as long each time (`doubled`). @default nothing */
-  readonly renew?: 'whole' | 'doubled' | undefined
+  readonly renew?: Renewal['how'] | undefined
   /** Keys that are remembered, the latest ones. @default 5000 */
   readonly size?: number | undefined
 }
@@ -29,13 +26,11 @@ export interface Count {
   readonly ttl: number
 }
 
-interface Window { count: number; until: number }
-
 /** Counts events in windows of time: what limits of rates are made of. */
 export class Counters {
   readonly #clock: Clock
   /** By name, then by key, the latest last. */
-  readonly #limits: Map<string, Map<string, Window>> = new Map()
+  readonly #limits: Map<string, Map<string, EventWindow>> = new Map()
 
   constructor (clock: Clock) {
     this.#clock = clock
@@ -44,24 +39,19 @@ export class Counters {
   count ({ name, key, window, max = Infinity, renew, size = REMEMBERED }: Counted): Count {
     const now = this.#clock.now()
     const keys = this.#keysOf(name, now)
-    let entry = keys.get(key)
+    const entry = countInto(keys.get(key), 1, window, now, renew && { max, how: renew })
     keys.delete(key)
-    if (entry === undefined || entry.until <= now) entry = { count: 0, until: now + window }
-    entry.count++
-    if (renew !== undefined && entry.count > max) {
-      entry.until = now + (renew === 'whole' ? window : Math.min(LONGEST, window * 2 ** (entry.count - max - 1)))
-    }
     if (keys.size >= size) keys.delete(keys.keys().next().value!)
     keys.set(key, entry)
     return { count: entry.count, ttl: entry.until - now }
   }
 
-  #keysOf (name: string, now: number): Map<string, Window> {
+  #keysOf (name: string, now: number): Map<string, EventWindow> {
     const known = this.#limits.get(name)
     if (known !== undefined) return known
     // Limits come with configurations, and those before are asked for no more.
     for (const [other, keys] of this.#limits) if ([...keys.values()].every(({ until }) => until <= now)) this.#limits.delete(other)
-    const keys = new Map<string, Window>()
+    const keys = new Map<string, EventWindow>()
     this.#limits.set(name, keys)
     return keys
   }
