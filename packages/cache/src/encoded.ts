@@ -10,6 +10,8 @@ export interface Compressor {
   /** A coding's name; `identity`, or `undefined`, when the body is to be sent as it is. */
   negotiate (acceptEncoding: string | undefined, contentType: string | undefined, length: number): string | undefined
   encode (body: Buffer, encoding: string, options: { readonly static: boolean }): Promise<Buffer>
+  /** Does its own hook want the body of this response as it is? */
+  wantsPlain? (request: FastifyRequest): boolean
   /** Writes into fields (names in lower case) what being encoded means for them. */
   describe (headers: Record<string, number | string | string[] | undefined>, encoding: string, body: Buffer): void
 }
@@ -73,7 +75,7 @@ function make (entry: Entry, compressor: Compressor, coding: string, store: Cach
 export function encodedFor (
   request: FastifyRequest, entry: Entry, fields: Fields, second: number, compressor: Compressor, store: CacheStore
 ): { readonly fields: readonly string[]; readonly body: Buffer; readonly ready?: Prepared } | undefined {
-  if (untouchable(request, entry)) return undefined
+  if (untouchable(request, entry) || compressor.wantsPlain?.(request) === true) return undefined
   const coding = compressor.negotiate(request.raw.headers['accept-encoding'] as string | undefined, first(entry.fields, 'content-type'), entry.size)
   if (coding === undefined || coding === 'identity') return undefined
   const encoded: Encoded | undefined = entry.encoded?.get(coding)

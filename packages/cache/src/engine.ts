@@ -1,4 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { bypassReason } from './bypass-reason.ts'
 import { forwardStatus } from './cache-status.ts'
 import { channels, type CacheResult } from './channels.ts'
 import type { CacheClock } from './clock.ts'
@@ -13,7 +14,7 @@ import type { Flight } from './flight/flight.ts'
 import { runHandler } from './flight/run-handler.ts'
 import { Flights } from './flights.ts'
 import { Invalidator } from './invalidator.ts'
-import { cookie, originOf } from './keys.ts'
+import { originOf } from './keys.ts'
 import { observeHead } from './observe.ts'
 import { openOutput, sendComplete } from './output.ts'
 import { postedEntry, storePosted } from './posted.ts'
@@ -76,7 +77,7 @@ export class Engine {
     if (!plain && !settings.bodyMethods.has(method)) return this.#direct(request, reply, route, 'method', '')
     const hasBody = headers['transfer-encoding'] !== undefined || (headers['content-length'] !== undefined && headers['content-length'] !== '0')
     const origin = originOf(request)
-    const why = origin === '' ? 'host' : plain && hasBody ? 'body' : bypassReason(request, route)
+    const why = origin === '' ? 'host' : plain && hasBody ? 'body' : bypassReason(request, settings)
     if (why !== '') return this.#direct(request, reply, route, 'bypass', why)
     if (plain) {
       this.#lookup(request, reply, route, locate(request, origin, settings, this.rules, ''))
@@ -274,16 +275,4 @@ function sharedFields ({ fields, expected }: Flight, entry: Entry): string[] {
   const age = first(fields, 'age')
   if (age !== undefined) shared.push('Age', age)
   return shared
-}
-
-/** Why a request goes past the cache, in a word; '' when it does not. */
-function bypassReason (request: FastifyRequest, { settings }: Route): string {
-  const { headers } = request
-  // Conditions on the current state of the resource are for the origin alone (RFC 9111 4.3.2).
-  if (headers['if-match'] !== undefined || headers['if-unmodified-since'] !== undefined) return 'condition'
-  if (request.raw.url!.charCodeAt(0) !== 47) return 'target'
-  for (const name of settings.privateCookies) if (cookie(headers.cookie, name) !== '') return 'cookie'
-  if (settings.bypass?.(request) === true) return 'bypass'
-  if (settings.requestDirectives && headers['cache-control'] !== undefined && parseRequestCacheControl(headers['cache-control']).noStore) return 'no-store'
-  return ''
 }

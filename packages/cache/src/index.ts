@@ -1,11 +1,12 @@
-import type { FastifyInstance, FastifyPluginAsync, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { systemClock } from './clock.ts'
 import { channels } from './channels.ts'
+import { CacheDictionaries } from './dictionaries.ts'
 import { Engine } from './engine.ts'
 import type { Handler } from './flight/run-handler.ts'
 import { lint } from './lint.ts'
-import { checkCache, checkRoute, type CacheOptions, type RouteCacheOptions, routeSettings } from './options.ts'
+import { checkCache, checkRoute, type CacheOptions, type RouteCacheOptions, type RouteSettings, routeSettings } from './options.ts'
 import { addPurgeRoutes } from './purge-routes.ts'
 import { CacheControls } from './purge.ts'
 import { Route } from './route.ts'
@@ -23,6 +24,7 @@ export * from './errors.ts'
 export type * from './options.ts'
 export { cacheSchema, checkCache } from './options.ts'
 export { unkeyedFields } from './poison.ts'
+export type { CacheDictionaries, Kept, Versions } from './dictionaries.ts'
 export type { CacheControls, Purge } from './purge.ts'
 export type { CacheSharing } from './sharing.ts'
 export type * from './stats.ts'
@@ -65,14 +67,20 @@ const plugin: FastifyPluginAsync<CacheOptions> = async (app: FastifyInstance, op
   const wrapped = new WeakSet<Handler>()
   const late = app.hasDecorator('balancer')
   let routes = 0
-  app.decorate('cache', new CacheControls(engine, defaults))
+  const own = new WeakMap<RouteCacheOptions, RouteSettings>()
+  const settingsOf = (request: FastifyRequest): RouteSettings => {
+    const given = request.routeOptions.config.cache
+    return given === undefined || given === false ? defaults : own.get(given) ?? defaults
+  }
+  app.decorate('cache', new CacheControls(engine, defaults, store.anyKey === true ? new CacheDictionaries(engine, settingsOf) : undefined))
   app.addHook('onRoute', (route: RouteOptions) => {
-    const own = (route.config as { cache?: RouteCacheOptions | false } | undefined)?.cache
+    const given = (route.config as { cache?: RouteCacheOptions | false } | undefined)?.cache
     const handler = route.handler as Handler
     // @fastify/websocket calls the handler of such a route with a socket.
-    if (own === false || wrapped.has(handler) || (route as { websocket?: boolean }).websocket === true) return
-    if (own !== undefined) checkRoute(own, `config.cache of ${route.url}`)
-    const settings = own === undefined ? defaults : routeSettings({ ...options, ...own })
+    if (given === false || wrapped.has(handler) || (route as { websocket?: boolean }).websocket === true) return
+    if (given !== undefined) checkRoute(given, `config.cache of ${route.url}`)
+    const settings = given === undefined ? defaults : routeSettings({ ...options, ...given })
+    if (given !== undefined) own.set(given, settings)
     let cached: Route | undefined
     // In the handler's place: every hook of the route, its authentication too, has been by then.
     const handle: Handler = function (this: FastifyInstance, request, reply) {

@@ -1,3 +1,4 @@
+import type { CacheDictionaries } from './dictionaries.ts'
 import type { Engine } from './engine.ts'
 import { PurgeRequestError } from './errors.ts'
 import { urlKey } from './keys.ts'
@@ -25,10 +26,13 @@ export interface Purge {
 export class CacheControls {
   readonly #engine: Engine
   readonly #settings: RouteSettings
+  /** Former versions of assets, for a plugin that encodes with them; `undefined` with a store that cannot keep them. */
+  readonly dictionaries: CacheDictionaries | undefined
 
-  constructor (engine: Engine, settings: RouteSettings) {
+  constructor (engine: Engine, settings: RouteSettings, dictionaries?: CacheDictionaries) {
     this.#engine = engine
     this.#settings = settings
+    this.dictionaries = dictionaries
   }
 
   /** Counts since the app was made. */

@@ -1,16 +1,18 @@
 import { createHash } from 'node:crypto'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { LRUCache } from 'lru-cache'
 import type { CodingDone } from './encodings/contract.ts'
 import { type DictionaryEncoding, dictionaryEncodings } from './encodings/dictionary.ts'
 import { type Fields, fieldOf } from './fields.ts'
 import { keyOf } from './memo.ts'
 import type { Accepted } from './negotiate.ts'
+import { isReadable } from './readable.ts'
+import { OwnVersions, type Versions, versionsOfCache } from './versions.ts'
 
 export interface DictionaryOptions {
   /** Paths of assets that come in versions, with `*` for any characters: `/assets/app-*.js`. A former version is the dictionary for the next. */
   readonly match: readonly string[]
-  /** Bytes of all versions kept, and of what was made with them. @default 67108864 */
+  /** Bytes of all versions kept in this plugin's memory (none where a cache keeps them), and a quarter as many of what was made with them. @default 67108864 */
   readonly maxBytes?: number
   /** Longest body, in bytes, that becomes a dictionary or is encoded with one. @default 2097152 */
   readonly maxSize?: number
@@ -23,48 +25,59 @@ interface Pattern {
   readonly regexp: RegExp
 }
 
-/** A version of an asset. */
+/** A request for an asset that comes in versions. */
+interface Visit {
+  /** The pattern of its path. */
+  readonly pattern: string
+  readonly versions: Versions
+}
+
+/** A body and its SHA-256 in base64. */
 export interface Version {
   readonly body: Buffer
-  readonly hash: Buffer
-  /** Made with a dictionary, by coding and the dictionary's hash; a list: those who wait for it. */
-  readonly encoded: Map<string, Buffer | CodingDone[]>
-  readonly contentKey: string
+  readonly hash: string
 }
 
 // RFC 9651: a byte sequence; SHA-256 has 32 bytes.
 const HASH = /^:([A-Za-z0-9+/]{43}=):$/
 const PUBLIC_VARY = new Set(['', 'accept-encoding', 'available-dictionary', 'origin'])
 const OVERHEAD = 1024
+/** Bodies whose hashes are remembered. */
+const HASHES = 1024
 
-const weigh = ({ body, encoded }: Version): number => {
-  let bytes = body.length + OVERHEAD
-  for (const value of encoded.values()) if (Buffer.isBuffer(value)) bytes += value.length + OVERHEAD
-  return bytes
-}
-
-/** Versions of assets by origin, and responses made with them (RFC 9842). */
+/** Versions of assets, and responses made with them (RFC 9842). */
 export class Dictionaries {
   readonly maxSize: number
   readonly encodings: readonly DictionaryEncoding[]
   readonly #patterns: readonly Pattern[]
-  readonly #versions: number
-  readonly #byHash: LRUCache<string, Version>
-  readonly #byContent = new Map<string, Version>()
-  readonly #recent = new LRUCache<string, string[]>({ max: 1024 })
+  readonly #most: number
+  readonly #own: OwnVersions
+  readonly #visits = new WeakMap<FastifyRequest, Visit>()
+  /** Hashes by checksums of bodies: candidates, never proofs. */
+  readonly #hashes = new LRUCache<number, string>({ max: HASHES })
+  /** Made with a dictionary, by coding and both hashes. */
+  readonly #made: LRUCache<string, Buffer>
+  readonly #waiting = new Map<string, CodingDone[]>()
 
   constructor (options: DictionaryOptions, encodings: readonly DictionaryEncoding[] = dictionaryEncodings()) {
+    const { maxBytes = 67_108_864 } = options
     this.encodings = encodings
     this.maxSize = options.maxSize ?? 2_097_152
-    this.#versions = options.versions ?? 4
+    this.#most = options.versions ?? 4
     this.#patterns = options.match.map((text) => ({
       text, regexp: new RegExp(`^${text.replace(/[.$]/g, '\\$&').replaceAll('*', '.*')}$`)
     }))
-    this.#byHash = new LRUCache<string, Version>({
-      maxSize: options.maxBytes ?? 67_108_864,
-      sizeCalculation: weigh,
-      dispose: ({ contentKey }, _key, reason) => { if (reason === 'evict') this.#byContent.delete(contentKey) }
-    })
+    this.#own = new OwnVersions(maxBytes)
+    this.#made = new LRUCache<string, Buffer>({ maxSize: Math.ceil(maxBytes / 4), sizeCalculation: ({ length }) => length + OVERHEAD })
+  }
+
+  /** To be called when a request comes. */
+  begin (request: FastifyRequest): void {
+    if (request.method !== 'GET' && request.method !== 'HEAD') return
+    const pattern = this.patternOf(request)
+    if (pattern === undefined) return
+    const versions = (versionsOfCache(request) ?? this.#own).of(request)
+    if (versions !== undefined) this.#visits.set(request, { pattern, versions })
   }
 
   /** The pattern that the request's path matches. */
@@ -74,10 +87,9 @@ export class Dictionaries {
     return undefined
   }
 
-  /** The version that the client has and names, if it is from the same origin and still here. */
-  available (request: FastifyRequest): Version | undefined {
-    const match = HASH.exec(String(request.headers['available-dictionary'] ?? '').trim())
-    return match === null ? undefined : this.#byHash.get(`${originOf(request)} ${match[1]!}`)
+  /** Is the request one for an asset whose versions are kept? */
+  concerns (request: FastifyRequest): boolean {
+    return this.#visits.has(request)
   }
 
   /** The best dictionary coding that the client takes. */
@@ -91,66 +103,60 @@ export class Dictionaries {
    * Keeps a body as a version and tells the client of it by Use-As-Dictionary. `undefined`: it is not the same for everybody,
    * or may not be kept.
    */
-  remember (request: FastifyRequest, fields: Fields, pattern: string, body: Buffer): Version | undefined {
-    if (body.length > this.maxSize || !isPublic(request, fields)) return undefined
-    if (fields.getHeader('use-as-dictionary') === undefined) fields.header('use-as-dictionary', `match="${pattern}"`)
-    const origin = originOf(request)
-    const contentKey = `${origin} ${body.length} ${keyOf(body)}`
-    const known = this.#byContent.get(contentKey)
-    if (known?.body.equals(body) === true) return known
-    const hash = createHash('sha256').update(body).digest()
-    const version: Version = { body: Buffer.from(body), hash, encoded: new Map(), contentKey }
-    const key = `${origin} ${hash.toString('base64')}`
-    this.#byContent.set(contentKey, version)
-    this.#byHash.set(key, version)
-    const list = this.#recent.get(`${origin} ${pattern}`) ?? []
-    list.push(key)
-    while (list.length > this.#versions) this.#forget(list.shift()!)
-    this.#recent.set(`${origin} ${pattern}`, list)
-    return version
+  remember (request: FastifyRequest, reply: Fields & Pick<FastifyReply, 'getHeaders'>, body: Buffer): Version | undefined {
+    const visit = this.#visits.get(request)
+    if (visit === undefined || body.length > this.maxSize || !isPublic(request, reply)) return undefined
+    const { pattern, versions } = visit
+    if (reply.getHeader('use-as-dictionary') === undefined) reply.header('use-as-dictionary', `match="${pattern}"`)
+    const key = keyOf(body)
+    const known = this.#hashes.get(key)
+    if (known !== undefined && versions.peek(known)?.equals(body) === true) return { body, hash: known }
+    const hash = createHash('sha256').update(body).digest('base64')
+    this.#hashes.set(key, hash)
+    versions.put({ hash, body, fields: flat(reply.getHeaders()), asset: pattern, most: this.#most })
+    return { body, hash }
+  }
+
+  /** Gives the version that the client has and names, if it is from the same origin, still here, and may be used for this response. */
+  available (request: FastifyRequest, fields: Fields, done: (version: Version | undefined) => void): void {
+    const [, hash] = HASH.exec(String(request.headers['available-dictionary'] ?? '').trim()) ?? []
+    const visit = this.#visits.get(request)
+    if (hash === undefined || visit === undefined || !isReadable(request, fields)) return done(undefined)
+    const give = (body: Buffer | undefined): void => { done(body === undefined ? undefined : { body, hash }) }
+    const found = visit.versions.get(hash)
+    if (found instanceof Promise) void found.then(give)
+    else give(found)
   }
 
   /** `version` encoded with `dictionary`, once. */
   encode (version: Version, dictionary: Version, encoding: DictionaryEncoding, done: CodingDone): void {
-    const key = `${encoding.name} ${dictionary.hash.toString('base64')}`
-    const known = version.encoded.get(key)
-    if (Buffer.isBuffer(known)) return done(null, known)
-    if (known !== undefined) {
-      known.push(done)
+    const key = `${encoding.name} ${dictionary.hash} ${version.hash}`
+    const known = this.#made.get(key)
+    if (known !== undefined) return done(null, known)
+    const before = this.#waiting.get(key)
+    if (before !== undefined) {
+      before.push(done)
       return
     }
     const waiting = [done]
-    version.encoded.set(key, waiting)
+    this.#waiting.set(key, waiting)
     encoding.encode(version.body, dictionary.body, (error, coded) => {
+      this.#waiting.delete(key)
       if (error !== null) {
-        version.encoded.delete(key)
         for (const each of waiting) each(error, coded)
         return
       }
-      const result = Buffer.concat([encoding.magic, dictionary.hash, coded])
-      version.encoded.set(key, result)
-      this.#weighAnew(version)
+      const result = Buffer.concat([encoding.magic, Buffer.from(dictionary.hash, 'base64'), coded])
+      this.#made.set(key, result)
       for (const each of waiting) each(null, result)
     })
   }
-
-  #weighAnew (version: Version): void {
-    const key = `${version.contentKey.split(' ', 1)[0]!} ${version.hash.toString('base64')}`
-    if (this.#byHash.peek(key) !== version) return
-    this.#byHash.delete(key)
-    this.#byHash.set(key, version)
-  }
-
-  #forget (key: string): void {
-    const version = this.#byHash.peek(key)
-    if (version === undefined) return
-    this.#byHash.delete(key)
-    this.#byContent.delete(version.contentKey)
-  }
 }
 
-function originOf (request: FastifyRequest): string {
-  return `${request.protocol}://${request.host}`
+function flat (headers: Readonly<Record<string, number | string | readonly string[] | undefined>>): string[] {
+  const fields: string[] = []
+  for (const name of Object.keys(headers)) for (const value of [headers[name] ?? []].flat()) fields.push(name, String(value))
+  return fields
 }
 
 /** Same for everybody, and kept by clients for a while: anything else must not be compressed together with another's bytes. */

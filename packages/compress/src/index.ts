@@ -75,9 +75,10 @@ const plugin: FastifyPluginAsync<CompressOptions> = async (app, options) => {
   const requestSide = new RequestSide(settings, negotiator)
   if (dictionaries?.encodings.length === 0) app.log.warn(`this Node (${process.version}) can encode with no dictionary: clients get none`)
 
-  app.decorate('compress', new CompressService(settings, engine, negotiator, media, guard))
+  app.decorate('compress', new CompressService(settings, engine, negotiator, media, guard, dictionaries))
   app.addHook('onRequest', (request, _reply, done) => {
     requestSide.prepare(request)
+    if (dictionaries !== undefined && dictionaries.encodings.length > 0) dictionaries.begin(request)
     done()
   })
   /** What the hook below would do, where it would leave the body alone. */
@@ -100,7 +101,7 @@ const plugin: FastifyPluginAsync<CompressOptions> = async (app, options) => {
       if (from === undefined || settings.transcode === undefined) return true
       if (accepted.weight(from.name) === 0) return false
     }
-    if (dictionaries?.patternOf(request) !== undefined) return false
+    if (dictionaries?.concerns(request) === true) return false
     addVary(new FlatFields(fields), 'Accept-Encoding')
     return true
   }
@@ -114,19 +115,17 @@ const plugin: FastifyPluginAsync<CompressOptions> = async (app, options) => {
     const accepted = negotiator.accept(request.raw.headers['accept-encoding'] as string | undefined)
     const kind = media.kind(fieldOf(reply, 'content-type'))
     const coding = fieldOf(reply, 'content-encoding')?.trim().toLowerCase() ?? 'identity'
-    const pattern = dictionaries !== undefined && dictionaries.encodings.length > 0 && (request.method === 'GET' || request.method === 'HEAD') && reply.statusCode === 200
-      ? dictionaries.patternOf(request)
-      : undefined
+    const versioned = dictionaries !== undefined && reply.statusCode === 200 && dictionaries.concerns(request)
     if (coding === 'identity' || coding === '') {
       const length = lengthOf(reply, payload)
       if (accepted.identity && (kind === 'no' || (length !== undefined && length < settings.threshold))) return done(null, payload)
-      return new ResponseCoder(shop, request, reply, accepted, kind, pattern, done).plain(payload)
+      return new ResponseCoder(shop, request, reply, accepted, kind, versioned, done).plain(payload)
     }
     const from = settings.decoders.get(coding === 'x-gzip' ? 'gzip' : coding)
     // What we cannot decode, or somebody coded twice, passes as it is.
     if (from === undefined || settings.transcode === undefined) return done(null, payload)
-    const coder = new ResponseCoder(shop, request, reply, accepted, kind, pattern, done)
-    if (accepted.weight(from.name) > 0 && pattern === undefined) return coder.keep(payload)
+    const coder = new ResponseCoder(shop, request, reply, accepted, kind, versioned, done)
+    if (accepted.weight(from.name) > 0 && !versioned) return coder.keep(payload)
     coder.transcode(payload, from)
   }, onHead))
   app.addHook('onClose', async () => { background.close() })

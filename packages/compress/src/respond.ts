@@ -3,7 +3,8 @@ import { type Http2ServerResponse, constants } from 'node:http2'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { channels, type SkipReason } from './channels.ts'
 import { collect } from './collect.ts'
-import type { Dictionaries } from './dictionaries.ts'
+import type { Dictionaries, Version } from './dictionaries.ts'
+import type { DictionaryEncoding } from './encodings/dictionary.ts'
 import type { Encoding } from './encodings/index.ts'
 import type { Engine } from './engine.ts'
 import { NotAcceptableError } from './errors.ts'
@@ -39,20 +40,20 @@ export class ResponseCoder {
   readonly #accepted: Accepted
   readonly #kind: MediaKind
   readonly #done: Done
-  /** The dictionary pattern of the request's path. */
-  readonly #pattern: string | undefined
+  /** Its versions are kept: the plain body is wanted. */
+  readonly #versioned: boolean
   readonly #startedAt: number
   #breach: BreachMode = 'off'
   /** The body had another coding before: its fields have to be written even when it goes out as it is. */
   #decoded = false
 
-  constructor (shop: Workshop, request: FastifyRequest, reply: FastifyReply, accepted: Accepted, kind: MediaKind, pattern: string | undefined, done: Done) {
+  constructor (shop: Workshop, request: FastifyRequest, reply: FastifyReply, accepted: Accepted, kind: MediaKind, versioned: boolean, done: Done) {
     this.#shop = shop
     this.#request = request
     this.#reply = reply
     this.#accepted = accepted
     this.#kind = kind
-    this.#pattern = pattern
+    this.#versioned = versioned
     this.#done = done
     this.#startedAt = shop.settings.clock.now()
   }
@@ -67,11 +68,11 @@ export class ResponseCoder {
     if (whole !== undefined) return this.#whole(whole, target)
     const source = readableOf(payload)
     const length = Number(fieldOf(this.#reply, 'content-length') ?? NaN)
-    const limit = this.#pattern === undefined ? this.#shop.settings.syncLimit : this.#shop.dictionaries!.maxSize
+    const limit = this.#versioned ? this.#shop.dictionaries!.maxSize : this.#shop.settings.syncLimit
     // A length that is not known is only waited for where a dictionary may come of it.
-    const short = this.#kind === 'yes' && (length <= limit || (Number.isNaN(length) && this.#pattern !== undefined))
+    const short = this.#kind === 'yes' && (length <= limit || (Number.isNaN(length) && this.#versioned))
     if (!short) return this.#stream(source, [], target)
-    collect(source, limit, this.#pattern === undefined ? PATIENCE : DICTIONARY_PATIENCE, this.#shop.settings.clock, (error, pieces, whole) => {
+    collect(source, limit, this.#versioned ? DICTIONARY_PATIENCE : PATIENCE, this.#shop.settings.clock, (error, pieces, whole) => {
       if (error !== null) return this.#fail(error, target.name)
       if (whole) this.#whole(pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces), target)
       else this.#stream(source, pieces, target)
@@ -103,7 +104,7 @@ export class ResponseCoder {
     if (target !== undefined) {
       // The announced length was that of the coded body.
       this.#reply.removeHeader('content-length')
-      return this.#pattern === undefined ? this.#stream(source, [], target) : this.plain(source)
+      return this.#versioned ? this.plain(source) : this.#stream(source, [], target)
     }
     this.#watch(source, from.name)
     describeEncoded(this.#reply, 'identity', this.#shop.settings.etag, undefined)
@@ -115,7 +116,7 @@ export class ResponseCoder {
     const { encodings, identity, prefersIdentity } = this.#accepted
     const { settings } = this.#shop
     addVary(this.#reply, 'Accept-Encoding')
-    if (this.#pattern !== undefined) addVary(this.#reply, 'Available-Dictionary')
+    if (this.#versioned) addVary(this.#reply, 'Available-Dictionary')
     if (identity && (prefersIdentity || this.#kind === 'no')) return undefined
     let name = encodings[0]
     if (name === undefined) return identity || this.#reply.statusCode >= 400 ? undefined : null
@@ -131,7 +132,18 @@ export class ResponseCoder {
   }
 
   #whole (body: Buffer, target: Encoding): void {
-    if (this.#pattern !== undefined && this.#withDictionary(body, this.#pattern)) return
+    if (!this.#versioned) return this.#encode(body, target)
+    const dictionaries = this.#shop.dictionaries!
+    const version = dictionaries.remember(this.#request, this.#reply, body)
+    const encoding = dictionaries.choose(this.#accepted)
+    if (version === undefined || encoding === undefined) return this.#encode(body, target)
+    dictionaries.available(this.#request, this.#reply, (dictionary) => {
+      if (dictionary === undefined || dictionary.hash === version.hash) this.#encode(body, target)
+      else this.#withDictionary(version, dictionary, encoding)
+    })
+  }
+
+  #encode (body: Buffer, target: Encoding): void {
     const { engine } = this.#shop
     engine.encode(body, target, (error, encoded) => {
       if (error !== null) return this.#fail(error, target.name)
@@ -162,20 +174,13 @@ export class ResponseCoder {
     this.#done(null, body)
   }
 
-  /** True: it is being encoded with a dictionary that the client has. */
-  #withDictionary (body: Buffer, pattern: string): boolean {
-    const dictionaries = this.#shop.dictionaries!
-    const version = dictionaries.remember(this.#request, this.#reply, pattern, body)
-    const available = dictionaries.available(this.#request)
-    const encoding = dictionaries.choose(this.#accepted)
-    if (version === undefined || available === undefined || encoding === undefined || available === version) return false
-    dictionaries.encode(version, available, encoding, (error, encoded) => {
+  #withDictionary (version: Version, dictionary: Version, encoding: DictionaryEncoding): void {
+    this.#shop.dictionaries!.encode(version, dictionary, encoding, (error, encoded) => {
       if (error !== null) return this.#fail(error, encoding.name)
-      this.#shop.engine.tell(encoding.name, 'dictionary', body.length, encoded.length, this.#startedAt)
+      this.#shop.engine.tell(encoding.name, 'dictionary', version.body.length, encoded.length, this.#startedAt)
       describeEncoded(this.#reply, encoding.name, this.#shop.settings.etag, encoded)
       this.#done(null, encoded)
     })
-    return true
   }
 
   #stream (source: ReturnType<typeof readableOf>, read: readonly Buffer[], target: Encoding): void {

@@ -1,3 +1,5 @@
+import type { FastifyRequest } from 'fastify'
+import type { Dictionaries } from './dictionaries.ts'
 import type { Engine } from './engine.ts'
 import { BackgroundBusyError, UnknownEncodingError } from './errors.ts'
 import { type EtagMode } from './etag.ts'
@@ -21,14 +23,16 @@ export class CompressService {
   readonly #negotiator: Negotiator
   readonly #media: MediaTypes
   readonly #guard: Guard
+  readonly #dictionaries: Dictionaries | undefined
 
-  constructor (settings: CompressSettings, engine: Engine, negotiator: Negotiator, media: MediaTypes, guard: Guard) {
+  constructor (settings: CompressSettings, engine: Engine, negotiator: Negotiator, media: MediaTypes, guard: Guard, dictionaries?: Dictionaries) {
     this.encodings = [...settings.encodings.keys()]
     this.#settings = settings
     this.#engine = engine
     this.#negotiator = negotiator
     this.#media = media
     this.#guard = guard
+    this.#dictionaries = dictionaries
   }
 
   get etag (): EtagMode { return this.#settings.etag }
@@ -70,6 +74,11 @@ export class CompressService {
       if (found === undefined) throw new UnknownEncodingError(encoding, [...this.#settings.decoders.keys()].join(', '))
       decodeBody(body, found, this.#guard, (error, decoded) => { if (error === null) resolve(decoded); else reject(error) })
     })
+  }
+
+  /** Is the body of this response wanted as it is, because a dictionary may come of it? Then it is not to be sent encoded by somebody else. */
+  wantsPlain (request: FastifyRequest): boolean {
+    return this.#dictionaries?.concerns(request) === true
   }
 
   /**

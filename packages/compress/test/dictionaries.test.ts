@@ -29,10 +29,18 @@ t.test('what is kept as a version, and for whom', async (t) => {
   }
   const made = (options: Partial<ConstructorParameters<typeof Dictionaries>[0]> = {}): Dictionaries => new Dictionaries({ match: ['/assets/app-*.js', '/a.b'], ...options }, [fake])
   const request = (headers: Record<string, string> = {}, host = 'a.example', url = '/assets/app-1.js'): FastifyRequest =>
-    ({ raw: { url }, protocol: 'https', host, headers }) as unknown as FastifyRequest
+    ({ method: 'GET', raw: { url }, protocol: 'https', host, headers }) as unknown as FastifyRequest
   const fields = (more: Record<string, string> = {}): Record<string, string> => ({ 'cache-control': 'public, max-age=3600', ...more })
-  const remember = (dictionaries: Dictionaries, record: Record<string, string>, asked = request(), body = one): Version | undefined =>
-    dictionaries.remember(asked, new RecordFields(record), '/assets/app-*.js', body)
+  const remember = (dictionaries: Dictionaries, record: Record<string, string>, asked = request(), body = one): Version | undefined => {
+    dictionaries.begin(asked)
+    return dictionaries.remember(asked, Object.assign(new RecordFields(record), { getHeaders: () => record }) as never, body)
+  }
+  const available = (dictionaries: Dictionaries, asked: FastifyRequest, record: Record<string, string> = {}): Buffer | undefined => {
+    let found: Version | undefined
+    dictionaries.begin(asked)
+    dictionaries.available(asked, new RecordFields(record), (version) => { found = version })
+    return found?.body
+  }
 
   const dictionaries = made()
   for (const [url, pattern] of [
@@ -43,7 +51,7 @@ t.test('what is kept as a version, and for whom', async (t) => {
   const record = fields()
   const version = remember(dictionaries, record)!
   t.equal(record['use-as-dictionary'], 'match="/assets/app-*.js"')
-  t.equal(remember(dictionaries, fields(), request(), Buffer.from(one)), version, 'the same content is the same version')
+  t.equal(remember(dictionaries, fields(), request(), Buffer.from(one))!.hash, version.hash, 'the same content is the same version')
   for (const refused of [
     { 'cache-control': 'private, max-age=60' }, { 'cache-control': 'no-store, max-age=60' }, { 'cache-control': 'max-age=0' }, { 'cache-control': 's-maxage=60' },
     { 'cache-control': '' }, { 'set-cookie': 'a=1' }, { vary: 'Cookie' }, { vary: '*' }
@@ -55,10 +63,29 @@ t.test('what is kept as a version, and for whom', async (t) => {
   t.equal(theirs['use-as-dictionary'], 'match="/x"', 'the upstream\'s own stays')
   t.equal(remember(made({ maxSize: 1000 }), fields()), undefined, 'too long')
 
-  t.equal(dictionaries.available(request({ 'available-dictionary': hashOf(one) })), version)
-  t.equal(dictionaries.available(request({ 'available-dictionary': hashOf(two) })), undefined, 'unknown')
-  t.equal(dictionaries.available(request({ 'available-dictionary': hashOf(one) }, 'b.example')), undefined, 'of another origin')
-  for (const wrong of ['', 'x', hashOf(one).slice(1), `${hashOf(one)};a`, '::', `:${'A'.repeat(43)}:`]) t.equal(dictionaries.available(request({ 'available-dictionary': wrong })), undefined, wrong)
+  const named = { 'available-dictionary': hashOf(one) }
+  t.ok(available(dictionaries, request(named))!.equals(one))
+  t.equal(available(dictionaries, request({ 'available-dictionary': hashOf(two) })), undefined, 'unknown')
+  t.equal(available(dictionaries, request(named, 'b.example')), undefined, 'of another origin')
+  for (const wrong of ['', 'x', hashOf(one).slice(1), `${hashOf(one)};a`, '::', `:${'A'.repeat(43)}:`]) t.equal(available(dictionaries, request({ 'available-dictionary': wrong })), undefined, wrong)
+
+  // RFC 9842 9.3.3: what the page that asks may not read must not show itself by its length.
+  const from = 'https://page.example'
+  for (const [metadata, record, allowed] of [
+    [{ 'sec-fetch-site': 'same-origin', 'sec-fetch-mode': 'no-cors' }, {}, true],
+    [{ 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'no-cors' }, {}, false],
+    [{ 'sec-fetch-site': 'same-site', 'sec-fetch-mode': 'no-cors' }, { 'access-control-allow-origin': '*' }, false],
+    [{ 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' }, {}, true],
+    [{ 'sec-fetch-site': 'cross-site' }, {}, true],
+    [{ 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'cors', origin: from }, {}, false],
+    [{ 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'cors', origin: from }, { 'access-control-allow-origin': '*' }, true],
+    [{ 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'cors', origin: from }, { 'access-control-allow-origin': from }, true],
+    [{ 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'cors', origin: from }, { 'access-control-allow-origin': 'https://other.example' }, false],
+    [{ 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'cors' }, { 'access-control-allow-origin': '*' }, false],
+    [{ 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'websocket' }, {}, false]
+  ] as [Record<string, string>, Record<string, string>, boolean][]) {
+    t.equal(available(dictionaries, request({ ...named, ...metadata }), record) !== undefined, allowed, JSON.stringify([metadata, record]))
+  }
 
   const negotiator = new Negotiator(['gzip'], ['gzip'])
   t.equal(dictionaries.choose(negotiator.accept('gzip, dcz')), fake)
@@ -73,16 +100,16 @@ t.test('what is kept as a version, and for whom', async (t) => {
   t.equal(first, second)
   t.equal(await encode(), first)
   t.equal(runs, 1, 'made once')
-  t.ok(first.equals(Buffer.concat([Buffer.from('magic'), version.hash, one.subarray(0, 3)])))
+  t.ok(first.equals(Buffer.concat([Buffer.from('magic'), Buffer.from(version.hash, 'base64'), one.subarray(0, 3)])))
 
   const few = made({ versions: 2 })
   const bodies = [1, 2, 3].map((seed) => Buffer.from(text(1000, seed)))
   for (const body of bodies) remember(few, fields(), request(), body)
-  t.same(bodies.map((body) => few.available(request({ 'available-dictionary': hashOf(body) })) !== undefined), [false, true, true])
+  t.same(bodies.map((body) => available(few, request({ 'available-dictionary': hashOf(body) })) !== undefined), [false, true, true])
   const small = made({ maxBytes: 500_000 })
   for (let seed = 1; seed < 5; seed++) remember(small, fields(), request(), Buffer.from(text(200_000, seed)))
-  t.equal(small.available(request({ 'available-dictionary': hashOf(Buffer.from(text(200_000, 1))) })), undefined, 'bytes are bounded')
-  t.ok(small.available(request({ 'available-dictionary': hashOf(Buffer.from(text(200_000, 4))) })))
+  t.equal(available(small, request({ 'available-dictionary': hashOf(Buffer.from(text(200_000, 1))) })), undefined, 'bytes are bounded')
+  t.ok(available(small, request({ 'available-dictionary': hashOf(Buffer.from(text(200_000, 4))) })))
 })
 
 /** The plain body of an answer that was made with `dictionary`; checks its header (RFC 9842 section 4). */

@@ -9,9 +9,10 @@ type Test = { teardown (action: () => unknown): void }
 
 /** An app with the plugin, listening; closed with the test. Tests keep the machine busy, so load matters only where it is asked for. */
 export async function listen (
-  t: Test, options: CompressOptions, prepare: (app: FastifyInstance) => unknown, server: FastifyServerOptions = {}
+  t: Test, options: CompressOptions, prepare: (app: FastifyInstance) => unknown, server: FastifyServerOptions = {}, before?: (app: FastifyInstance) => unknown
 ): Promise<{ app: FastifyInstance; url: string; port: number }> {
   const app = Fastify({ forceCloseConnections: true, ...server }) as FastifyInstance
+  await before?.(app)
   await app.register(compress, { load: false, ...options })
   await prepare(app)
   const url = await app.listen({ port: 0, host: '127.0.0.1' })

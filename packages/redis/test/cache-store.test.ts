@@ -95,6 +95,27 @@ t.test('the cache store', { skip: skipWithout('redis-server') }, async (t) => {
     t.equal(all.length, 4)
   })
 
+  t.test('versions of assets, whose keys do not begin with their URLs, are found elsewhere and purged with their assets', async (t) => {
+    const [one, two] = await pair(t)
+    t.ok(one.anyKey)
+    for (const [hash, body] of [['a+/=', Buffer.from('short')], ['b+/=', randomBytes(300_000)]] as const) {
+      const key = `dictionary:http://a.example/${hash} h:x="1"`
+      const version = (): Entry => Object.assign(entry('http://a.example/app-1.js'), { key })
+      await put(one, version(), body)
+      const [other] = await two.get(key) as Entry[]
+      t.equal(other!.url, 'http://a.example/app-1.js')
+      t.ok(Buffer.from((await two.read(other!, 0, body.length - 1)) as Buffer).equals(body))
+      await two.purge!({ by: 'url', names: ['http://a.example/app-1.js'], mode: 'hard' })
+      t.same(await one.get(key), [])
+      t.same(await two.get(key), [])
+      const again = (await put(two, version(), body))!
+      one.delete((await one.get(key))[0]!)
+      await one.settled?.()
+      two.delete(again)
+      t.same(await two.get(key), [], 'deleted in Redis too')
+    }
+  })
+
   t.test('many variants of one key do not fill it', async (t) => {
     const [one, two] = await pair(t)
     for (let i = 0; i < 40; i++) await put(one, entry('http://a.example/x', { vary: 'b' }, { b: String(i) }), 'x')

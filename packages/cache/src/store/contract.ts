@@ -102,6 +102,8 @@ export interface CacheStore {
   purge? (purge: StorePurge): Promise<number>
   /** Several processes see the same responses, and each is told of purges by itself: what one stores the others find. */
   readonly common?: boolean
+  /** Keys need not begin with their entries' URLs: versions of assets can be kept here, under keys by their contents. */
+  readonly anyKey?: boolean
   /** A purge is being obeyed: what is being read in at the moment has to obey it too. */
   heard? (purge: TimedPurge): void
   /** For a store that other processes use too: of many who want a response, one fetches. */

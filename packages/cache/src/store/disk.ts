@@ -47,6 +47,7 @@ const GIB = 1024 ** 3
  * stored before it says that it has obeyed the first time, so that all know of it before the second.
  */
 export class DiskStore implements CacheStore, FolderReader {
+  readonly anyKey: boolean = true
   readonly #path: string
   readonly #maxEntryBytes: number
   readonly #index: BoundedIndex

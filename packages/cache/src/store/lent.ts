@@ -20,6 +20,7 @@ export class LentStore implements CacheStore {
   get stats (): StoreStats { return this.#store.stats }
   get ready (): Promise<void> | undefined { return this.#store.ready }
   get common (): boolean { return this.#store.common === true }
+  get anyKey (): boolean { return this.#store.anyKey === true }
   get onEvict (): CacheStore['onEvict'] { return this.#own.onEvict }
   set onEvict (listener: CacheStore['onEvict']) { this.#store.onEvict = this.#own.onEvict = listener }
   get onFailure (): CacheStore['onFailure'] { return this.#own.onFailure }

@@ -19,6 +19,7 @@ export interface MemoryStoreOptions {
 
 /** Keeps responses in this process, bodies outside of V8's heap. Gone when the process ends. */
 export class MemoryStore implements CacheStore {
+  readonly anyKey: boolean = true
   readonly #index: BoundedIndex
   readonly #maxEntryBytes: number
   onEvict: ((entry: Entry) => void) | undefined

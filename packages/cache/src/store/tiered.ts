@@ -35,6 +35,7 @@ export class TieredStore implements CacheStore {
   /** Bytes of bodies in memory. */
   get resident (): number { return this.#places.bytes }
   get common (): boolean { return this.#below.common === true }
+  get anyKey (): boolean { return this.#below.anyKey === true }
   get onEvict (): ((entry: Entry) => void) | undefined { return this.#below.onEvict }
   set onEvict (listener: ((entry: Entry) => void) | undefined) { this.#below.onEvict = listener }
   get onFailure (): ((error: Error) => void) | undefined { return this.#below.onFailure }

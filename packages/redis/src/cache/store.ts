@@ -30,8 +30,8 @@ export interface StoreParts {
   readonly options: RedisCacheOptions
 }
 
-/** The URL at the beginning of a key: a request's target holds no space. */
-function urlOf (key: string): string {
+/** The beginning of a key, by which it has its place: a URL, as a request's target holds no space, or what names a version of an asset. */
+function placeOf (key: string): string {
   const at = key.indexOf(' ')
   return at === -1 ? key : key.slice(0, at)
 }
@@ -41,6 +41,7 @@ function urlOf (key: string): string {
  * never decides over a request: what it does not say in time is as if it was not there. Purges are told through the {@link PurgeLog}.
  */
 export class RedisCacheStore implements CacheStore, Target {
+  readonly anyKey: boolean = true
   readonly #connection: Connection
   readonly #names: Names
   readonly #log: PurgeLog
@@ -150,7 +151,7 @@ export class RedisCacheStore implements CacheStore, Target {
     const known = this.#known.get(entry)
     if (known?.shared !== true) return
     known.shared = false
-    this.#do(this.#connection.ask((client) => client.hdel(this.#names.key(entry.url, entry.key), entry.id)))
+    this.#do(this.#connection.ask((client) => client.hdel(this.#names.key(placeOf(entry.key), entry.key), entry.id)))
     if (known.blob !== '') this.#do(this.#connection.ask((client) => client.unlink(this.#chunks(entry, known.blob))))
   }
 
@@ -227,7 +228,7 @@ export class RedisCacheStore implements CacheStore, Target {
 
   chunk (entry: Entry, blob: string, index: number, bytes: Buffer): Promise<unknown> {
     const life = this.#life({ until: this.#until(entry) })
-    return this.#connection.ask((client) => client.set(this.#names.chunk(entry.url, blob, index), bytes, 'PX', life))
+    return this.#connection.ask((client) => client.set(this.#names.chunk(placeOf(entry.key), blob, index), bytes, 'PX', life))
   }
 
   put (entry: Entry, stored: Stored, body: Buffer | undefined, replaces: readonly Entry[]): Promise<unknown> {
@@ -236,21 +237,22 @@ export class RedisCacheStore implements CacheStore, Target {
 
   #put (entry: Entry, stored: Stored, body: Buffer | undefined, replaces: readonly Entry[], present: boolean): Promise<unknown> {
     const names = this.#names
-    const hash = names.key(entry.url, entry.key)
+    const place = placeOf(entry.key)
+    const hash = names.key(place, entry.key)
     const gone: string[] = []
     for (const other of replaces) {
       const { blob = '' } = this.#known.get(other) ?? {}
       if (blob !== '') gone.push(...this.#chunks(other, blob))
     }
     return this.#connection.ask((client) => client.eval(
-      PUT, 2 + gone.length, hash, names.url(entry.url), ...gone,
-      entry.id, encode(entry, stored, body), this.#life(stored), MAX_VARIANTS, entry.key === entry.url ? '' : hash, present ? '1' : '0', ...replaces.map(({ id }) => id)
+      PUT, 2 + gone.length, hash, names.url(place), ...gone,
+      entry.id, encode(entry, stored, body), this.#life(stored), MAX_VARIANTS, entry.key === place ? '' : hash, present ? '1' : '0', ...replaces.map(({ id }) => id)
     ))
   }
 
   async #ask (key: string): Promise<readonly Entry[]> {
     try {
-      const values = await this.#connection.ask((client) => client.hvalsBuffer(this.#names.key(urlOf(key), key)))
+      const values = await this.#connection.ask((client) => client.hvalsBuffer(this.#names.key(placeOf(key), key)))
       this.#more.delete(key)
       return this.#merge(key, values)
     } catch (error) {
@@ -381,7 +383,8 @@ export class RedisCacheStore implements CacheStore, Target {
   }
 
   #chunks (entry: Entry, blob: string): string[] {
-    return Array.from({ length: Math.ceil(entry.size / CHUNK) }, (_, i) => this.#names.chunk(entry.url, blob, i))
+    const place = placeOf(entry.key)
+    return Array.from({ length: Math.ceil(entry.size / CHUNK) }, (_, i) => this.#names.chunk(place, blob, i))
   }
 
   #do (work: Promise<unknown>): void {
