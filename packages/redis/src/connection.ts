@@ -1,14 +1,15 @@
 import { EventEmitter } from 'node:events'
-import { type Clock, systemClock, type Timer } from '@headgate/core'
-import { Cluster, Redis } from 'ioredis'
+import { type Clock, systemClock } from '@headgate/core'
+import { Cluster, Redis, type RedisOptions as ClientOptions } from 'ioredis'
 import { Breaker } from './breaker.ts'
+import { type Client, dropSilent, GOODBYE, retryDelay } from './client.ts'
 import { RedisAwayError } from './errors.ts'
 import { checkRedis, type RedisOptions } from './options.ts'
+import { PrimaryConnector } from './primary-connector.ts'
+import { Sentinels } from './sentinels.ts'
 
-export type Client = Redis | Cluster
-
-/** Milliseconds until a connection that is given up is dropped, should its server not close it too. */
-const GOODBYE = 100
+/** Of servers of which nobody can say whether they are still the primary. */
+const ANY = {}
 
 type Arguments = (string | number | Buffer)[]
 /** The client has it, its types do not. */
@@ -24,9 +25,9 @@ function isRefusal (error: unknown): boolean {
   return (error as Error).name === 'ReplyError' && !/^(LOADING|CLUSTERDOWN|MASTERDOWN|READONLY|TRYAGAIN)/.test((error as Error).message)
 }
 
-function address (text: string): { host: string; port: number; tls?: object } {
+function address (text: string, usual: number): { host: string; port: number; tls: object | undefined } {
   const { hostname, port, protocol } = new URL(text)
-  return { host: hostname.replace(/^\[|\]$/g, ''), port: port === '' ? 6379 : Number(port), ...protocol === 'rediss:' && { tls: {} } }
+  return { host: hostname.replace(/^\[|\]$/g, ''), port: port === '' ? usual : Number(port), tls: protocol === 'rediss:' ? {} : undefined }
 }
 
 /**
@@ -39,6 +40,10 @@ export class Connection extends EventEmitter<{ away: [reason: string]; back: [];
   readonly client: Client
   readonly #options: RedisOptions
   readonly #breaker: Breaker
+  readonly #connectTimeout: number
+  readonly #sentinels: Sentinels | undefined
+  /** Of the client through which questions are asked, with Sentinel. */
+  #connector: PrimaryConnector | undefined
   #reason = 'not connected yet'
   /** The present connection was given up, and has not ended yet. */
   #hung = false
@@ -49,6 +54,12 @@ export class Connection extends EventEmitter<{ away: [reason: string]; back: [];
     this.#options = options
     this.clock = options.clock ?? systemClock
     this.timeout = options.timeout ?? 20
+    this.#connectTimeout = options.connectTimeout ?? 2000
+    if (options.sentinel !== undefined) {
+      const { nodes, name, password } = options.sentinel
+      const sentinels = nodes.map((node) => address(node, 26379))
+      this.#sentinels = new Sentinels({ clock: this.clock, nodes: sentinels, name, password, tls: sentinels[0]!.tls, timeout: this.#connectTimeout })
+    }
     this.#breaker = new Breaker(this.clock, options.failures ?? 5, options.retryAfter ?? 250, (open) => {
       if (open) this.emit('away', this.#reason)
       else this.emit('back')
@@ -60,67 +71,64 @@ export class Connection extends EventEmitter<{ away: [reason: string]; back: [];
 
   get away (): boolean { return this.#breaker.open }
 
+  /**
+   * The server that is asked now, as nothing but itself: another one when it was connected to anew through Sentinel. `undefined` while none is
+   * connected.
+   */
+  get session (): object | undefined { return this.#sentinels === undefined ? ANY : this.#connector?.session }
+
+  /** With Sentinel, `host port` of the server that is asked now; `undefined` while none is connected. */
+  get server (): string | undefined { return this.#connector?.address }
+
+  /**
+   * Was all that was answered since `session` was looked at the word of a server that is the primary still? Only Sentinel can tell that it is not:
+   * a primary that hung and goes on does not know that another took its place.
+   */
+  async holds (session: object | undefined): Promise<boolean> {
+    if (this.#sentinels === undefined) return true
+    const { server } = this
+    return server !== undefined && session === this.session && await this.#sentinels.name(server)
+  }
+
   /** Another connection to the same place: for commands that wait (`pipelined` false). */
   open (pipelined: boolean): Client {
-    const { url = 'redis://127.0.0.1:6379', cluster, sentinel, username, password, connectTimeout = 2000 } = this.#options
+    const { url = 'redis://127.0.0.1:6379', cluster, sentinel, username, password } = this.#options
     const common = {
       protocol: 2 as const,
-      connectTimeout,
+      connectTimeout: this.#connectTimeout,
       disconnectTimeout: GOODBYE,
       // Nothing waits for a connection: the local answer is better than a late one.
       enableOfflineQueue: false,
       maxRetriesPerRequest: 0,
       autoResendUnfulfilledCommands: false,
       enableAutoPipelining: pipelined,
-      retryStrategy: (times: number) => Math.min(20 * 2 ** Math.min(times, 6), 1000),
+      retryStrategy: retryDelay,
       ...username !== undefined && { username },
       ...password !== undefined && { password }
     }
     let client: Client
     if (cluster !== undefined) {
-      const nodes = cluster.map(address)
+      const nodes = cluster.map((node) => address(node, 6379))
       const { retryStrategy: _retry, enableOfflineQueue: _offline, ...redisOptions } = common
       client = new Cluster(nodes.map(({ host, port }) => ({ host, port })), {
         enableOfflineQueue: false,
         enableAutoPipelining: pipelined,
-        clusterRetryStrategy: (times) => Math.min(20 * 2 ** Math.min(times, 6), 1000),
+        clusterRetryStrategy: retryDelay,
         redisOptions: { ...redisOptions, ...nodes[0]!.tls !== undefined && { tls: nodes[0]!.tls } }
       })
     } else if (sentinel !== undefined) {
-      const { nodes, name, password: own } = sentinel
-      const sentinels = nodes.map(address)
-      client = new Redis({
-        ...common, name, sentinels: sentinels.map(({ host, port }) => ({ host, port })), ...own !== undefined && { sentinelPassword: own },
-        ...sentinels[0]!.tls !== undefined && { tls: sentinels[0]!.tls, enableTLSForSentinelMode: true },
-        // One that hangs does not keep from asking the next.
-        sentinelCommandTimeout: connectTimeout,
-        sentinelRetryStrategy: (times: number) => Math.min(20 * 2 ** Math.min(times, 6), 1000)
+      const connector = new PrimaryConnector({
+        clock: this.clock, sentinels: this.#sentinels!, tls: address(sentinel.nodes[0]!, 26379).tls, timeout: this.#connectTimeout
       })
+      this.#connector ??= connector
+      // The client insists on making it.
+      client = new Redis({ ...common, Connector: function () { return connector } as unknown as NonNullable<ClientOptions['Connector']> })
     } else if (url.startsWith('redis+unix:')) client = new Redis({ ...common, path: new URL(url).pathname })
     else client = new Redis(url, common)
     // Each question finds out by itself.
     client.on('error', (error: Error) => { this.#reason = error.message })
-    this.#guard(client, connectTimeout)
+    dropSilent(client, this.clock, this.#connectTimeout, () => { this.#reason = `no answer within ${this.#connectTimeout} ms of connecting` })
     return client
-  }
-
-  /**
-   * A server that hangs still accepts connections and never answers what the client asks first. The client would wait for that for ever, though
-   * Sentinel or a resolver may long name another server.
-   */
-  #guard (client: Client, ms: number): void {
-    let timer: Timer
-    const over = (): void => { this.clock.clearTimeout(timer) }
-    client.on('connect', () => {
-      over()
-      timer = this.clock.setTimeout(() => {
-        if (client.status !== 'connect') return
-        this.#reason = `no answer within ${ms} ms of connecting`
-        client.disconnect(true)
-      }, ms, true)
-    })
-    client.on('ready', over)
-    client.on('close', over)
   }
 
   /**
@@ -182,6 +190,7 @@ export class Connection extends EventEmitter<{ away: [reason: string]; back: [];
 
   close (): void {
     this.client.disconnect()
+    this.#sentinels?.close()
   }
 
   #fail (reason: string): void {

@@ -1,4 +1,6 @@
-import { type Client, type Connection, evalBuffer } from './connection.ts'
+import type { Client } from './client.ts'
+import { type Connection, evalBuffer } from './connection.ts'
+import { RedisAwayError } from './errors.ts'
 
 /** KEYS: the value. ARGV: value, milliseconds to live. Gives what is there then. */
 const CLAIM = `
@@ -41,8 +43,13 @@ export class RedisKeyValue {
 
   /** Nobody's request waits for it, and there is no other answer. */
   async #ask<T> (question: (client: Client) => Promise<T>): Promise<T> {
-    const patience = Math.max(2000, this.#connection.timeout)
-    await this.#connection.connected(patience)
-    return this.#connection.ask(question, patience)
+    const connection = this.#connection
+    const patience = Math.max(2000, connection.timeout)
+    await connection.connected(patience)
+    const { session } = connection
+    const answer = await connection.ask(question, patience)
+    // What one keeps that another took the place of, nobody else will see.
+    if (!await connection.holds(session)) throw new RedisAwayError('Redis is away: the server that answered is not the primary any more')
+    return answer
   }
 }

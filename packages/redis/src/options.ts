@@ -5,7 +5,10 @@ export interface RedisOptions {
   readonly url?: string
   /** Nodes of a Redis Cluster to begin with, as URLs; in place of `url`. */
   readonly cluster?: readonly string[]
-  /** Sentinels and the name that they know the primary by; in place of `url`. */
+  /**
+   * Sentinels and the name that they know the primary by; in place of `url`. List all of them, the same in all processes: more than half of
+   * those that are listed decide. Port 26379 unless given; with `rediss://` they and the servers are spoken to by TLS.
+   */
   readonly sentinel?: { readonly nodes: readonly string[]; readonly name: string; readonly password?: string }
   /** User and password where `cluster` or `sentinel` is given. */
   readonly username?: string

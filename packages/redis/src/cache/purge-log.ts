@@ -1,6 +1,7 @@
 import type { StorePurge } from '@headgate/cache'
 import type { Clock, Timer } from '@headgate/core'
-import type { Connection, Client } from '../connection.ts'
+import type { Client } from '../client.ts'
+import type { Connection } from '../connection.ts'
 import { PurgeUnconfirmedError } from '../errors.ts'
 import { Bans } from './bans.ts'
 import type { Names } from './keys.ts'
@@ -51,7 +52,7 @@ export class PurgeLog {
   readonly #options: PurgeLogOptions
   readonly #clock: Clock
   readonly #reader: Client
-  readonly #pending: Record[] = []
+  #pending: Record[] = []
   /** The last record read; '' before the log is open. */
   #cursor = ''
   /** The last one that Redis was told of. */
@@ -60,6 +61,9 @@ export class PurgeLog {
   #peers: readonly string[] = []
   /** Clock time of that. */
   #contactAt = -Infinity
+  /** Over which connection, and with which server that was. */
+  #met: object | undefined
+  #server: string | undefined
   #attachedUntil = -Infinity
   #closed = false
   #timer: Timer
@@ -88,28 +92,63 @@ export class PurgeLog {
    * with `HG_REDIS_PURGE_UNCONFIRMED`; in this process it holds in any case, and everywhere else before shared state is used again.
    */
   async publish (purge: StorePurge): Promise<void> {
-    const { connection, names, id } = this.#options
-    const record: Record = { ...purge, at: this.#clock.wall(), from: id }
-    let place: Position
-    try {
-      let id = await this.#add(record)
-      if (id === null) {
-        // Redis has lost the log: who was there has to be known before anything is confirmed.
-        await this.#attach()
-        id = await this.#add(record)
-      }
-      if (id === null) throw new Error('the log of purges is lost')
-      place = positionOf(id)
-    } catch (error) {
-      this.#keep(record)
-      throw new PurgeUnconfirmedError((error as Error).message)
-    }
+    const record: Record = { ...purge, at: this.#clock.wall(), from: this.#options.id }
     const deadline = this.#clock.now() + this.#options.lease + PATIENCE
+    const { connection } = this.#options
+    let session: object | undefined
+    try {
+      for (;;) {
+        session = connection.session
+        // Who was there has to be known before anything is confirmed.
+        await this.#meet(session)
+        await this.#confirmed(await this.#tell(record), session, deadline)
+        // Said by one that another took the place of, it is worth nothing.
+        while (session === connection.session) {
+          if (await connection.holds(session)) return
+          this.#hasTime(deadline, 'the sentinels do not name its server the primary')
+          await this.#pause(RETRY)
+        }
+        await connection.connected(deadline - this.#clock.now())
+        this.#hasTime(deadline, 'another server has become the primary')
+      }
+    } catch (error) {
+      if (!(error instanceof PurgeUnconfirmedError) || !await connection.holds(session)) this.#keep(record)
+      throw error instanceof PurgeUnconfirmedError ? error : new PurgeUnconfirmedError((error as Error).message)
+    }
+  }
+
+  /** A first contact with the server that is asked now. */
+  async #meet (session: object | undefined): Promise<void> {
+    // One that was under way may have begun with another.
+    for (let i = 0; i < 2 && this.#met !== session; i++) await this.#attach()
+    if (this.#met !== session) throw new Error('no contact')
+  }
+
+  #hasTime (deadline: number, problem: string): void {
+    if (this.#clock.now() >= deadline || this.#closed) throw new PurgeUnconfirmedError(problem)
+  }
+
+  async #tell (record: Record): Promise<Position> {
+    let id = await this.#add(record)
+    if (id === null) {
+      // Redis has lost the log.
+      await this.#attach()
+      id = await this.#add(record)
+    }
+    if (id === null) throw new Error('the log of purges is lost')
+    return positionOf(id)
+  }
+
+  /** Resolves when all members have read up to `place`, or another server is asked now: what that one has of purges and members is another matter. */
+  async #confirmed (place: Position, session: object | undefined, deadline: number): Promise<void> {
+    const { connection, names } = this.#options
     for (;;) {
-      const late: string[] = []
+      let problem: string
       try {
         const members = await connection.ask((client) => client.smembers(names.nodes), PATIENCE)
         const seen = members.length === 0 ? [] : await connection.ask((client) => client.mget(members.map((member) => names.node(member))), PATIENCE)
+        if (connection.session !== session) return
+        const late: string[] = []
         const gone: string[] = []
         for (const [i, member] of members.entries()) {
           const read = seen[i]
@@ -117,14 +156,14 @@ export class PurgeLog {
           else if (positionOf(read) < place) late.push(member)
         }
         if (gone.length > 0) await connection.ask((client) => client.srem(names.nodes, ...gone), PATIENCE)
+        // This one may be no member any more itself, after a pause; it has to have read it all the same.
+        if (late.length === 0 && this.bans.position >= place) return
+        problem = `no word from ${late.length} of the members: ${late.join(', ')}`
       } catch (error) {
-        if (this.#clock.now() >= deadline || this.#closed) throw new PurgeUnconfirmedError((error as Error).message)
-        await this.#pause(LOOK)
-        continue
+        if (connection.session !== session) return
+        problem = (error as Error).message
       }
-      // This one may be no member any more itself, after a pause; it has to have read it all the same.
-      if (late.length === 0 && this.bans.position >= place) return
-      if (this.#clock.now() >= deadline || this.#closed) throw new PurgeUnconfirmedError(`no word from ${late.length} of the members: ${late.join(', ')}`)
+      this.#hasTime(deadline, problem)
       await this.#pause(LOOK)
     }
   }
@@ -184,11 +223,10 @@ export class PurgeLog {
 
   async #contact (): Promise<void> {
     const { connection, names, id, lease, patience } = this.#options
+    const { session, server } = connection
     if (this.#cursor === '') await this.#open()
-    while (this.#pending.length > 0) {
-      if (await this.#add(this.#pending[0]!) === null) await this.#open()
-      else this.#pending.shift()
-    }
+    const pending = new Set(this.#pending)
+    for (const record of pending) while (await this.#add(record) === null) await this.#open()
     const sentAt = this.#clock.now()
     const told = this.#cursor
     const [known, last, members] = await connection.ask(
@@ -198,12 +236,19 @@ export class PurgeLog {
       await this.#open()
       return this.#contact()
     }
-    // It was a member a moment ago: Redis has lost who is there.
-    if (known === '0' && sentAt - this.#contactAt < patience) await this.#remember(this.#cursor, { by: 'all', names: [], mode: 'hard', at: this.#clock.wall(), from: id })
-    this.#contactAt = sentAt
-    this.#peers = members
+    // It was a member a moment ago: Redis has lost who is there. One that took another's place may never have heard of everybody.
+    if ((known === '0' && sentAt - this.#contactAt < patience) || (this.#met !== undefined && server !== this.#server)) {
+      await this.#remember(this.#cursor, { by: 'all', names: [], mode: 'hard', at: this.#clock.wall(), from: id })
+    }
     // Purges of a time in which nobody waited for this process: it has to know them first.
     if (known === '0' || !this.attached) await this.#catchUp(positionOf(last))
+    // One that another took the place of does not wait for those who are with that.
+    if (!await connection.holds(session)) throw new Error('this is not the primary')
+    this.#contactAt = sentAt
+    this.#met = session
+    this.#server = server
+    this.#peers = members
+    this.#pending = this.#pending.filter((record) => !pending.has(record))
     // A tenth is for clocks that run at different speeds.
     if (this.#pending.length === 0) this.#attachedUntil = sentAt + lease * 0.9
   }
