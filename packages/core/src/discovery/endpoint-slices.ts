@@ -20,11 +20,16 @@ interface Endpoint {
 
 type Member = Exclude<DiscoveredUpstream, string>
 
+const namesOf = (ports: NonNullable<EndpointSlice['ports']>): string =>
+  ports.length === 0 ? 'none' : ports.map(({ name, port, protocol }) => `${JSON.stringify(name ?? '')} (${port ?? 'any'} ${protocol ?? 'TCP'})`).join(', ')
+
 /** Members out of a service's slices. A slice that did not change is not read again. */
 export class EndpointSlices {
   readonly #protocol: string
   readonly #port: string | number | undefined
   readonly #slices = new Map<string, readonly Member[]>()
+  /** By slice that has endpoints: what it has instead of the port that was asked for, `undefined` where it has that one. */
+  readonly #instead = new Map<string, string | undefined>()
   /** By slice: endpoints that did not change stay the same objects. */
   readonly #same = new Map<string, SameEntries<Member>>()
 
@@ -38,11 +43,28 @@ export class EndpointSlices {
     let same = this.#same.get(name)
     if (same === undefined) this.#same.set(name, same = new SameEntries())
     this.#slices.set(name, same.of(this.#membersOf(slice)))
+    const { endpoints, ports } = slice
+    if ((endpoints ?? []).length === 0) this.#instead.delete(name)
+    else this.#instead.set(name, this.#portOf(ports ?? []) === undefined ? namesOf(ports ?? []) : undefined)
   }
 
   delete (name: string): void {
     this.#slices.delete(name)
     this.#same.delete(name)
+    this.#instead.delete(name)
+  }
+
+  /** What is wrong with the port that was asked for, when no endpoint has it though there are endpoints. */
+  get missingPort (): string | undefined {
+    let there: string | undefined
+    for (const instead of this.#instead.values()) {
+      // Slices of one service may differ in their ports while a new version of it is rolled out.
+      if (instead === undefined) return undefined
+      there = instead
+    }
+    if (there === undefined) return undefined
+    const wanted = this.#port === undefined ? '' : ` ${JSON.stringify(this.#port)}`
+    return `no endpoint has the ${this.#transport} port${wanted}; there are: ${there}`
   }
 
   /** Forgets all slices but these. */
@@ -93,9 +115,13 @@ export class EndpointSlices {
     })
   }
 
+  get #transport (): string {
+    return this.#protocol === 'udp' ? 'UDP' : 'TCP'
+  }
+
   #portOf (ports: NonNullable<EndpointSlice['ports']>): number | undefined {
     const wanted = this.#port
-    const fitting = ports.filter(({ protocol }) => (protocol ?? 'TCP') === (this.#protocol === 'udp' ? 'UDP' : 'TCP'))
+    const fitting = ports.filter(({ protocol }) => (protocol ?? 'TCP') === this.#transport)
     const found = wanted === undefined ? fitting[0] : fitting.find(({ name, port }) => typeof wanted === 'number' ? port === wanted : name === wanted)
     return found?.port ?? undefined
   }

@@ -42,6 +42,13 @@ type WatchEvent =
 /** What we know is too old for the API server: all has to be listed anew. */
 class Expired extends Error {}
 
+/** A port that nobody has is a mistake in the options or in the service: whom we had stays. */
+function tell (site: DiscoverySite, slices: EndpointSlices): void {
+  const { missingPort } = slices
+  if (missingPort === undefined) site.update(slices.members())
+  else site.failed(new Error(missingPort))
+}
+
 /**
  * Lists the service's EndpointSlices, then watches them from that version on. See "Efficient detection of changes" in the Kubernetes API
  * concepts.
@@ -115,7 +122,7 @@ class KubernetesDiscovery implements Discovery {
     } while (next !== '')
     slices.keepOnly(names)
     this.#version = version
-    site.update(slices.members())
+    tell(site, slices)
   }
 
   async #watch (source: Source, site: DiscoverySite, slices: EndpointSlices, path: string, query: Record<string, string>): Promise<void> {
@@ -127,14 +134,14 @@ class KubernetesDiscovery implements Discovery {
     const answer = await source.get(`${path}?${parameters.toString()}`, { signal: site.signal, headTimeout: PATIENCE, idleTimeout: watchTimeout + PATIENCE })
     if (answer.status !== 200) throw new StatusError(answer.status, await answer.text())
     // What is known holds: an outage before is over.
-    site.update(slices.members())
+    tell(site, slices)
     for await (const lines of linesOf(answer.chunks())) {
       let changed = false
       try {
         for (const line of lines) if (line !== '' && this.#apply(JSON.parse(line) as WatchEvent, slices)) changed = true
       } finally {
         // What came before a broken line is not told again.
-        if (changed) site.update(slices.members())
+        if (changed) tell(site, slices)
       }
     }
   }

@@ -210,3 +210,24 @@ t.test('TLS and tokens that change; the first port; UDP; addresses of both famil
   t.equal(web.get('p1'), pair)
   t.throws(() => pool(t, { discovery: { type: 'kubernetes', service: 'web' } }), { code: 'HG_POOL_INVALID_OPTION', message: /^pool\.discovery\.url: is required outside of a cluster/ })
 })
+
+t.test('a port that no endpoint has is told of, and whom we had stays', async (t) => {
+  const api = await server(t)
+  const pods = [{ uid: 'p1', address: '10.0.0.1' }]
+  const renamed = [{ name: 'http', port: 8081, protocol: 'TCP' }, { name: 'web', port: 53, protocol: 'UDP' }]
+  api.put('web', 'web-1', slice(pods, 'IPv4', renamed))
+  const { pool: web, urls, next } = await follow(t, api)
+  t.match(await next(), { result: 'failed', error: 'no endpoint has the TCP port "web"; there are: "http" (8081 TCP), "web" (53 UDP)' })
+  t.equal(web.upstreams.length, 0)
+  await until(() => api.watching === 1)
+  api.put('web', 'web-2', slice([{ uid: 'p2', address: '10.0.0.2' }]))
+  await until(() => urls()[0] === 'http://10.0.0.2:8080')
+  t.equal(web.discovery!.error, '', 'slices may differ while a new version is rolled out')
+  api.put('web', 'web-2', slice([{ uid: 'p2', address: '10.0.0.2' }], 'IPv4', renamed))
+  await until(() => web.discovery!.error !== '')
+  t.same(urls(), ['http://10.0.0.2:8080'], 'stays')
+  api.put('web', 'web-1', slice([], 'IPv4', []))
+  api.put('web', 'web-2', slice([], 'IPv4', []))
+  await until(() => web.upstreams.length === 0)
+  t.equal(web.discovery!.error, '', 'nobody there is no mistake')
+})
