@@ -4,9 +4,9 @@ const addresses = Array.from({ length: 4096 }, (_, k) => `10.${k >> 8}.${k & 255
 
 /**
  * A policy at work without sockets: `n` upstreams with two requests in flight for each. `one(k)` ends a request picked at random and
- * picks for the next, which is the `k`th.
+ * picks for the next, which is the `k`th. `extra` picks are made before it, for other requests that then do not start.
  */
-export function flight (policy, n) {
+export function flight (policy, n, extra = 0) {
   let now = 0
   const clock = { now: () => now, wall: () => now, setTimeout () {}, clearTimeout () {} }
   const random = seeded(4)
@@ -17,6 +17,11 @@ export function flight (policy, n) {
   const flying = Array.from({ length: atOnce })
   const since = new Float64Array(atOnce)
   const context = { keyHash: 0, clientAddress: '10.1.2.3', clientLocation: undefined }
+  const pick = (k) => {
+    context.clientAddress = addresses[k & 4095]
+    context.keyHash = (Math.imul(k, 0x9e3779b9) ^ k >>> 7) >>> 0
+    return selector.select(context)
+  }
   const one = (k) => {
     const slot = k < atOnce ? k : Math.floor(random() * atOnce)
     now += 10 / atOnce
@@ -24,9 +29,8 @@ export function flight (policy, n) {
       flying[slot].load.finished(true, now - since[slot])
       selector.finished?.(flying[slot], now, since[slot], now - since[slot], true)
     }
-    context.clientAddress = addresses[k & 4095]
-    context.keyHash = (Math.imul(k, 0x9e3779b9) ^ k >>> 7) >>> 0
-    const upstream = flying[slot] = selector.select(context)
+    for (let i = extra; i > 0; i--) pick(k + i)
+    const upstream = flying[slot] = pick(k)
     since[slot] = now
     upstream.load.started()
     selector.started?.(upstream, now)

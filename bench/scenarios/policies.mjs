@@ -3,12 +3,13 @@ import { median } from '../lib/rounds.mjs'
 import { flight } from '../policies/flight.mjs'
 
 const SIZES = [3, 10, 100, 1000, 10_000]
+const EXTRA = 4
 /** Those that must stay cheap at any size. */
 const ANY_SIZE = ['adaptive', 'round-robin', 'hash']
 
-/** Nanoseconds for pick, start and finish of one request, with two requests in flight for each upstream. */
-function cost (policy, n) {
-  const { atOnce, one } = flight(policy, n)
+/** Nanoseconds for pick, start and finish of one request, and for `extra` picks more, with two requests in flight for each upstream. */
+function cost (policy, n, extra) {
+  const { atOnce, one } = flight(policy, n, extra)
   const operations = 100_000
   let k = 0
   for (; k < atOnce + operations; k++) one(k)
@@ -22,16 +23,22 @@ export default {
   order: 40,
   name: 'policies',
   title: 'What a choice costs',
-  text: 'CPU nanoseconds of each policy for pick, start and finish together, by size of the pool; the best of the rounds, in one process, without sockets. The targets are for the pick alone, so this is the strict side.',
+  text: 'CPU nanoseconds of each policy for pick, start and finish together, by size of the pool; the best of the rounds, in one process, without sockets. The targets are for the pick alone, which is what each of four picks more adds.',
   run ({ rounds }) {
     const rows = []
     const checks = []
     for (const [name, policy] of Object.entries(policies)) {
-      const costs = SIZES.map((n) => Math.min(...Array.from({ length: rounds }, () => cost(policy, n))))
+      const costs = []
+      const picks = []
+      for (const n of SIZES) {
+        const [whole, more] = [0, EXTRA].map((extra) => Math.min(...Array.from({ length: rounds }, () => cost(policy, n, extra))))
+        costs.push(whole)
+        picks.push((more - whole) / EXTRA)
+      }
       rows.push([name, ...costs])
       for (const [i, n] of SIZES.entries()) {
         const limit = n <= 1000 ? (n >= 100 ? 500 : undefined) : ANY_SIZE.includes(name) ? 1000 : undefined
-        if (limit !== undefined) checks.push({ text: `${name}, ${n.toLocaleString('en')} upstreams: ≤ ${limit} ns`, value: costs[i], met: costs[i] <= limit })
+        if (limit !== undefined) checks.push({ text: `${name}, ${n.toLocaleString('en')} upstreams: pick ≤ ${limit} ns`, value: picks[i], met: picks[i] <= limit })
       }
     }
     rows.push(['median', ...SIZES.map((_, i) => median(rows.map((row) => row[i + 1])))])
