@@ -84,23 +84,41 @@ export function compare (list, base, by = 'ratio') {
   return { median: median(each), low: Math.min(...each), high: Math.max(...each) }
 }
 
+const minus = (list, other) => list.map((value, i) => value - other[i])
+
+/**
+ * How an expectation is put into words and figures, by the property that it has beside `atMost`: the limit, lists that are compared,
+ * how, and the text after the subject.
+ */
+const KINDS = {
+  adds: ({ adds, of }) => ({ limit: adds, names: [of], by: 'difference', pair: (list, base) => [list, base], text: `≤ ${adds.toFixed(2)} µs more than ${of}` }),
+  addsAs: ({ addsAs: [dear, cheap], of, atMost }) => ({
+    limit: atMost, names: [of, dear, cheap], pair: (list, base, more, less) => [minus(list, base), minus(more, less)], text: `adds ≤ ${atMost.toFixed(2)} × what '${dear}' adds`
+  }),
+  own: ({ own: [dear, cheap], of, atMost }) => ({
+    limit: atMost, names: [of, dear, cheap], pair: (list, base, more, less) => [minus(list, minus(more, less)), base],
+    text: `≤ ${atMost.toFixed(2)} × ${of}, beside what '${dear}' costs more than '${cheap}'`
+  }),
+  atMost: ({ atMost, of, ofCase }) => ({ limit: atMost, names: [of], pair: (list, base) => [list, base], text: `≤ ${atMost.toFixed(2)} × ${ofCase ?? of}` })
+}
+
 /**
  * Each expectation with what came out: { text, value, low, high, met } or { text, missing }. An expectation names `what` (headgate),
- * `of` whom it is compared with (in `ofCase`, else the same case), and one of `atMost` (a ratio), `adds` (a difference) or
- * `addsAs` [with, without] with `atMost`: the difference as a ratio to that other difference.
+ * `of` whom it is compared with (in `ofCase`, else the same case), and one of `atMost` (a ratio), `adds` (a difference),
+ * `addsAs` [with, without] with `atMost`: the difference as a ratio to that other difference, or `own` [with, without] with `atMost`: the
+ * ratio once that other difference is taken off.
  */
 export function judge (expectations, figures) {
-  return expectations.map(({ what = 'headgate', of, ofCase, atMost, metric = 'us', adds, addsAs, case: only = '' }) => {
+  return expectations.map((expectation) => {
+    const { what = 'headgate', ofCase, metric = 'us', case: only = '' } = expectation
+    const kind = Object.keys(KINDS).find((name) => expectation[name] !== undefined)
+    const { limit, names, by, pair, text: rest } = KINDS[kind](expectation)
     const list = (target, name = only) => figures[name]?.[target]?.[metric]
-    const subject = `${only === '' ? '' : `${only}: `}${what}${metric === 'us' ? '' : ` ${metric}`}`
-    const text = addsAs !== undefined ? `${subject} adds ≤ ${atMost.toFixed(2)} × what '${addsAs[0]}' adds`
-      : adds !== undefined ? `${subject} ≤ ${adds.toFixed(2)} µs more than ${of}`
-        : `${subject} ≤ ${atMost.toFixed(2)} × ${ofCase ?? of}`
-    const needed = [list(what), list(of, ofCase), ...(addsAs ?? []).map((target) => list(target))]
+    const text = `${only === '' ? '' : `${only}: `}${what}${metric === 'us' ? '' : ` ${metric}`} ${rest}`
+    const [of, ...others] = names
+    const needed = [list(what), list(of, ofCase), ...others.map((target) => list(target))]
     if (needed.includes(undefined)) return { text, missing: true }
-    const { median, low, high } = addsAs === undefined
-      ? compare(needed[0], needed[1], adds === undefined ? 'ratio' : 'difference')
-      : compare(needed[0].map((value, i) => value - needed[1][i]), needed[2].map((value, i) => value - needed[3][i]))
-    return { text, value: median, low, high, met: median <= (adds ?? atMost) }
+    const { median, low, high } = compare(...pair(...needed), by)
+    return { text, value: median, low, high, met: median <= limit }
   })
 }

@@ -33,6 +33,6 @@ export default {
       return secure(haproxy({ tls: both, http2: true }))
     }
   },
-  // HTTP/2 costs the proxy no more than it costs a bare app.
-  expect: [{ what: 'headgate', of: 'headgate, HTTP/1.1', addsAs: ['Fastify hello, HTTP/2', 'Fastify hello, HTTP/1.1'], atMost: 1.15 }]
+  // What a bare app costs by HTTP/2, and what proxying costs by HTTP/1.1.
+  expect: [{ of: 'Fastify hello, HTTP/2', own: ['headgate, HTTP/1.1', 'Fastify hello, HTTP/1.1'], atMost: 1.15 }]
 }
