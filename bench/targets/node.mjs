@@ -33,6 +33,14 @@ if (kind === 'http-proxy') {
   const server = createServer((request, response) => { proxy.web(request, response, undefined, () => { response.destroy() }) })
   server.on('upgrade', (request, socket, head) => { proxy.ws(request, socket, head) })
   server.listen(0, '127.0.0.1', () => { console.log(server.address().port) })
+} else if (kind === 'not-modified') {
+  // The floor of a 304 in Node.
+  const { createServer } = await import('node:http')
+  const server = createServer({ keepAliveTimeout: 600_000 }, (_request, response) => {
+    response.writeHead(304, ['Cache-Control', 'public, max-age=3600', 'ETag', '"x"'])
+    response.end()
+  })
+  server.listen(0, '127.0.0.1', () => { console.log(server.address().port) })
 } else if (kind === 'bare') {
   (await import('./bare.mjs')).startBare(ports[0], secrets, http2)
 } else if (kind === 'tcp') {
@@ -88,6 +96,7 @@ if (kind === 'http-proxy') {
       // A route that sends Buffers of given sizes or texts.
       const bodies = new Map(Object.entries(config.bodies).map(([path, { size, text, type }]) => [path, { type, data: text === undefined ? Buffer.alloc(size, 'abcdefghijklmnop') : Buffer.from(text) }]))
       app.get('/*', { ...config.routeOptions }, (request, reply) => {
+        if (request.headers['if-none-match'] === '"x"') return reply.code(304).header('cache-control', 'public, max-age=3600').header('etag', '"x"').send()
         const { type, data } = bodies.get(request.url) ?? { type: 'text/plain', data: body }
         reply.header('cache-control', 'public, max-age=3600').header('etag', '"x"').type(type).send(data)
       })
