@@ -5,14 +5,15 @@ import type { CompressClock } from './clock.ts'
 export type Collected = (error: Error | null, pieces: Buffer[], whole: boolean) => void
 
 /**
- * Reads a body that is to be short. It gives up waiting after `patience` milliseconds, and when there is more than `limit`
- * bytes, so that a slow or wrongly announced body is streamed as it comes.
+ * Reads a body that is to be short. It gives up waiting after `patience` milliseconds (0: at the end of this turn of the event loop), and when there
+ * is more than `limit` bytes, so that a slow or wrongly announced body is streamed as it comes.
  */
 export function collect (source: Readable, limit: number, patience: number, clock: CompressClock, done: Collected): void {
   const pieces: Buffer[] = []
   let bytes = 0
   const settle = (error: Error | null, whole: boolean): void => {
     clock.clearTimeout(timer)
+    clearImmediate(turn)
     source.off('data', onData).off('end', onEnd).off('error', onError).off('close', onClose)
     done(error, pieces, whole)
   }
@@ -29,6 +30,7 @@ export function collect (source: Readable, limit: number, patience: number, cloc
   const onEnd = (): void => { settle(null, true) }
   const onError = (error: Error): void => { settle(error, false) }
   const onClose = (): void => { settle(new Error('the source of the body was closed before its end'), false) }
-  const timer = clock.setTimeout(pause, patience)
+  const timer = patience === 0 ? undefined : clock.setTimeout(pause, patience)
+  const turn = patience === 0 ? setImmediate(pause) : undefined
   source.on('data', onData).on('end', onEnd).on('error', onError).on('close', onClose)
 }

@@ -69,10 +69,10 @@ export class ResponseCoder {
     const source = readableOf(payload)
     const length = Number(fieldOf(this.#reply, 'content-length') ?? NaN)
     const limit = this.#versioned ? this.#shop.dictionaries!.maxSize : this.#shop.settings.syncLimit
-    // A length that is not known is only waited for where a dictionary may come of it.
-    const short = this.#kind === 'yes' && (length <= limit || (Number.isNaN(length) && this.#versioned))
-    if (!short) return this.#stream(source, [], target)
-    collect(source, limit, this.#versioned ? DICTIONARY_PATIENCE : PATIENCE, this.#shop.settings.clock, (error, pieces, whole) => {
+    if (this.#kind !== 'yes' || length > limit) return this.#stream(source, [], target)
+    // One of unknown length may be all there already, as a forwarded one in chunks often is; nothing is sent before the end of this turn anyway.
+    const patience = this.#versioned ? DICTIONARY_PATIENCE : Number.isNaN(length) ? 0 : PATIENCE
+    collect(source, limit, patience, this.#shop.settings.clock, (error, pieces, whole) => {
       if (error !== null) return this.#fail(error, target.name)
       if (whole) this.#whole(pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces), target)
       else this.#stream(source, pieces, target)
@@ -165,12 +165,12 @@ export class ResponseCoder {
       return this.#asIs(body)
     }
     const result = this.#breach === 'pad' && paddable.has(target.name) ? pad(encoded, target.name) : encoded
-    describeEncoded(this.#reply, target.name, this.#shop.settings.etag, result)
+    this.#describe(target.name, result)
     this.#done(null, result)
   }
 
   #asIs (body: Buffer): void {
-    if (this.#decoded) describeEncoded(this.#reply, 'identity', this.#shop.settings.etag, body)
+    if (this.#decoded) this.#describe('identity', body)
     this.#done(null, body)
   }
 
@@ -178,7 +178,7 @@ export class ResponseCoder {
     this.#shop.dictionaries!.encode(version, dictionary, encoding, (error, encoded) => {
       if (error !== null) return this.#fail(error, encoding.name)
       this.#shop.engine.tell(encoding.name, 'dictionary', version.body.length, encoded.length, this.#startedAt)
-      describeEncoded(this.#reply, encoding.name, this.#shop.settings.etag, encoded)
+      this.#describe(encoding.name, encoded)
       this.#done(null, encoded)
     })
   }
@@ -187,8 +187,8 @@ export class ResponseCoder {
     const { engine, settings } = this.#shop
     const { identity } = this.#accepted
     const reason = settings.load !== undefined && engine.settings.load!.state === 'skip' ? 'load' : this.#breach === 'pad' ? 'breach' : undefined
-    // What was read of it already cannot be given back, so then it is encoded all the same.
-    if (reason !== undefined && identity && !this.#decoded && read.length === 0) {
+    if (reason !== undefined && identity && !this.#decoded) {
+      for (const piece of read.toReversed()) source.unshift(piece)
       this.#skipped(reason, target.name)
       return this.#done(null, source)
     }
@@ -207,6 +207,12 @@ export class ResponseCoder {
     // The client hears that it is open before there is a first message. What is decoded may yet turn out to be broken.
     if (this.#kind === 'progressive' && !this.#decoded) stream.once('resume', () => { this.#reply.raw.flushHeaders() })
     this.#done(null, stream)
+  }
+
+  /** For a whole body. Its length is left to Fastify, which knows whether there are trailers and so none may be named. */
+  #describe (encoding: string, body: Buffer): void {
+    describeEncoded(this.#reply, encoding, this.#shop.settings.etag, body)
+    this.#reply.removeHeader('content-length')
   }
 
   /** The fields of GET without its body. */

@@ -67,6 +67,8 @@ export function encodeStream ({ source, read, encoding, level, progressive, size
   source.on('close', () => { if (!source.readableEnded && !encoder.destroyed) encoder.destroy(new Error('the source of the body was closed before its end')) })
   source.on('end', () => { encoder.end() })
   for (const piece of read) write(piece)
+  // They have waited already.
+  if (read.length > 0) flush()
   if (source.readableEnded) encoder.end()
   else {
     source.on('data', write)

@@ -1,12 +1,15 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
+import type { ServerResponse } from 'node:http'
 import { connect } from 'node:net'
 import { PassThrough, Readable } from 'node:stream'
 import zlib from 'node:zlib'
+import balancer from '@headgate/balancer'
 import type { FastifyReply } from 'fastify'
 import t from 'tap'
 import { EventSource } from 'undici'
 import { builtIn } from '../src/encodings/index.ts'
-import { decoded, get, listen, open, text } from './helpers.ts'
+import { decoded, get, listen, open, text, upstream } from './helpers.ts'
 
 const names = [...builtIn.keys()]
 
@@ -89,6 +92,72 @@ t.test('the first piece of any stream goes out before there is a second one, and
       t.equal(await stream.until(12), '<html><head>')
       stream.close()
     }
+  }
+})
+
+t.test('a body of unknown length that is all there at once is encoded in one call; one that is not is streamed', async (t) => {
+  const body = text(20_000)
+  const paths: string[] = []
+  const listener = (message: unknown): void => { paths.push((message as { path: string }).path) }
+  subscribe('headgate:compress:encoded', listener)
+  t.teardown(() => { unsubscribe('headgate:compress:encoded', listener) })
+  let rest: ServerResponse | undefined
+  const to = await upstream(t, (request, response) => {
+    response.writeHead(200, { 'content-type': 'text/html', ...request.url === '/trailers' && { trailer: 'x-end' } })
+    if (request.url === '/slow') {
+      response.write(body.slice(0, 5000))
+      rest = response
+      return
+    }
+    response.write(body.slice(0, 5000))
+    response.write(body.slice(5000))
+    if (request.url === '/trailers') response.addTrailers({ 'x-end': 'yes' })
+    response.end()
+  })
+  const { url } = await listen(t, { memo: false }, async (app) => {
+    app.get('/own', (_request, reply) => reply.type('text/html').send(Readable.from([body.slice(0, 5000), body.slice(5000)])))
+    app.get('/own-trailers', (_request, reply) => reply.type('text/html').trailer('x-end', (_reply, _payload, done) => { done(null, 'yes') }).send(body))
+    await app.register(balancer, { pools: { web: [to] }, routes: [{ prefix: '/', pool: 'web' }] })
+  })
+  for (const path of ['/', '/own', '/trailers', '/own-trailers']) {
+    const response = await open(url + path, { 'accept-encoding': 'gzip' })
+    const pieces: Buffer[] = []
+    for await (const piece of response) pieces.push(piece as Buffer)
+    const trailers = path.endsWith('trailers')
+    t.equal(zlib.gunzipSync(Buffer.concat(pieces)).toString(), body, path)
+    t.equal(response.headers['content-encoding'], 'gzip')
+    t.equal(response.headers['content-length'], trailers ? undefined : String(Buffer.concat(pieces).length))
+    t.equal(response.headers['transfer-encoding'], trailers ? 'chunked' : undefined)
+    t.same(response.trailers, trailers ? { 'x-end': 'yes' } : {})
+  }
+  t.same(paths, ['one-shot', 'one-shot', 'one-shot', 'one-shot'])
+  const slow = await follow(`${url}/slow`, 'gzip')
+  t.equal(await slow.until(5000), body.slice(0, 5000), 'what is there is not held back')
+  rest!.end(body.slice(5000))
+  t.equal(await slow.until(20_000), body)
+})
+
+t.test('what was read of a stream is given back where it may not be encoded', async (t) => {
+  const body = text(20_000)
+  let source = new PassThrough()
+  const { url } = await listen(t, { breach: 'pad' }, (app) => {
+    for (const length of [undefined, 20_000]) {
+      app.get(`/${length}`, (_request, reply) => {
+        if (length !== undefined) reply.header('content-length', length)
+        source = new PassThrough()
+        source.write(body.slice(0, 5000))
+        source.write(body.slice(5000, 6000))
+        return reply.type('text/html').send(source)
+      })
+    }
+  })
+  for (const path of ['/undefined', '/20000']) {
+    const response = await open(url + path, { 'accept-encoding': 'gzip', cookie: 'a=1' })
+    t.equal(response.headers['content-encoding'], undefined, 'a stream cannot be padded')
+    source.end(body.slice(6000))
+    let all = ''
+    for await (const piece of response) all += String(piece)
+    t.equal(all, body)
   }
 })
 
