@@ -4,12 +4,16 @@
 import balancer from '@headgate/balancer'
 import compress from '@headgate/compress'
 import fastifyCompress from '@fastify/compress'
+import httpProxy from '@fastify/http-proxy'
+import replyFrom from '@fastify/reply-from'
 import fastify from 'fastify'
 import { Readable } from 'node:stream'
 import zlib from 'node:zlib'
 import { bodies } from './bodies.mjs'
+import { uniqueBodies } from './unique.mjs'
 
-const { name, backend } = JSON.parse(process.argv[2])
+const { name, backend, sizes = [], syncThreshold } = JSON.parse(process.argv[2])
+const upstream = `http://127.0.0.1:${backend}`
 const app = fastify()
 let count = 0
 
@@ -20,16 +24,33 @@ switch (name) {
     await app.register(compress, { load: false, backgroundShare: 0 })
     break
   case 'fastify-compress':
-    await app.register(fastifyCompress, { zlibOptions: { level: 6 }, brotliOptions: { params: { [zlib.constants.BROTLI_PARAM_QUALITY]: 4 } } })
+  case 'http-proxy':
+  case 'reply-from':
+    await app.register(fastifyCompress, {
+      ...syncThreshold !== undefined && { syncThreshold }, zlibOptions: { level: 6 }, brotliOptions: { params: { [zlib.constants.BROTLI_PARAM_QUALITY]: 4 } }
+    })
     break
   case 'backend':
+  case 'plain-proxy':
+  case 'plain-http-proxy':
     break
   default:
     throw new Error(`unknown target '${name}'`)
 }
 
-if (name === 'headgate-proxy') await app.register(balancer, { pools: { web: [`http://127.0.0.1:${backend}`] }, routes: [{ prefix: '/', pool: 'web' }] })
-else {
+if (name === 'headgate-proxy' || name === 'plain-proxy') await app.register(balancer, { pools: { web: [upstream] }, routes: [{ prefix: '/', pool: 'web' }] })
+else if (name === 'http-proxy' || name === 'plain-http-proxy') await app.register(httpProxy, { upstream })
+else if (name === 'reply-from') {
+  await app.register(replyFrom, { base: upstream })
+  app.get('/*', (request, reply) => reply.from(request.raw.url))
+} else {
+  for (const size of sizes) {
+    const next = uniqueBodies(size)
+    app.get(`/unique/${size}`, (_request, reply) => {
+      const { type, body } = next()
+      return reply.type(type).send(body)
+    })
+  }
   for (const [index, { type, body }] of bodies.entries()) {
     app.get(`/same/${index}`, (_request, reply) => reply.type(type).send(body))
     app.get(`/new/${index}`, (_request, reply) => {
