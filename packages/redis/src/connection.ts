@@ -7,6 +7,7 @@ import { RedisAwayError } from './errors.ts'
 import { checkRedis, type RedisOptions } from './options.ts'
 import { PrimaryConnector } from './primary-connector.ts'
 import { Sentinels } from './sentinels.ts'
+import { SlotOwner } from './slot-owner.ts'
 
 /** Of servers of which nobody can say whether they are still the primary. */
 const ANY = {}
@@ -44,6 +45,8 @@ export class Connection extends EventEmitter<{ away: [reason: string]; back: [];
   readonly #sentinels: Sentinels | undefined
   /** Of the client through which questions are asked, with Sentinel. */
   #connector: PrimaryConnector | undefined
+  /** With Cluster. */
+  readonly #owners: SlotOwner | undefined
   #reason = 'not connected yet'
   /** The present connection was given up, and has not ended yet. */
   #hung = false
@@ -65,6 +68,7 @@ export class Connection extends EventEmitter<{ away: [reason: string]; back: [];
       else this.emit('back')
     })
     this.client = this.open(true)
+    if (this.client instanceof Cluster) this.#owners = new SlotOwner(this.client, this.clock)
     this.client.on('ready', () => { this.#breaker.hope() })
     this.client.on('close', () => { this.#hung = false })
   }
@@ -72,22 +76,29 @@ export class Connection extends EventEmitter<{ away: [reason: string]; back: [];
   get away (): boolean { return this.#breaker.open }
 
   /**
-   * The server that is asked now, as nothing but itself: another one when it was connected to anew through Sentinel. `undefined` while none is
-   * connected.
+   * The server that is asked about a key now, as nothing but itself: another one when it was connected to anew, or the key has another owner.
+   * `undefined` while there is none.
    */
-  get session (): object | undefined { return this.#sentinels === undefined ? ANY : this.#connector?.session }
+  session (key: string): object | undefined {
+    if (this.#owners !== undefined) return this.#owners.of(key)
+    return this.#sentinels === undefined ? ANY : this.#connector?.session
+  }
 
-  /** With Sentinel, `host port` of the server that is asked now; `undefined` while none is connected. */
-  get server (): string | undefined { return this.#connector?.address }
+  /** Where that is; `undefined` while there is none, and where nobody could tell whether it is another. */
+  server (key: string): string | undefined {
+    const owner = this.#owners?.of(key)
+    return owner === undefined ? this.#connector?.address : `${owner.options.host} ${owner.options.port}`
+  }
 
   /**
-   * Was all that was answered since `session` was looked at the word of a server that is the primary still? Only Sentinel can tell that it is not:
-   * a primary that hung and goes on does not know that another took its place.
+   * Was all that was answered about a key since `session` was looked at the word of a server that has it still? One that hung and goes on does not
+   * know that another took its place; sentinels and the other nodes of a cluster do.
    */
-  async holds (session: object | undefined): Promise<boolean> {
-    if (this.#sentinels === undefined) return true
-    const { server } = this
-    return server !== undefined && session === this.session && await this.#sentinels.name(server)
+  async holds (session: object | undefined, key: string): Promise<boolean> {
+    if (session === undefined || session !== this.session(key)) return false
+    if (this.#owners !== undefined) return this.#owners.holds(key, session as Redis)
+    const server = this.server(key)
+    return this.#sentinels === undefined || server === undefined || this.#sentinels.name(server)
   }
 
   /** Another connection to the same place: for commands that wait (`pipelined` false). */

@@ -23,33 +23,33 @@ export class RedisKeyValue {
 
   /** Keeps `value` for `ttl` milliseconds unless a value is kept there already; gives the one that is kept then: all get the same. */
   claim (name: string, value: Buffer, ttl: number): Promise<Buffer> {
-    return this.#ask((client) => evalBuffer<Buffer>(client, CLAIM, 1, this.#prefix + name, value, Math.ceil(ttl)))
+    return this.#ask(name, (client, key) => evalBuffer<Buffer>(client, CLAIM, 1, key, value, Math.ceil(ttl)))
   }
 
   async get (name: string): Promise<Buffer | undefined> {
-    return await this.#ask((client) => client.getBuffer(this.#prefix + name)) ?? undefined
+    return await this.#ask(name, (client, key) => client.getBuffer(key)) ?? undefined
   }
 
   /** `ttl`: milliseconds to live; without one, for good. */
   async set (name: string, value: Buffer, ttl?: number): Promise<void> {
-    const key = this.#prefix + name
-    await this.#ask((client) => ttl === undefined ? client.set(key, value) : client.set(key, value, 'PX', Math.ceil(ttl)))
+    await this.#ask(name, (client, key) => ttl === undefined ? client.set(key, value) : client.set(key, value, 'PX', Math.ceil(ttl)))
   }
 
   /** `false` when there was none. */
   async delete (name: string): Promise<boolean> {
-    return await this.#ask((client) => client.del(this.#prefix + name)) === 1
+    return await this.#ask(name, (client, key) => client.del(key)) === 1
   }
 
   /** Nobody's request waits for it, and there is no other answer. */
-  async #ask<T> (question: (client: Client) => Promise<T>): Promise<T> {
+  async #ask<T> (name: string, question: (client: Client, key: string) => Promise<T>): Promise<T> {
     const connection = this.#connection
+    const key = this.#prefix + name
     const patience = Math.max(2000, connection.timeout)
     await connection.connected(patience)
-    const { session } = connection
-    const answer = await connection.ask(question, patience)
-    // What one keeps that another took the place of, nobody else will see.
-    if (!await connection.holds(session)) throw new RedisAwayError('Redis is away: the server that answered is not the primary any more')
+    const session = connection.session(key)
+    const answer = await connection.ask((client) => question(client, key), patience)
+    // What is kept by one that another took the place of, nobody else will see.
+    if (!await connection.holds(session, key)) throw new RedisAwayError('Redis is away: the server that answered is not the primary any more')
     return answer
   }
 }

@@ -4,6 +4,7 @@ import t from 'tap'
 import { skipWithout } from '../../../tools/system.mjs'
 import { connectRedis, type RedisOptions, type RedisState } from '../src/index.ts'
 import { agreed, majority } from '../src/sentinels.ts'
+import { holds, redisCluster } from './cluster.ts'
 import { fakeSentinel, type FakeSentinel } from './sentinels.ts'
 import { type RedisServer, redisServer, type Test, until } from './servers.ts'
 
@@ -115,7 +116,7 @@ t.test('a primary that another took the place of is left, by the log of purges t
   await until(async () => (await connected(ask(first))).includes('xread'))
   // One of three says nothing yet.
   sentinels[0]!.names = second.port
-  t.equal(await state.connection.holds(state.connection.session), true)
+  t.equal(await state.connection.holds(state.connection.session('some'), 'some'), true)
   t.equal(await asks(state), first.port)
   await promote()
   await until(async () => await asks(state) === second.port)
@@ -181,4 +182,46 @@ t.test('sentinels that are gone, or hang, take nothing away', options, async (t)
   await until(() => sentinels[1]!.asked > asked)
   await t.rejects(purge('http://other.example/'), { code: 'HG_REDIS_PURGE_UNCONFIRMED' })
   t.equal(left, 0)
+})
+
+t.test('in a cluster, a purge that only the old owner took is made at the new one before it is confirmed', options, async (t) => {
+  const { masters, owner, spare } = await redisCluster(t, 'headgate:c1:{log}')
+  const state = connectRedis({ cluster: masters.map(({ server }) => server.url), timeout: 5000, failures: 1000, lease: 10_000 })
+  t.teardown(() => state.close())
+  const store = state.cache()
+  await state.ready
+  owner.server.pause()
+  const done = store.purge({ by: 'url', names: ['http://a.example/'], mode: 'hard' })
+  await holds(spare.client, ['CLUSTER', 'FAILOVER', 'TAKEOVER'], /OK/)
+  const id = String(await spare.client.call('CLUSTER', 'MYID'))
+  for (const { client, server } of masters) if (server !== owner.server) await holds(client, ['CLUSTER', 'NODES'], new RegExp(`${id} \\S+ master`))
+  owner.server.resume()
+  await done
+  t.ok((await records(spare.client)).some((text) => text.includes('a.example')))
+})
+
+t.test('in a cluster, what a node says that hung counts only while the others know it as the owner', options, async (t) => {
+  const key = 'headgate:c1:{log}'
+  const { masters, owner, spare } = await redisCluster(t, key)
+  const state = connectRedis({ cluster: masters.map(({ server }) => server.url), timeout: 5000, failures: 1000 })
+  t.teardown(() => state.close())
+  const { connection } = state
+  await state.ready
+  const session = connection.session(key)
+  t.equal(await connection.holds(session, key), true)
+  owner.server.pause()
+  await holds(spare.client, ['CLUSTER', 'FAILOVER', 'TAKEOVER'], /OK/)
+  await until(async () => !await connection.holds(session, key))
+  owner.server.resume()
+  await until(async () => connection.server(key) === `127.0.0.1 ${spare.server.port}` && await connection.holds(connection.session(key), key))
+})
+
+t.test('in a cluster, other nodes that hang take nothing away', options, async (t) => {
+  const { masters, owner } = await redisCluster(t, 'headgate:c1:{log}')
+  const state = connectRedis({ cluster: masters.map(({ server }) => server.url), timeout: 5000, failures: 1000 })
+  t.teardown(() => state.close())
+  const store = state.cache()
+  await state.ready
+  for (const { server } of masters) if (server !== owner.server) server.pause()
+  t.equal(await store.purge({ by: 'url', names: ['http://a.example/'], mode: 'hard' }), 0)
 })

@@ -1,21 +1,9 @@
-import { Redis } from 'ioredis'
 import t, { type Test as TapTest } from 'tap'
 import { skipWithout } from '../../../tools/system.mjs'
 import { connectRedis, type RedisOptions, type RedisState } from '../src/index.ts'
-import { freePort, type RedisServer, redisServer, sentinel, type Test, until } from './servers.ts'
+import { admin, holds, redisCluster } from './cluster.ts'
+import { redisServer, sentinel, type Test, until } from './servers.ts'
 import { origin, type Proxy, proxy, Traffic } from './site.ts'
-
-/** For questions to one server, whatever becomes of it. */
-function admin (t: Test, port: number): Redis {
-  const client = new Redis({ port, retryStrategy: () => 50, maxRetriesPerRequest: null })
-  client.on('error', () => {})
-  t.teardown(() => { client.disconnect() })
-  return client
-}
-
-const holds = (client: Redis, question: string[], wanted: RegExp): Promise<void> => until(async () => {
-  try { return wanted.test(String(await client.call(question[0]!, ...question.slice(1)))) } catch { return false }
-}, () => `${question.join(' ')} to answer ${wanted}`)
 
 async function three (t: Test, redis: RedisOptions): Promise<{ proxies: Proxy[]; traffic: Traffic }> {
   const truth = await origin(t)
@@ -80,37 +68,17 @@ t.test('Sentinel: the primary dies under load, and its successor hangs', { skip:
   t.comment(JSON.stringify(traffic.seen))
 })
 
-t.test('Cluster: the node of the log of purges dies under load', { skip: skipWithout('redis-server'), timeout: 200_000 }, async (t) => {
-  const node = async (): Promise<{ server: RedisServer; client: Redis; bus: number }> => {
-    const bus = await freePort()
-    const server = await redisServer(t, '--cluster-enabled', 'yes', '--cluster-port', String(bus), '--cluster-node-timeout', '1000',
-      '--cluster-replica-validity-factor', '0', '--cluster-require-full-coverage', 'no', '--repl-diskless-sync-delay', '0')
-    return { server, client: admin(t, server.port), bus }
-  }
-  const nodes = [await node(), await node(), await node(), await node()]
-  const [a, , , spare] = nodes as [typeof nodes[0], unknown, unknown, typeof nodes[0]]
+t.test('Cluster: the node of the log of purges dies under load, and its successor hangs', { skip: skipWithout('redis-server'), timeout: 200_000 }, async (t) => {
   const prefix = 'clustered'
-  const slot = Number(await a.client.call('CLUSTER', 'KEYSLOT', `${prefix}:c1:{log}`))
-  for (const [index, { client }] of nodes.entries()) {
-    await client.call('CLUSTER', 'SET-CONFIG-EPOCH', index + 1)
-    if (index < 3) await client.call('CLUSTER', 'ADDSLOTSRANGE', [0, 5461, 10_923][index]!, [5460, 10_922, 16_383][index]!)
-    if (index > 0) await a.client.call('CLUSTER', 'MEET', '127.0.0.1', nodes[index]!.server.port, nodes[index]!.bus)
-  }
-  for (const { client } of nodes) await holds(client, ['CLUSTER', 'INFO'], /cluster_state:ok[^]*cluster_known_nodes:4/)
-  const owner = nodes[slot <= 5460 ? 0 : slot <= 10_922 ? 1 : 2]!
-  const id = String(await owner.client.call('CLUSTER', 'MYID'))
-  await holds(spare.client, ['CLUSTER', 'REPLICATE', id], /OK/)
-  await holds(spare.client, ['INFO', 'replication'], /master_link_status:up/)
-  for (const { client } of nodes) await holds(client, ['CLUSTER', 'NODES'], new RegExp(`slave ${id}`))
-
-  const where = { cluster: nodes.slice(0, 3).map(({ server }) => server.url) }
+  const { masters, owner, spare } = await redisCluster(t, `${prefix}:c1:{log}`)
+  const where = { cluster: masters.map(({ server }) => server.url) }
   const state = connectRedis({ ...where, prefix: 'others', timeout: 5000 })
   t.teardown(() => state.close())
   await works(t, state)
   const { traffic } = await three(t, { ...where, prefix })
   await traffic.more(150, 5)
   t.ok(traffic.seen.hits > 0, 'it caches')
-  const shared = await Promise.all(nodes.slice(0, 3).map(async ({ client }) => (await client.keys(`${prefix}:c1:*:k:*`)).length))
+  const shared = await Promise.all(masters.map(async ({ client }) => (await client.keys(`${prefix}:c1:*:k:*`)).length))
   t.ok(shared.filter((count) => count > 0).length > 1, 'responses are spread over the nodes')
 
   traffic.phase = 'a node has died'
@@ -118,6 +86,18 @@ t.test('Cluster: the node of the log of purges dies under load', { skip: skipWit
   await traffic.more(150, 0)
   await holds(spare.client, ['INFO', 'replication'], /role:master/)
   traffic.phase = 'its replica took over'
+  await traffic.more(150, 5)
+
+  await owner.server.start()
+  await holds(owner.client, ['INFO', 'replication'], /role:slave[^]*master_link_status:up/)
+  traffic.phase = 'that hangs'
+  spare.server.pause()
+  await traffic.more(150, 0)
+  await holds(owner.client, ['INFO', 'replication'], /role:master/)
+  traffic.phase = 'and another took over'
+  await traffic.more(150, 5)
+  spare.server.resume()
+  traffic.phase = 'and the one that hung goes on'
   await traffic.more(150, 5)
   await traffic.end()
   t.same(traffic.failed, [], 'no failed request')

@@ -94,17 +94,17 @@ export class PurgeLog {
   async publish (purge: StorePurge): Promise<void> {
     const record: Record = { ...purge, at: this.#clock.wall(), from: this.#options.id }
     const deadline = this.#clock.now() + this.#options.lease + PATIENCE
-    const { connection } = this.#options
+    const { connection, names } = this.#options
     let session: object | undefined
     try {
       for (;;) {
-        session = connection.session
+        session = connection.session(names.log)
         // Who was there has to be known before anything is confirmed.
         await this.#meet(session)
         await this.#confirmed(await this.#tell(record), session, deadline)
         // Said by one that another took the place of, it is worth nothing.
-        while (session === connection.session) {
-          if (await connection.holds(session)) return
+        while (session === connection.session(names.log)) {
+          if (await connection.holds(session, names.log)) return
           this.#hasTime(deadline, 'the sentinels do not name its server the primary')
           await this.#pause(RETRY)
         }
@@ -112,7 +112,7 @@ export class PurgeLog {
         this.#hasTime(deadline, 'another server has become the primary')
       }
     } catch (error) {
-      if (!(error instanceof PurgeUnconfirmedError) || !await connection.holds(session)) this.#keep(record)
+      if (!(error instanceof PurgeUnconfirmedError) || !await connection.holds(session, names.log)) this.#keep(record)
       throw error instanceof PurgeUnconfirmedError ? error : new PurgeUnconfirmedError((error as Error).message)
     }
   }
@@ -147,7 +147,7 @@ export class PurgeLog {
       try {
         const members = await connection.ask((client) => client.smembers(names.nodes), PATIENCE)
         const seen = members.length === 0 ? [] : await connection.ask((client) => client.mget(members.map((member) => names.node(member))), PATIENCE)
-        if (connection.session !== session) return
+        if (connection.session(names.log) !== session) return
         const late: string[] = []
         const gone: string[] = []
         for (const [i, member] of members.entries()) {
@@ -160,7 +160,7 @@ export class PurgeLog {
         if (late.length === 0 && this.bans.position >= place) return
         problem = `no word from ${late.length} of the members: ${late.join(', ')}`
       } catch (error) {
-        if (connection.session !== session) return
+        if (connection.session(names.log) !== session) return
         problem = (error as Error).message
       }
       this.#hasTime(deadline, problem)
@@ -223,7 +223,8 @@ export class PurgeLog {
 
   async #contact (): Promise<void> {
     const { connection, names, id, lease, patience } = this.#options
-    const { session, server } = connection
+    const session = connection.session(names.log)
+    const server = connection.server(names.log)
     if (this.#cursor === '') await this.#open()
     const pending = new Set(this.#pending)
     for (const record of pending) while (await this.#add(record) === null) await this.#open()
@@ -243,7 +244,7 @@ export class PurgeLog {
     // Purges of a time in which nobody waited for this process: it has to know them first.
     if (known === '0' || !this.attached) await this.#catchUp(positionOf(last))
     // One that another took the place of does not wait for those who are with that.
-    if (!await connection.holds(session)) throw new Error('this is not the primary')
+    if (!await connection.holds(session, names.log)) throw new Error('this is not the primary')
     this.#contactAt = sentAt
     this.#met = session
     this.#server = server
