@@ -1,3 +1,4 @@
+import './tick-shape.ts'
 export type * from './affinity.ts'
 export * from './clock.ts'
 export * from './hash.ts'
