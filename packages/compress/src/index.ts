@@ -81,10 +81,18 @@ const plugin: FastifyPluginAsync<CompressOptions> = async (app, options) => {
     if (dictionaries !== undefined && dictionaries.encodings.length > 0) dictionaries.begin(request)
     done()
   })
+  /** Would the 200 in whose place a 304 comes vary (RFC 9110 15.4.5), as far as its fields tell? */
+  const varies = (request: FastifyRequest, type: string | undefined, control: string | undefined): boolean =>
+    type !== undefined && media.kind(type) !== 'no' && request.routeOptions.config.compress !== false &&
+    !NO_TRANSFORM.test(control ?? '') && !NO_TRANSFORM.test(request.headers['cache-control'] ?? '')
   /** What the hook below would do, where it would leave the body alone. */
   const onHead: OnHead = (request, reply, status, fields, known) => {
     for (const name of DECIDING) if (reply.hasHeader(name)) return false
-    if (status === 304) return requestSide.keepsEtag(request, flatField(fields, 'etag'))
+    if (status === 304) {
+      if (!requestSide.keepsEtag(request, flatField(fields, 'etag'))) return false
+      if (varies(request, flatField(fields, 'content-type'), flatField(fields, 'cache-control'))) addVary(new FlatFields(fields), 'Accept-Encoding')
+      return true
+    }
     const head = request.method === 'HEAD'
     if (status < 200 || status === 204 || status === 205 || status === 206 || (known === 0 && !head)) return true
     if (flatField(fields, 'content-range') !== undefined || request.routeOptions.config.compress === false) return true
@@ -109,6 +117,7 @@ const plugin: FastifyPluginAsync<CompressOptions> = async (app, options) => {
     const payload = unwrapResponse(reply, given)
     if (reply.statusCode === 304) {
       requestSide.restoreEtag(request, reply)
+      if (varies(request, fieldOf(reply, 'content-type'), fieldOf(reply, 'cache-control'))) addVary(reply, 'Accept-Encoding')
       return done(null, payload)
     }
     if (untouchable(request, reply, payload)) return done(null, payload)

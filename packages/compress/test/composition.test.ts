@@ -18,6 +18,10 @@ t.test('@fastify/etag before: the tag is of the plain body, and conditional requ
     await app.register(etag)
     await app.register(compress, { etag: mode, load: false })
     app.get('/', (_request, reply) => reply.type('text/html').send(body))
+    app.get('/weak', (_request, reply) => reply.type('text/html').header('etag', 'W/"1"').send(body))
+    app.get('/image', (_request, reply) => reply.type('image/png').send(body))
+    app.get('/kept', (_request, reply) => reply.type('text/html').header('cache-control', 'no-transform').send(body))
+    app.get('/left', { config: { compress: false } }, (_request, reply) => reply.type('text/html').send(body))
     const url = await app.listen({ port: 0, host: '127.0.0.1' })
     t.teardown(() => app.close())
     const plain = (await get(url)).headers.etag!
@@ -26,6 +30,13 @@ t.test('@fastify/etag before: the tag is of the plain body, and conditional requ
     const again = await get(url, { 'accept-encoding': 'gzip', 'if-none-match': coded })
     t.equal(again.status, 304, mode)
     t.equal(again.headers.etag, coded)
+    t.equal(again.headers.vary, 'Accept-Encoding', 'as of the 200')
+    for (const [path, vary] of [['/weak', 'Accept-Encoding'], ['/image', undefined], ['/kept', undefined], ['/left', undefined]] as const) {
+      const { etag } = (await get(url + path)).headers
+      const unchanged = await get(url + path, { 'accept-encoding': 'gzip', 'if-none-match': etag! })
+      t.equal(unchanged.status, 304)
+      t.equal(unchanged.headers.vary, vary, path)
+    }
     t.equal(again.body.length, 0)
   }
 })
