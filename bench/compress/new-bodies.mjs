@@ -5,22 +5,19 @@
 // between the targets, and quotients are of one round.
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
-import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import zlib from 'node:zlib'
+import { load } from '../lib/load.mjs'
 import { compare, median } from '../lib/rounds.mjs'
 import { LOAD_CORE, PROXY_CORE, Skip, cpu, freePorts, startNode, startProgram, stopAll } from '../lib/system.mjs'
 
-const autocannon = createRequire(import.meta.url)('autocannon')
 const [, , count = '5', ...wanted] = process.argv
 const rounds = Number(count)
 /** Requests until the JIT has seen enough of a target, and of another coding. */
-const [WARM, WARM_AGAIN] = [6000, 500]
-/** CPU microseconds of one measurement. */
-const ENOUGH = 80_000
-/** Responses until all kinds of content were sent once. */
+const [WARM, WARM_AGAIN] = [5000, 100]
+/** Kinds and texts that bodies are made of. */
 const ALL_KINDS = 60
 const SIZES = [2048, 8192, 20_480, 61_440]
 const script = fileURLToPath(new URL('target.mjs', import.meta.url))
@@ -44,25 +41,31 @@ location / { proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Conne
   return { ...await startProgram(PROXY_CORE, 'nginx', ['-c', join(work, 'nginx.conf'), '-e', 'stderr'], port), codings: brotli ? ['gzip', 'br'] : ['gzip'], native: true }
 }
 
-/** Mean bytes of so many bodies; fails unless they come encoded. */
-async function bytesOf ({ port }, path, coding, responses = ALL_KINDS) {
+/** Mean bytes of all kinds of content; fails unless they come encoded. */
+async function bytesOf ({ port }, size, coding) {
   let bytes = 0
-  for (let i = 0; i < responses; i++) {
+  for (let i = 0; i < ALL_KINDS; i++) {
+    const path = `/text/${size}/${i}`
     await new Promise((resolve, reject) => {
       http.get({ port, path, host: '127.0.0.1', headers: { 'accept-encoding': coding } }, (response) => {
-        if (coding !== 'identity' && response.headers['content-encoding'] !== coding) return reject(new Error(`${path}: asked for ${coding}, got ${response.headers['content-encoding']}`))
+        if (response.headers['content-encoding'] !== coding) return reject(new Error(`${path}: asked for ${coding}, got ${response.headers['content-encoding']}`))
         response.on('data', (piece) => { bytes += piece.length }).on('end', resolve).on('error', reject)
       }).on('error', reject)
     })
   }
-  return bytes / responses
+  return bytes / ALL_KINDS
 }
 
-async function measure (server, path, coding, amount) {
+/** CPU µs per response in a second, or in as many as `least` responses take. */
+async function measure (server, path, coding, least = 1) {
   const before = cpu(server.pid)
-  const { errors, non2xx } = await autocannon({ url: `http://127.0.0.1:${server.port}${path}`, connections: 16, amount, timeout: 60, headers: { 'accept-encoding': coding } })
-  if (errors > 0 || non2xx > 0) throw new Error(`${path}: ${non2xx} wrong answers, ${errors} errors`)
-  return (cpu(server.pid) - before) / amount
+  let done = 0
+  while (done < least) {
+    const { requests, errors } = await load(`http://127.0.0.1:${server.port}`, { seconds: 1, connections: 16, path, headers: { 'Accept-Encoding': coding } })
+    if (errors > 0) throw new Error(`${path}: ${errors} errors`)
+    done += requests
+  }
+  return (cpu(server.pid) - before) / done
 }
 
 const cell = (text, width = 13) => String(text).padStart(width)
@@ -80,19 +83,15 @@ async function table (part, title, start, base) {
       // What is not encoded is the same for all codings.
       const taking = names.filter((name) => targets[name].asks === undefined ? targets[name].codings?.includes(coding) ?? true : coding === codings[0])
       const figures = Object.fromEntries(taking.map((name) => [name, []]))
-      const amounts = {}
-      for (const name of taking) {
-        await measure(targets[name], path, targets[name].asks ?? coding, size === SIZES[0] ? WARM_AGAIN : WARM_AGAIN / 5)
-        amounts[name] = ALL_KINDS * Math.min(10, Math.ceil(ENOUGH / ALL_KINDS / await measure(targets[name], path, targets[name].asks ?? coding, ALL_KINDS)))
-      }
+      for (const name of taking) await measure(targets[name], path, targets[name].asks ?? coding, WARM_AGAIN)
       for (let round = 0; round < rounds; round++) {
         for (let i = 0; i < taking.length; i++) {
           const name = taking[(i + round) % taking.length]
-          figures[name].push(await measure(targets[name], path, targets[name].asks ?? coding, amounts[name]))
+          figures[name].push(await measure(targets[name], path, targets[name].asks ?? coding))
         }
       }
       const bytes = []
-      for (const name of taking) if (targets[name].asks === undefined) bytes.push(`${name} ${Math.round(await bytesOf(targets[name], path, coding))}`)
+      for (const name of taking) if (targets[name].asks === undefined) bytes.push(`${name} ${Math.round(await bytesOf(targets[name], size, coding))}`)
       const ratios = taking.filter((name) => name !== base && targets[name].asks === undefined).map((name) => {
         const { median, low, high } = compare(figures[name], figures[base])
         return `${name} ${median.toFixed(2)} (${low.toFixed(2)}–${high.toFixed(2)})`

@@ -45,10 +45,14 @@ else if (name === 'reply-from') {
   app.get('/*', (request, reply) => reply.from(request.raw.url))
 } else {
   for (const size of sizes) {
-    const next = uniqueBodies(size)
+    const { next, texts } = uniqueBodies(size)
     app.get(`/unique/${size}`, (_request, reply) => {
       const { type, body } = next()
       return reply.type(type).send(body)
+    })
+    app.get(`/text/${size}/:n`, (request, reply) => {
+      const { type, text } = texts[request.params.n]
+      return reply.type(type).send(text)
     })
   }
   for (const [index, { type, body }] of bodies.entries()) {

@@ -13,19 +13,19 @@ function variant (text, size) {
   const words = text.match(/[A-Za-z]{4,}/g)
   let made = ''
   while (made.length < size) made += text.replace(/[A-Za-z]{4,}/g, (word) => random(4) === 0 ? words[random(words.length)] : word)
-  const from = random(Math.max(1, made.length - size))
-  return Buffer.from(made.slice(from, from + size), 'latin1')
+  return Buffer.from(made.slice(0, size), 'latin1')
 }
 
-/** A function that gives { type, body }, each time of another kind and never the same body twice. `size`: bytes. */
+/** `next()` gives { type, body }, each time of another kind and never the same body twice; `texts` are what they are made of. `size`: bytes. */
 export function uniqueBodies (size) {
   const texts = []
   for (let i = 0; i < TEXTS; i++) for (const { type, body } of KINDS) texts.push({ type, text: variant(body.toString('latin1'), size) })
   let [count, marks] = [0, 0]
-  return () => {
+  const next = () => {
     const { type, text } = texts[count++ % texts.length]
     const body = Buffer.from(text)
     for (let at = 100; at + 8 < size; at += MARK_EVERY) body.write((++marks * 7919 % 2_821_109_907_456).toString(36).padStart(8, '0'), at, 'latin1')
     return { type, body }
   }
+  return { next, texts }
 }
