@@ -50,6 +50,34 @@ t.test('idle and absolute times: sliding renewal, then the end', async (t) => {
   t.same(seen, ['expired', 'new'])
 })
 
+t.test('a cookie that came before is good for itself alone, no longer than it lasts, and no longer than its upstream is there', async (t) => {
+  const clock = new FakeClock()
+  const { url, app } = await site(t, await origins(t, 'ab'), { keys, clock, idleTimeout: 100_000 })
+  const seen = results(t, () => app)
+  const ask = async (cookie: string): Promise<string> => await (await fetch(url, { headers: { cookie } })).text()
+  const first = await fetch(url)
+  const home = await first.text()
+  const [cookie] = cookiesOf(first)
+  t.equal(await ask(cookie!), home)
+  t.equal(await ask(cookie!), home)
+  await ask(cookie!.replace(/.$/, (last) => last === 'A' ? 'B' : 'A'))
+  await ask(cookie!.replace(/\.[\da-z]+\./, '.zzzzzz.'))
+  t.equal(await ask(cookie!), home)
+  t.same(seen, ['new', 'hit', 'hit', 'forged', 'new', 'forged', 'new', 'hit'])
+  seen.length = 0
+  clock.advance(101_000)
+  await ask(cookie!)
+  t.same(seen, ['expired', 'new'])
+  const again = await fetch(url)
+  const name = await again.text()
+  const [newer] = cookiesOf(again)
+  t.equal(await ask(newer!), name)
+  seen.length = 0
+  await app.balancer.pool('web').remove(name)
+  t.not(await ask(newer!), name)
+  t.same(seen, ['unknown', 'new'])
+})
+
 t.test('a cookie signed with an older secret is accepted and signed anew; with a forgotten one it is not', async (t) => {
   const [old, current] = [keys[0]!, 'another secret of more than thirty-two bytes']
   const list = await origins(t, 'abc')

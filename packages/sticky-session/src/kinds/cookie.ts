@@ -38,9 +38,18 @@ interface CookieSession extends Session {
   readonly outdated: boolean
 }
 
+/** What a cookie of ours says, whoever it names: that is looked up each time. */
+interface Sound {
+  readonly handle: string
+  readonly boundAt: number
+  readonly setAt: number
+  readonly key: string
+  readonly outdated: boolean
+}
+
 /** Handle, time of binding, time of setting (seconds in base 36), a name where clients are told apart, signature. */
 const SHAPE = /^([\w-]{12})\.([\da-z]{1,8})\.([\da-z]{1,8})(?:\.([\w-]{11}))?\.[A-Za-z\d+/]{43}$/
-/** Cookies that are known to be sound: clients send the same one again and again, and a signature costs more than all else here. */
+/** Cookies that are known to be sound: clients send the same one again and again, and to check a signature costs more than all else here. */
 const VERIFIED = 4096
 /** The cookie is set anew when this share of `idleTimeout` has passed: the end of an idle time is as exact as that. */
 const RENEWAL = 0.1
@@ -50,8 +59,8 @@ export class CookieBinding implements Binding<CookieSession> {
   readonly #context: KindContext
   readonly #handles: Handles
   readonly #signer: Signer
-  /** By value: was it signed with an older secret? */
-  readonly #verified = new Map<string, boolean>()
+  /** By value. Nothing of it changes while the process runs: whether it has expired, and whom it names, is seen anew each time. */
+  readonly #verified = new Map<string, Sound>()
   readonly #names = new Map<string, string>()
 
   constructor (options: CookieOptions, context: KindContext) {
@@ -67,18 +76,15 @@ export class CookieBinding implements Binding<CookieSession> {
     const { report, clock } = this.#context
     const value = readSoundCookie(request, this.#nameFor(this.#pathFor(request)), report)
     if (value === undefined) return undefined
-    const parts = SHAPE.exec(value)
-    if (parts === null) return report.tell('malformed')
-    const outdated = this.#verify(value)
-    if (outdated === undefined) return report.tell('forged')
-    const boundAt = Number.parseInt(parts[2]!, 36)
-    const setAt = Number.parseInt(parts[3]!, 36)
+    const sound = this.#verified.get(value) ?? this.#verify(value)
+    if (sound === undefined) return undefined
+    const { boundAt, setAt, key, outdated } = sound
     const { idleTimeout = Infinity, lifetime = Infinity } = this.#options
     const now = clock.wall()
-    const upstreamId = this.#handles.find(parts[1]!)
+    const upstreamId = this.#handles.find(sound.handle)
     if (now > setAt * 1000 + idleTimeout || now > boundAt * 1000 + lifetime) return report.tell('expired', upstreamId)
     if (upstreamId === undefined) return report.tell('unknown')
-    return { upstreamId, key: parts[4] ?? '', boundAt, setAt, outdated }
+    return { upstreamId, key, boundAt, setAt, outdated }
   }
 
   bind (session: CookieSession | undefined, answer: Answer): boolean {
@@ -91,8 +97,8 @@ export class CookieBinding implements Binding<CookieSession> {
   }
 
   renew (session: CookieSession, answer: Answer): void {
-    const { idleTimeout = Infinity } = this.#options
-    const due = this.#now() >= session.setAt + idleTimeout / 1000 * RENEWAL
+    const { idleTimeout } = this.#options
+    const due = idleTimeout !== undefined && this.#now() >= session.setAt + idleTimeout / 1000 * RENEWAL
     const unnamed = this.#options.rebalance !== undefined && this.#options.rebalance > 0 && session.key === ''
     if ((due || unnamed || session.outdated) && keptFromCaches(answer)) {
       this.#set(answer, session.upstreamId!, session.boundAt, session.key || this.#newKey())
@@ -118,15 +124,18 @@ export class CookieBinding implements Binding<CookieSession> {
     }))
   }
 
-  /** Whether it was signed with an older secret; `undefined`: with none. */
-  #verify (value: string): boolean | undefined {
-    const known = this.#verified.get(value)
-    if (known !== undefined) return known
+  /** `undefined`, and told of, where it is not what one of our secrets signed. */
+  #verify (value: string): Sound | undefined {
+    const { report } = this.#context
+    const parts = SHAPE.exec(value)
+    if (parts === null) return report.tell('malformed')
     const { valid, renew } = this.#signer.unsign(value)
-    if (!valid) return undefined
+    if (!valid) return report.tell('forged')
     if (this.#verified.size >= VERIFIED) this.#verified.delete(this.#verified.keys().next().value!)
-    this.#verified.set(value, renew)
-    return renew
+    const sound = { handle: parts[1]!, boundAt: Number.parseInt(parts[2]!, 36), setAt: Number.parseInt(parts[3]!, 36), key: parts[4] ?? '', outdated: renew }
+    // A copy: a part of the field's value would keep the whole of it.
+    this.#verified.set(Buffer.from(value, 'latin1').toString('latin1'), sound)
+    return sound
   }
 
   #now (): number {
