@@ -295,7 +295,7 @@ export class Flights implements Controller {
       if (!freshen(entry, fresh, fetch.route.settings.storage)) this.#engine.store.delete(entry)
       else {
         entry.invalidated ||= !this.#wanted(flight, entry)
-        this.#engine.store.update(entry)
+        this.#engine.invalidator.freshened(entry)
       }
     }
     flight.discard()

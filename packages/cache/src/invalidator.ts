@@ -24,6 +24,8 @@ export class Invalidator implements Member {
   readonly #circle: Circle | undefined
   readonly #leave: (() => void) | undefined
   readonly recent: RecentPurges = new RecentPurges()
+  /** When what was freshened here was, where others see the same responses. */
+  readonly #freshened: WeakMap<Entry, number> = new WeakMap()
 
   constructor (engine: Engine, sharing: CacheSharing | undefined) {
     this.#engine = engine
@@ -69,6 +71,13 @@ export class Invalidator implements Member {
     if (differs) entry.invalidated = true
     else if (!freshen(entry, fresh, route.settings.storage)) return store.delete(entry)
     entry.head = undefined
+    this.freshened(entry)
+  }
+
+  /** The store is told of what was freshened. */
+  freshened (entry: Entry): void {
+    const { store } = this.#engine
+    if (store.common === true) this.#freshened.set(entry, entry.responseTime)
     store.update(entry)
   }
 
@@ -163,8 +172,9 @@ export class Invalidator implements Member {
     if (mode === 'invalidate') entry.invalidated = true
     else entry.lifetime = Math.min(entry.lifetime, ageOf(entry, at))
     entry.head = undefined
-    // Who began it writes it down for all.
-    if (!(elsewhere && store.common === true)) store.update(entry, true)
+    if (!elsewhere || store.common !== true) return store.update(entry, true)
+    // Who began it writes it down for all, but need not have known of what was freshened here. Others may have read that before they heard of this.
+    if (this.#freshened.get(entry) === entry.responseTime) store.update(entry)
   }
 }
 

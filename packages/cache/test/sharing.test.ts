@@ -167,6 +167,30 @@ t.test('a disk that processes share: what one stores the others answer with, cha
   t.same(apps.map((one) => one.cache.stats.entries), [1, 1, 1])
 })
 
+t.test('an unsafe request of which a process hears when it has just validated holds on a shared disk', async (t) => {
+  const clock = new TestClock()
+  const path = folder()
+  const { apps, bus, stored } = await site(t, 2, { disk: { path } }, clock)
+  await apps[0]!.inject({ url: '/a', headers })
+  await eventually(() => apps.every((one) => one.cache.stats.entries === 1))
+  clock.advance(61_000)
+  bus.members[1]!.hangs = true
+  await apps[0]!.inject({ method: 'POST', url: '/a', headers })
+  clock.advance(1000)
+  // Asked for before the change, for all that this one knows.
+  t.match((await apps[1]!.inject({ url: '/a', headers })).headers['cache-status'], /fwd=stale/)
+  t.same(await stored('/a'), ['fwd=stale', 'hit'])
+  bus.members[1]!.goOn()
+  t.same((await stored('/a'))[1], 'fwd=stale')
+  // And for one that comes later and has it from its file.
+  const late = await app(t, { clock, disk: { path }, sharing: bus.join() }, (one) => { routes(one, { count: 0 }) })
+  const isStale = async (one: FastifyInstance): Promise<boolean> => {
+    const { headers: fields } = await one.inject({ url: '/a', headers: { ...headers, 'cache-control': 'only-if-cached' } })
+    return String(fields['cache-status']).includes('fwd=stale')
+  }
+  for (const one of [late.app, ...apps]) while (!await isStale(one)) await new Promise((resolve) => { setTimeout(resolve, 2) })
+})
+
 t.test('one that comes later finds what there is; a file of which nobody knows goes', async (t) => {
   const clock = new TestClock()
   const path = folder()
