@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { CacheStore, Entry } from '@headgate/cache'
 import t from 'tap'
 import { skipWithout } from '../../../tools/system.mjs'
+import { app } from '../../cache/test/helpers.ts'
 import { bodyOf, entry as made, put } from '../../cache/test/store/helpers.ts'
 import { connectRedis, type RedisState } from '../src/index.ts'
 import { type RedisServer, redisServer, type Test, until } from './servers.ts'
@@ -43,6 +44,32 @@ t.test('the cache store', { skip: skipWithout('redis-server') }, async (t) => {
     t.same({ ...other, body: undefined }, { ...kept, body: undefined })
     t.equal(await bodyOf(two, other!, 4, 6), 'o w')
     t.notOk(two.get('http://a.example/x') instanceof Promise, 'the second time nobody is asked')
+  })
+
+  t.test('an invalidation that comes while a response is being validated is not undone by the answer', async (t) => {
+    const prefix = randomBytes(6).toString('hex')
+    const [store, other] = [await open(t, {}, prefix), await open(t, {}, prefix)]
+    let asked = false
+    let answer = (): void => {}
+    const answered = new Promise<void>((resolve) => { answer = resolve })
+    const { app: one } = await app(t, { store }, (one) => one.get('/x', async (request, reply) => {
+      reply.header('etag', '"1"')
+      if (request.headers['if-none-match'] === undefined) return reply.header('cache-control', 'max-age=0').send('x')
+      asked = true
+      await answered
+      return reply.header('cache-control', 'max-age=60').code(304).send()
+    }))
+    const headers = { host: 'a.example' }
+    await one.inject({ url: '/x', headers })
+    const validated = one.inject({ url: '/x', headers: { ...headers, 'cache-control': 'max-age=0' } })
+    await until(() => asked)
+    await other.purge!({ by: 'url', names: ['http://a.example/x'], mode: 'invalidate' })
+    answer()
+    t.match((await validated).headers['cache-status'], /fwd=.*fwd-status=304/)
+    await store.settled?.()
+    t.match((await one.inject({ url: '/x', headers: { ...headers, 'cache-control': 'only-if-cached' } })).headers['cache-status'], /fwd=stale/)
+    const [found] = await other.get('http://a.example/x') as Entry[]
+    t.same([found!.lifetime, found!.invalidated], [60_000, true])
   })
 
   t.test('bodies in chunks, also those that no memory takes', async (t) => {
