@@ -62,10 +62,13 @@ export class CookieBinding implements Binding<CookieSession> {
   /** By value. Nothing of it changes while the process runs: whether it has expired, and whom it names, is seen anew each time. */
   readonly #verified = new Map<string, Sound>()
   readonly #names = new Map<string, string>()
+  /** Cookies end at some time: without that, the clock need not be asked. */
+  readonly #ends: boolean
 
   constructor (options: CookieOptions, context: KindContext) {
     this.#options = options
     this.#context = context
+    this.#ends = options.idleTimeout !== undefined || options.lifetime !== undefined
     this.#handles = new Handles(context.pool, context.keyring!)
     this.#signer = context.keyring!.signer('cookie', context.pool.name)
     for (const path of context.paths) this.#nameFor(options.path ?? path)
@@ -73,16 +76,14 @@ export class CookieBinding implements Binding<CookieSession> {
 
   find (request: FastifyRequest): CookieSession | undefined {
     if (request.headers.cookie === undefined) return undefined
-    const { report, clock } = this.#context
+    const { report } = this.#context
     const value = readSoundCookie(request, this.#nameFor(this.#pathFor(request)), report)
     if (value === undefined) return undefined
     const sound = this.#verified.get(value) ?? this.#verify(value)
     if (sound === undefined) return undefined
     const { boundAt, setAt, key, outdated } = sound
-    const { idleTimeout = Infinity, lifetime = Infinity } = this.#options
-    const now = clock.wall()
     const upstreamId = this.#handles.find(sound.handle)
-    if (now > setAt * 1000 + idleTimeout || now > boundAt * 1000 + lifetime) return report.tell('expired', upstreamId)
+    if (this.#ends && this.#isOver(boundAt, setAt)) return report.tell('expired', upstreamId)
     if (upstreamId === undefined) return report.tell('unknown')
     return { upstreamId, key, boundAt, setAt, outdated }
   }
@@ -136,6 +137,12 @@ export class CookieBinding implements Binding<CookieSession> {
     // A copy: a part of the field's value would keep the whole of it.
     this.#verified.set(Buffer.from(value, 'latin1').toString('latin1'), sound)
     return sound
+  }
+
+  #isOver (boundAt: number, setAt: number): boolean {
+    const { idleTimeout = Infinity, lifetime = Infinity } = this.#options
+    const now = this.#context.clock.wall()
+    return now > setAt * 1000 + idleTimeout || now > boundAt * 1000 + lifetime
   }
 
   #now (): number {
