@@ -5,7 +5,7 @@ import { select } from './decide.ts'
 import type { Engine } from './engine.ts'
 import { ageOf, type Entry } from './entry.ts'
 import { freshen } from './freshen.ts'
-import { urlKey } from './keys.ts'
+import { ruledUrl, urlKey } from './keys.ts'
 import { carriesUnkeyed } from './poison.ts'
 import { RecentPurges } from './recent-purges.ts'
 import type { Route } from './route.ts'
@@ -91,6 +91,8 @@ export class Invalidator implements Member {
     const { flights } = this.#engine
     this.recent.add(concern)
     if (concern.by === 'url') {
+      const ruled = this.#ruled(concern)
+      if (ruled !== undefined) this.outdate(ruled)
       for (const url of concern.names) for (const flight of flights.of(url)) flights.outdate(flight)
       return
     }
@@ -107,17 +109,29 @@ export class Invalidator implements Member {
     const { store } = this.#engine
     this.outdate(purge)
     store.heard?.(purge)
-    const apply = (entries: readonly Entry[]): MaybePromise<number> => {
-      for (const entry of entries) this.#apply(entry, purge, elsewhere)
+    const ruled = this.#ruled(purge)
+    const apply = (entries: readonly Entry[], more: readonly Entry[]): MaybePromise<number> => {
+      for (const entry of entries) this.#apply(entry, purge, elsewhere, true)
+      // The others need not know that these are of that URL.
+      for (const entry of more) this.#apply(entry, purge, false, false)
       const settled = store.settled?.()
-      return settled instanceof Promise ? settled.then(() => entries.length) : entries.length
+      const count = entries.length + more.length
+      return settled instanceof Promise ? settled.then(() => count) : count
     }
     const find = (): MaybePromise<number> => {
       const found = this.#find(purge)
-      return found instanceof Promise ? found.then(apply) : apply(found)
+      const more = ruled === undefined ? [] : this.#find(ruled)
+      return found instanceof Promise || more instanceof Promise ? Promise.all([found, more]).then((both) => apply(...both)) : apply(found, more)
     }
     // Whoever waits for an answer in another process does not wait for what is still being read here: that obeys when it is.
     return store.ready === undefined || elsewhere ? find() : store.ready.then(find)
+  }
+
+  /** Who purges a URL may not know the rule by which it is another here. */
+  #ruled (concern: Concern): Concern | undefined {
+    if (concern.by !== 'url') return undefined
+    const names = concern.names.map((url) => ruledUrl(url, this.#engine.rules)).filter((url, i) => url !== concern.names[i])
+    return names.length === 0 ? undefined : { by: 'url', names }
   }
 
   close (): void {
@@ -166,13 +180,13 @@ export class Invalidator implements Member {
     if (work instanceof Promise) work.catch(() => {})
   }
 
-  #apply (entry: Entry, { mode, at }: TimedPurge, elsewhere: boolean): void {
+  #apply (entry: Entry, { mode, at }: TimedPurge, elsewhere: boolean, everywhere: boolean): void {
     const { store } = this.#engine
-    if (mode === 'hard') return store.delete(entry, true)
+    if (mode === 'hard') return store.delete(entry, everywhere)
     if (mode === 'invalidate') entry.invalidated = true
     else entry.lifetime = Math.min(entry.lifetime, ageOf(entry, at))
     entry.head = undefined
-    if (!elsewhere || store.common !== true) return store.update(entry, true)
+    if (!elsewhere || store.common !== true) return store.update(entry, everywhere)
     // Who began it writes it down for all, but need not have known of what was freshened here. Others may have read that before they heard of this.
     if (this.#freshened.get(entry) === entry.responseTime) store.update(entry)
   }

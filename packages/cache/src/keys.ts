@@ -75,6 +75,15 @@ export function urlKey (origin: string, target: string, settings: KeySettings, r
   return query === '' ? path : `${path}?${query}`
 }
 
+/** A URL of a key as it is under the rule that is known of its path. */
+export function ruledUrl (url: string, rules: RecentMap<QueryRule>): string {
+  const at = url.indexOf('?')
+  const rule = at === -1 || rules.size === 0 ? undefined : rules.get(url.slice(0, at))
+  if (rule === undefined) return url
+  const query = applyRule(url.slice(at + 1), rule)
+  return query === '' ? url.slice(0, at) : `${url.slice(0, at)}?${query}`
+}
+
 /** What a request adds to its URL: a method with a body, chosen fields and cookies, the user's own part. Starts with a space, which no target holds. */
 export function keySuffix (request: FastifyRequest, settings: KeySettings, bodyHash: string): string {
   let suffix = bodyHash === '' ? '' : ` ${request.method} ${bodyHash}`

@@ -40,6 +40,7 @@ function routes (app: FastifyInstance, runs: { count: number }): void {
   app.get('/*', (request, reply) => {
     runs.count++
     const { 'if-none-match': match } = request.headers
+    if (request.url.startsWith('/ruled')) reply.header('no-vary-search', 'params=("from")')
     reply.headers({ 'cache-control': 'max-age=60', 'cache-tag': `all, path-${request.url.slice(1)}`, 'cache-groups': '"news"', etag: `"${request.url}"` })
     return match === undefined ? reply.send(`${request.url} of run ${runs.count}`) : reply.code(304).send()
   })
@@ -60,6 +61,22 @@ for (const [what, purge] of Object.entries({
     t.same(await stored('/news/1'), ['fwd=uri-miss', 'fwd=uri-miss', 'fwd=uri-miss'])
     const rest = what === 'everything' ? 'fwd=uri-miss' : 'hit'
     t.same(await stored('/other'), [rest, rest, rest])
+  })
+}
+
+for (const [kind, shared] of [['memory', false], ['a shared disk', true]] as const) {
+  t.test(`a purge by one who does not know which parameters matter concerns what others stored without them: ${kind}`, async (t) => {
+    const { apps, stored } = await site(t, 3, shared ? { disk: { path: folder() } } : {})
+    await apps[0]!.inject({ url: '/ruled?id=1&from=x', headers })
+    if (shared) await eventually(() => apps.every((one) => one.cache.stats.entries === 1))
+    t.equal((await stored('/ruled?id=1'))[0], 'hit')
+    t.equal((await stored('/ruled?id=1'))[1], shared ? 'hit' : 'fwd=uri-miss')
+    await apps[1]!.cache.purge({ urls: ['http://a.example/ruled?id=1&from=y'] })
+    t.same(await stored('/ruled?id=1'), ['fwd=uri-miss', 'fwd=uri-miss', 'fwd=uri-miss'])
+    await apps[0]!.inject({ url: '/ruled?id=1&from=x', headers })
+    if (shared) await eventually(() => apps.every((one) => one.cache.stats.entries === 1))
+    await apps[2]!.inject({ method: 'POST', url: '/ruled?id=1&from=z', headers })
+    while ((await stored('/ruled?id=1')).includes('hit')) await new Promise((resolve) => { setTimeout(resolve, 2) })
   })
 }
 
