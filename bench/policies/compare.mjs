@@ -3,7 +3,7 @@
 // The best of the others is chosen by the even seeds and compared by the odd ones: chosen and compared by the same, the luckiest of several
 // would win. Every policy is given the same requests, so the ratio is taken seed by seed; the interval is Student's of its logarithm, 95 %.
 // p99 is of what was answered: policies that fail more requests, by more than one in 10,000, are not compared with.
-// All policies and scenarios with 20 seeds take hours of one core: --only, --others and --requests make it less.
+// All policies and scenarios with 20 seeds take an hour or more of one core: --only, --others and --requests make it less.
 import { parseArgs } from 'node:util'
 import { policies } from '@headgate/core'
 import { scenarios } from './scenarios.mjs'
