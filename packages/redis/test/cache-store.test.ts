@@ -72,6 +72,28 @@ t.test('the cache store', { skip: skipWithout('redis-server') }, async (t) => {
     t.same([found!.lifetime, found!.invalidated], [60_000, true])
   })
 
+  t.test('who purges need not know which parameters matter: all of the path that was stored under such a rule goes', async (t) => {
+    const prefix = randomBytes(6).toString('hex')
+    const [store, other, third] = [await open(t, {}, prefix), await open(t, {}, prefix), await open(t, {}, prefix)]
+    const ruled = { 'no-vary-search': 'params=("from")' }
+    const put3 = async (): Promise<void> => {
+      for (const url of ['http://a.example/x', 'http://a.example/x?id=1', 'http://a.example/y?id=1']) await put(store, entry(url, ruled), 'x')
+      await put(store, entry('http://a.example/x?plain'), 'x')
+      for (const url of ['x?id=1', 'x?plain']) await third.get(`http://a.example/${url}`)
+    }
+    const left = async (from: CacheStore): Promise<string> => {
+      const all = await Promise.all(['x', 'x?id=1', 'y?id=1', 'x?plain'].map(async (url) => await from.get(`http://a.example/${url}`)))
+      return all.map(([found]) => found === undefined ? '-' : found.invalidated ? 'i' : '+').join('')
+    }
+    await put3()
+    t.equal(await other.purge!({ by: 'url', names: ['http://a.example/x?id=1&from=b'], mode: 'hard' }), 0, 'it has none itself')
+    t.same(await Promise.all([left(store), left(third), left(other)]), ['--++', '--++', '--++'])
+    await put3()
+    const late = await open(t, {}, prefix)
+    await late.purge!({ by: 'url', names: ['http://a.example/x?id=1&from=b'], mode: 'invalidate' })
+    t.same(await Promise.all([left(store), left(third), left(other)]), ['ii++', 'ii++', 'ii++'])
+  })
+
   t.test('bodies in chunks, also those that no memory takes', async (t) => {
     const prefix = randomBytes(6).toString('hex')
     const body = randomBytes(700_001)

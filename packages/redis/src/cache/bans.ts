@@ -1,5 +1,6 @@
 import type { Entry, PurgeMode, StorePurge } from '@headgate/cache'
 import { type Position, START } from './position.ts'
+import { everyQuery, isRuled } from './ruled.ts'
 
 /** Names of which purges are remembered; when there are more, everything older than now counts as purged. */
 const MAX_NAMES = 50_000
@@ -79,6 +80,7 @@ export class Bans {
       if (marks.soft > position) staleAt = Math.min(staleAt, marks.softAt)
     }
     look(this.#names.get(`url ${entry.url}`))
+    if (isRuled(entry)) look(this.#names.get(`url ${everyQuery(entry.url)}`))
     for (const tag of entry.tags) look(this.#names.get(`tag ${tag}`))
     for (const group of entry.groups) look(this.#names.get(`group ${group}`))
     if (this.#prefixes.size > 0) for (const [prefix, marks] of this.#prefixes) if (entry.url.startsWith(prefix)) look(marks)

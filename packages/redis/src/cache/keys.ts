@@ -22,5 +22,7 @@ export class Names {
   /** A set: names of the hashes of a URL whose key is more than it. */
   url (url: string): string { return `${this.#prefix}{${short(url)}}:u` }
   chunk (url: string, blob: string, index: number): string { return `${this.#prefix}{${short(url)}}:b:${blob}:${index}` }
+  /** A mark: responses are stored under a No-Vary-Search rule of the path. */
+  ruled (path: string): string { return `${this.#prefix}{${short(path)}}:r` }
   claim (url: string, variant: string): string { return `${this.#prefix}{${short(url)}}:l:${short(variant)}` }
 }

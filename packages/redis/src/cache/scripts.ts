@@ -21,6 +21,11 @@ if over > 0 then
 end
 return 1`
 
+/** KEYS: a mark. ARGV: milliseconds for which it stays at least. */
+export const MARK = `
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], '1', 'PX', ARGV[1]) end
+return 1`
+
 /** KEYS: the claim, hash of the key. ARGV: token, milliseconds. Gives the responses of the key when it was taken, else its holder's token, '-' for unshared. */
 export const CLAIM = `
 if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return redis.call('HVALS', KEYS[2]) end

@@ -10,7 +10,8 @@ import type { Names } from './keys.ts'
 import { checkRedisCache, type RedisCacheOptions } from './options.ts'
 import type { Position } from './position.ts'
 import type { PurgeLog } from './purge-log.ts'
-import { PUT } from './scripts.ts'
+import { everyQuery, isRuled } from './ruled.ts'
+import { MARK, PUT } from './scripts.ts'
 import { CHUNK, type Target, TwoWriter } from './writer.ts'
 
 /** As in the other stores: more variants of one key push the oldest out. */
@@ -55,6 +56,8 @@ export class RedisCacheStore implements CacheStore, Target {
   readonly #more: Set<string> = new Set()
   readonly #asked: Map<string, Promise<readonly Entry[]>> = new Map()
   readonly #pending: Set<Promise<unknown>> = new Set()
+  /** There may be some in the memory whose URLs are others than were asked for. */
+  #anyRuled = false
   readonly ready: Promise<void>
   onEvict: ((entry: Entry) => void) | undefined
   onFailure: ((error: Error) => void) | undefined
@@ -118,6 +121,7 @@ export class RedisCacheStore implements CacheStore, Target {
     const memory = this.#memory.create(entry, size)
     const shared = size <= this.#maxEntryBytes && this.#log.attached && !this.#connection.away
     if (memory === undefined && !shared) return undefined
+    this.#anyRuled ||= isRuled(entry)
     const known: Known = { position: this.#log.bans.position, blob: '', until: this.#until(entry), shared: false }
     return new TwoWriter({
       entry, stored: known, blob: randomBytes(9).toString('base64url'), memory, target: shared ? this : undefined, maxBytes: this.#maxEntryBytes,
@@ -182,12 +186,12 @@ export class RedisCacheStore implements CacheStore, Target {
     }
   }
 
-  async purge (purge: StorePurge): Promise<number> {
-    const concerned = concerns(purge)
-    let count = 0
-    for (const entry of purge.by === 'url' ? purge.names.flatMap((url) => this.#memory.getUrl(url)) : this.#memory.entries()) if (concerned(entry)) count++
+  async purge (asked: StorePurge): Promise<number> {
+    const names = asked.by === 'url' ? asked.names.flatMap((url) => url.includes('?') ? [url, everyQuery(url)] : [url]) : asked.names
+    const purge = { ...asked, names }
+    const count = this.#found(purge).length
     // Each unsafe request would be a record for all; nearly none of them meets anything that is stored or under way.
-    if (purge.mode === 'invalidate' && purge.by === 'url' && count === 0 && !await this.#isThere(purge.names)) return 0
+    if (purge.mode === 'invalidate' && purge.by === 'url' && count === 0 && !await this.#isThere(asked.names)) return 0
     try {
       await this.#log.publish(purge)
     } catch (error) {
@@ -199,15 +203,23 @@ export class RedisCacheStore implements CacheStore, Target {
 
   /** A purge came in from the log: what is in this process obeys, unless it is newer. */
   purged (purge: StorePurge, position: Position, at: number, own: boolean): void {
-    const concerned = concerns(purge)
-    const found: Entry[] = []
-    const candidates = purge.by === 'url' ? purge.names.flatMap((url) => this.#memory.getUrl(url)) : this.#memory.entries()
-    for (const entry of candidates) if (concerned(entry) && (this.#known.get(entry)?.position ?? '') < position) found.push(entry)
-    for (const entry of found) {
+    for (const entry of this.#found(purge)) {
+      if ((this.#known.get(entry)?.position ?? '') >= position) continue
       if (purge.mode === 'hard') this.#memory.delete(entry)
       else obey(entry, purge.mode === 'invalidate', purge.mode === 'soft' ? at : Infinity)
     }
     if (!own) this.onPurge?.(purge)
+  }
+
+  /** What a purge concerns in this process. */
+  #found (purge: StorePurge): Entry[] {
+    const concerned = concerns(purge)
+    if (purge.by !== 'url') return [...this.#memory.entries()].filter(concerned)
+    const found = purge.names.flatMap((url) => this.#memory.getUrl(url))
+    if (!this.#anyRuled) return found
+    const names = new Set(purge.names)
+    for (const entry of this.#memory.entries()) if (!names.has(entry.url) && isRuled(entry) && names.has(everyQuery(entry.url))) found.push(entry)
+    return found
   }
 
   claim (request: ClaimRequest): Claim | Promise<Claim> {
@@ -235,8 +247,9 @@ export class RedisCacheStore implements CacheStore, Target {
     return this.#put(entry, stored, body, replaces, false)
   }
 
-  #put (entry: Entry, stored: Stored, body: Buffer | undefined, replaces: readonly Entry[], present: boolean): Promise<unknown> {
+  async #put (entry: Entry, stored: Stored, body: Buffer | undefined, replaces: readonly Entry[], present: boolean): Promise<unknown> {
     const names = this.#names
+    if (isRuled(entry)) await this.#connection.ask((client) => client.eval(MARK, 1, names.ruled(everyQuery(entry.url)), this.#life(stored)))
     const place = placeOf(entry.key)
     const hash = names.key(place, entry.key)
     const gone: string[] = []
@@ -293,6 +306,7 @@ export class RedisCacheStore implements CacheStore, Target {
     const decoded = decode(value)
     if (decoded === undefined) return undefined
     const { entry, stored } = decoded
+    this.#anyRuled ||= isRuled(entry)
     const known: Known = { ...stored, shared: true }
     this.#known.set(entry, known)
     const { gone, invalidated, staleAt } = this.#log.bans.judge(entry, stored.position)
@@ -366,6 +380,7 @@ export class RedisCacheStore implements CacheStore, Target {
       for (const url of urls) {
         const names = [this.#names.key(url, url), this.#names.url(url), this.#names.claim(url, url)]
         if (await this.#connection.ask((client) => client.exists(names)) > 0) return true
+        if (url.includes('?') && await this.#connection.ask((client) => client.exists(this.#names.ruled(everyQuery(url)))) > 0) return true
       }
       return false
     } catch {
