@@ -51,6 +51,11 @@ function described (fields: Fields, compressor: Compressor, coding: string, body
 
 const making: WeakMap<Entry, Set<string>> = new WeakMap()
 
+/** Is the entry's body being encoded, to be kept beside it? */
+export function isBeingEncoded (entry: Entry): boolean {
+  return (making.get(entry)?.size ?? 0) > 0
+}
+
 /** Has a body encoded once, in the background, at the best level that the compressor has for what is kept. */
 function make (entry: Entry, compressor: Compressor, coding: string, store: CacheStore): void {
   const under = making.get(entry) ?? new Set()

@@ -98,6 +98,11 @@ export class Flights implements Controller {
     else yield * this.#byUrl.get(url) ?? []
   }
 
+  /** May a fetch, or a request that waits for one, come back to this entry? Those of other resources do not. */
+  mayUse ({ url }: Entry): boolean {
+    return this.#byUrl.has(url)
+  }
+
   /** Ends, never with an error, when the last response of a key that has come is in the store; `undefined` when it is. */
   committing (key: string): Promise<void> | undefined {
     return this.#committing.get(key)
@@ -418,7 +423,7 @@ export class Flights implements Controller {
     const others = store.get(entry.key)
     if (others instanceof Promise) return
     for (const other of others) {
-      if (other === entry || !sameVariant(other, entry)) continue
+      if (other.id === entry.id || !sameVariant(other, entry)) continue
       const made = combined(other, entry)
       if (made === undefined) continue
       const writer = store.create(made.entry, made.body.length)

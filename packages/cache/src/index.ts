@@ -3,6 +3,7 @@ import fp from 'fastify-plugin'
 import { systemClock } from './clock.ts'
 import { channels } from './channels.ts'
 import { CacheDictionaries } from './dictionaries.ts'
+import { isBeingEncoded } from './encoded.ts'
 import { Engine } from './engine.ts'
 import type { Handler } from './flight/run-handler.ts'
 import { lint } from './lint.ts'
@@ -63,6 +64,7 @@ const plugin: FastifyPluginAsync<CacheOptions> = async (app: FastifyInstance, op
     failed = true
     app.log.warn({ err: error }, 'the cache store fails: responses are fetched instead; further failures are not logged')
   }
+  const unguard = store.guard?.((entry) => engine.flights.mayUse(entry) || isBeingEncoded(entry))
   if (store.purge !== undefined) store.onPurge = (purge) => { engine.invalidator.outdate(purge) }
   const wrapped = new WeakSet<Handler>()
   const late = app.hasDecorator('balancer')
@@ -97,6 +99,7 @@ const plugin: FastifyPluginAsync<CacheOptions> = async (app: FastifyInstance, op
   })
   app.addHook('onClose', async () => {
     engine.invalidator.close()
+    unguard?.()
     await store.close()
   })
 }

@@ -18,6 +18,9 @@ import { invalidatedGroups } from './tags.ts'
 import type { CacheSharing } from './sharing.ts'
 import { locate } from './where.ts'
 
+/** Milliseconds after which another process is answered that a purge is obeyed, although what it was about is still being removed. */
+const PATIENCE = 1000
+
 /** Makes stored responses, and those being fetched, unusable: after unsafe requests, differing HEADs and purges. */
 export class Invalidator implements Member {
   readonly #engine: Engine
@@ -110,15 +113,27 @@ export class Invalidator implements Member {
     this.outdate(purge)
     store.heard?.(purge)
     const ruled = this.#ruled(purge)
+    const settle = (count: number): MaybePromise<number> => {
+      const settled = store.settled?.()
+      return settled instanceof Promise ? settled.then(() => count) : count
+    }
     const apply = (entries: readonly Entry[], more: readonly Entry[]): MaybePromise<number> => {
       for (const entry of entries) this.#apply(entry, purge, elsewhere, true)
       // The others need not know that these are of that URL.
       for (const entry of more) this.#apply(entry, purge, false, false)
-      const settled = store.settled?.()
-      const count = entries.length + more.length
-      return settled instanceof Promise ? settled.then(() => count) : count
+      return settle(entries.length + more.length)
     }
     const find = (): MaybePromise<number> => {
+      if (purge.by !== 'url' && store.sweep !== undefined) {
+        let count = 0
+        const swept = store.sweep(purge, (entry) => {
+          count++
+          this.#apply(entry, purge, elsewhere, true)
+        })
+        if (!(swept instanceof Promise)) return settle(swept)
+        // Nobody is given what it has not come to yet, so whoever waits in another process need not wait for all of it.
+        return (elsewhere ? this.#within(swept, () => count) : swept).then(settle)
+      }
       const found = this.#find(purge)
       const more = ruled === undefined ? [] : this.#find(ruled)
       return found instanceof Promise || more instanceof Promise ? Promise.all([found, more]).then((both) => apply(...both)) : apply(found, more)
@@ -174,6 +189,18 @@ export class Invalidator implements Member {
     const found: Entry[] = []
     for (const entry of all) if (concerned(entry)) found.push(entry)
     return found
+  }
+
+  /** What comes of it, or what there is after a while. */
+  #within (work: Promise<number>, meanwhile: () => number): Promise<number> {
+    const { clock } = this.#engine
+    return new Promise((resolve) => {
+      const timer = clock.setTimeout(() => { resolve(meanwhile()) }, PATIENCE)
+      void work.then((count) => {
+        clock.clearTimeout(timer)
+        resolve(count)
+      })
+    })
   }
 
   #unawaited (work: MaybePromise<number>): void {

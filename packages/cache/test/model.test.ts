@@ -1,7 +1,9 @@
 import fc from 'fast-check'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import t from 'tap'
+import { MemoryStore } from '../src/index.ts'
 import { app, TestClock } from './helpers.ts'
+import { entry, put } from './store/helpers.ts'
 
 /**
  * The whole cache against a slow and literal model of RFC 9111: random sequences of origin changes, requests, clock steps, unsafe
@@ -78,7 +80,15 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('post' as const, 'purge' as const, 'soft' as const) }) }
 )
 
-t.test('whatever happens, each answer is the model\'s', async (t) => {
+/** A store in which an entry that is not in use is packed as soon as others are asked for; how to do that. */
+async function crowded (): Promise<{ store: MemoryStore; crowd: () => void }> {
+  const store = new MemoryStore({ maxBytes: 100_000 })
+  const keys = Array.from({ length: 40 }, (_, n) => `http://b.example/${n}`)
+  for (const key of keys) await put(store, entry(key), 'other')
+  return { store, crowd: () => { for (const key of keys) for (const one of store.get(key)) for (const _ of [1, 2, 3]) store.touch(one) } }
+}
+
+for (const packs of [false, true]) t.test(`whatever happens, each answer is the model's${packs ? ', though entries are packed in between' : ''}`, async (t) => {
   await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 40 }), async (steps) => {
     const clock = new TestClock()
     const model = new Model()
@@ -87,7 +97,8 @@ t.test('whatever happens, each answer is the model\'s', async (t) => {
     let asked = 0
     let validated = 0
     const ends: { teardown (action: () => unknown): void; run: (() => unknown)[] } = { run: [], teardown (action) { this.run.push(action) } }
-    const { app: instance } = await app(ends, { clock, hitForMiss: 0 }, (app) => {
+    const { store, crowd } = packs ? await crowded() : { store: new MemoryStore(), crowd: () => {} }
+    const { app: instance } = await app(ends, { clock, hitForMiss: 0, store }, (app) => {
       app.get('/x', (request: FastifyRequest, reply: FastifyReply) => {
         asked++
         const etag = `"${version}"`
@@ -105,6 +116,7 @@ t.test('whatever happens, each answer is the model\'s', async (t) => {
     })
     try {
       for (const one of steps) {
+        crowd()
         switch (one.do) {
           case 'change':
             said = one.say

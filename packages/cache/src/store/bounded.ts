@@ -1,14 +1,14 @@
 import type { Entry } from '../entry.ts'
-import { type Eviction, Place } from './eviction.ts'
+import type { Eviction } from './eviction.ts'
 import { Gdsf } from './gdsf.ts'
 import { KeyMap } from './key-map.ts'
-import { type PlaceMap, Places } from './places.ts'
+import { Place, type PlaceMap, Places } from './places.ts'
 import { S3Fifo } from './s3fifo.ts'
 import { Sieve } from './sieve.ts'
 
 export type EvictionName = 's3-fifo' | 'sieve' | 'gdsf'
 
-export const evictions: Readonly<Record<EvictionName, new () => Eviction<Entry>>> = { 's3-fifo': S3Fifo, sieve: Sieve, gdsf: Gdsf }
+export const evictions: Readonly<Record<EvictionName, new () => Eviction>> = { 's3-fifo': S3Fifo, sieve: Sieve, gdsf: Gdsf }
 
 /** More variants of one key than this push the oldest out, so that a Vary on a free-text field cannot fill the store. */
 export const MAX_VARIANTS = 32
@@ -25,47 +25,47 @@ function cost (entry: Entry): number {
 /** Several responses of one key; the lists are made anew, so that one handed out does not change under its reader. */
 interface Variants {
   readonly entries: readonly Entry[]
-  readonly places: readonly Place<Entry>[]
+  readonly places: readonly Place[]
 }
 
 /** Places by the keys of their entries: the only thing that a store keeps of each entry beside itself. */
 class ByKey implements PlaceMap {
-  readonly #map: KeyMap<Place<Entry> | Variants> = new KeyMap()
+  readonly #map: KeyMap<Place | Variants> = new KeyMap()
 
   get (key: string): readonly Entry[] {
     const found = this.#map.get(key)
-    return found === undefined ? NOTHING : found instanceof Place ? [found.value] : found.entries
+    return found === undefined ? NOTHING : found instanceof Place ? [found.entry] : found.entries
   }
 
-  find (entry: Entry): Place<Entry> | undefined {
+  find (entry: Entry): Place | undefined {
     const found = this.#map.get(entry.key)
-    if (found instanceof Place) return found.value === entry ? found : undefined
+    if (found instanceof Place) return found.entry === entry ? found : undefined
     return found?.places[found.entries.indexOf(entry)]
   }
 
-  put (place: Place<Entry>): void {
-    this.#set(place.value.key, [...this.#placesOf(place.value.key), place])
+  put (place: Place): void {
+    this.#set(place.entry.key, [...this.#placesOf(place.entry.key), place])
   }
 
-  take (place: Place<Entry>): void {
-    this.#set(place.value.key, this.#placesOf(place.value.key).filter((other) => other !== place))
+  take (place: Place): void {
+    this.#set(place.entry.key, this.#placesOf(place.entry.key).filter((other) => other !== place))
   }
 
   * values (): IterableIterator<Entry> {
     for (const found of this.#map.values()) {
-      if (found instanceof Place) yield found.value
+      if (found instanceof Place) yield found.entry
       else yield * found.entries
     }
   }
 
-  #placesOf (key: string): readonly Place<Entry>[] {
+  #placesOf (key: string): readonly Place[] {
     const found = this.#map.get(key)
     return found === undefined ? [] : found instanceof Place ? [found] : found.places
   }
 
-  #set (key: string, places: readonly Place<Entry>[]): void {
+  #set (key: string, places: readonly Place[]): void {
     if (places.length === 0) this.#map.delete(key)
-    else this.#map.set(key, places.length === 1 ? places[0]! : { places, entries: places.map(({ value }) => value) })
+    else this.#map.set(key, places.length === 1 ? places[0]! : { places, entries: places.map(({ entry }) => entry) })
   }
 }
 

@@ -67,6 +67,9 @@ export interface StoreStats {
 /**
  * Where responses are kept. The cache calls `get` for each request and `touch` for each hit; the rest is rare. No method may
  * throw or reject: a store that fails behaves as if it were empty, and says so once through `onFailure`.
+ *
+ * A store may give another object each time for the same response, told by key and id, unless it offers `guard` and somebody who guards it says that
+ * the object is held. Methods take any of them; what counts is what `get` gives now.
  */
 export interface CacheStore {
   /** Responses under a key, in no order. The list may not be changed and is valid until the next call. */
@@ -77,7 +80,10 @@ export interface CacheStore {
   touch (entry: Entry): void
   /** Starts to store; `size` is −1 when it is not known. `undefined`: too big, or not now. */
   create (entry: Entry, size: number): EntryWriter | undefined
-  /** The entry's own fields were changed (freshened or made stale). `everywhere`: others who see the same responses change them by themselves. */
+  /**
+   * The entry's own fields were changed, in the object itself (freshened or made stale). `everywhere`: others who see the same responses change them by
+   * themselves.
+   */
   update (entry: Entry, everywhere?: boolean): void
   /** The entry takes more memory than it did. */
   grown? (entry: Entry): void
@@ -87,8 +93,18 @@ export interface CacheStore {
    * cannot be had, which takes the entry out of the store.
    */
   read (entry: Entry, start: number, end: number): MaybePromise<Buffer | Readable | undefined>
-  /** Every entry, for purging by tag or prefix. */
+  /** Every entry, for purging by tag or prefix; copies, perhaps. */
   entries (): Iterable<Entry> | AsyncIterable<Entry>
+  /**
+   * Calls `apply` with each entry of now that the concern is about, and with each before anybody is given it again; entries that come later are
+   * not meant. Gives how many there were, as soon as `apply` was called for all.
+   */
+  sweep? (concern: Concern, apply: (entry: Entry) => void): MaybePromise<number>
+  /**
+   * Says of an entry whether somebody holds it beyond the turn in which it was given: then it has to stay the object that it is. Returns how to take
+   * that back.
+   */
+  guard? (inUse: (entry: Entry) => boolean): () => void
   readonly stats: StoreStats
   /** Resolves when all that was stored before the start can be found; a store without it can at once. */
   readonly ready?: Promise<void> | undefined

@@ -1,78 +1,99 @@
-import type { Eviction, Place } from './eviction.ts'
+import { Floats, Integers } from './columns.ts'
+import type { Eviction } from './eviction.ts'
+
+const [AT, USES] = [0, 1]
 
 /**
  * GreedyDual-Size-Frequency (Cherkasova, 1998): keeps many small, often used ones; best object hit ratio, at the price of large
  * ones. A binary heap by priority = clock + uses / cost, where the clock is the priority of the last victim.
  */
-export class Gdsf<T> implements Eviction<T> {
-  readonly #heap: Place<T>[] = []
+export class Gdsf implements Eviction {
+  /** Slots, in a heap; where each is in it, and how often it was used. */
+  readonly #heap: Integers = new Integers(1)
+  readonly #counts: Integers = new Integers(2)
+  readonly #priorities: Floats = new Floats()
+  readonly #costs: Floats = new Floats()
+  #length = 0
   #clock = 0
 
-  insert (place: Place<T>): void {
-    place.uses = 1
-    place.priority = this.#clock + 1 / place.cost
-    this.#heap.push(place)
-    this.#up(this.#heap.length - 1)
+  insert (slot: number, _hash: number, cost: number): void {
+    this.#counts.grow(slot)
+    this.#priorities.grow(slot)
+    this.#costs.grow(slot)
+    this.#heap.grow(this.#length)
+    this.#counts.set(slot, USES, 1)
+    this.#costs.set(slot, cost)
+    this.#priorities.set(slot, this.#clock + 1 / cost)
+    this.#up(this.#length++, slot)
   }
 
-  touch (place: Place<T>): void {
-    place.uses++
-    place.priority = this.#clock + place.uses / place.cost
-    this.#down(place.at)
+  touch (slot: number): void {
+    const uses = this.#counts.get(slot, USES) + 1
+    this.#counts.set(slot, USES, uses)
+    this.#priorities.set(slot, this.#clock + uses / this.#costs.get(slot))
+    this.#down(this.#counts.get(slot, AT), slot)
   }
 
-  remove (place: Place<T>): void {
-    const { at } = place
-    const last = this.#heap.pop()!
-    if (last === place) return
-    this.#set(at, last)
-    this.#up(at)
-    this.#down(last.at)
+  remove (slot: number): void {
+    const at = this.#counts.get(slot, AT)
+    const last = this.#heap.get(--this.#length, 0)
+    if (last === slot) return
+    this.#up(at, last)
+    this.#down(this.#counts.get(last, AT), last)
   }
 
-  resize (place: Place<T>, cost: number): void {
-    place.cost = cost
-    place.priority = this.#clock + place.uses / cost
-    this.#up(place.at)
-    this.#down(place.at)
+  resize (slot: number, cost: number): void {
+    this.#costs.set(slot, cost)
+    this.#priorities.set(slot, this.#clock + this.#counts.get(slot, USES) / cost)
+    this.#up(this.#counts.get(slot, AT), slot)
+    this.#down(this.#counts.get(slot, AT), slot)
   }
 
-  evict (): Place<T> | undefined {
-    const place = this.#heap[0]
-    if (place === undefined) return undefined
-    this.#clock = place.priority
-    this.remove(place)
-    return place
+  cost (slot: number): number {
+    return this.#costs.get(slot)
   }
 
-  #set (at: number, place: Place<T>): void {
-    this.#heap[at] = place
-    place.at = at
+  evict (): number {
+    if (this.#length === 0) return -1
+    const slot = this.#heap.get(0, 0)
+    this.#clock = this.#priorities.get(slot)
+    this.remove(slot)
+    return slot
   }
 
-  #up (from: number): void {
+  #set (at: number, slot: number): void {
+    this.#heap.set(at, 0, slot)
+    this.#counts.set(slot, AT, at)
+  }
+
+  #priorityAt (at: number): number {
+    return this.#priorities.get(this.#heap.get(at, 0))
+  }
+
+  /** Puts a slot at a place, or nearer to the top. */
+  #up (from: number, slot: number): void {
+    const priority = this.#priorities.get(slot)
     let at = from
-    const place = this.#heap[at]!
     while (at > 0) {
       const parent = (at - 1) >> 1
-      if (this.#heap[parent]!.priority <= place.priority) break
-      this.#set(at, this.#heap[parent]!)
+      if (this.#priorityAt(parent) <= priority) break
+      this.#set(at, this.#heap.get(parent, 0))
       at = parent
     }
-    this.#set(at, place)
+    this.#set(at, slot)
   }
 
-  #down (from: number): void {
+  #down (from: number, slot: number): void {
+    const priority = this.#priorities.get(slot)
     let at = from
-    const place = this.#heap[at]!
     for (;;) {
       let child = 2 * at + 1
-      if (child >= this.#heap.length) break
-      if (child + 1 < this.#heap.length && this.#heap[child + 1]!.priority < this.#heap[child]!.priority) child++
-      if (this.#heap[child]!.priority >= place.priority) break
-      this.#set(at, this.#heap[child]!)
+      if (child >= this.#length) break
+      if (child + 1 < this.#length && this.#priorityAt(child + 1) < this.#priorityAt(child)) child++
+      if (this.#priorityAt(child) >= priority) break
+      this.#set(at, this.#heap.get(child, 0))
       at = child
     }
-    this.#set(at, place)
+    this.#set(at, slot)
   }
 }

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream'
 import type { Entry } from '../entry.ts'
-import type { CacheStore, EntryWriter, MaybePromise, StoreStats, TimedPurge } from './contract.ts'
+import type { CacheStore, Concern, EntryWriter, MaybePromise, StoreStats, TimedPurge } from './contract.ts'
 
 /**
  * A store as an app has it that does not own it: several apps may use it, as while one configuration takes another's place. It tells the last one that
@@ -10,11 +10,13 @@ import type { CacheStore, EntryWriter, MaybePromise, StoreStats, TimedPurge } fr
 export class LentStore implements CacheStore {
   readonly #store: CacheStore
   readonly #before: Pick<CacheStore, 'onEvict' | 'onFailure'>
+  readonly sweep?: (concern: Concern, apply: (entry: Entry) => void) => MaybePromise<number>
   #own: Pick<CacheStore, 'onEvict' | 'onFailure'> = { onEvict: undefined, onFailure: undefined }
 
   constructor (store: CacheStore) {
     this.#store = store
     this.#before = { onEvict: store.onEvict, onFailure: store.onFailure }
+    if (store.sweep !== undefined) this.sweep = (concern, apply) => store.sweep!(concern, apply)
   }
 
   get stats (): StoreStats { return this.#store.stats }
@@ -35,6 +37,7 @@ export class LentStore implements CacheStore {
   delete (entry: Entry, everywhere?: boolean): void { this.#store.delete(entry, everywhere) }
   read (entry: Entry, start: number, end: number): MaybePromise<Buffer | Readable | undefined> { return this.#store.read(entry, start, end) }
   entries (): Iterable<Entry> | AsyncIterable<Entry> { return this.#store.entries() }
+  guard (inUse: (entry: Entry) => boolean): () => void { return this.#store.guard?.(inUse) ?? (() => {}) }
   settled (): MaybePromise<void> { return this.#store.settled?.() }
   heard (purge: TimedPurge): void { this.#store.heard?.(purge) }
 

@@ -1,10 +1,14 @@
 import type { Entry } from '../entry.ts'
-import { BoundedIndex, type EvictionName } from './bounded.ts'
+import type { EvictionName } from './bounded.ts'
 import { Collector } from './collector.ts'
-import type { CacheStore, EntryWriter, StoreStats } from './contract.ts'
+import type { CacheStore, Concern, EntryWriter, MaybePromise, StoreStats } from './contract.ts'
+import { PackedIndex } from './packed/packed-index.ts'
 
 export interface MemoryStoreOptions {
-  /** Bytes for everything, fields and keys included. Default 64 MiB. */
+  /**
+   * Bytes for everything, fields, keys and what is needed to find them included: some 400 for a small response beside its body, 1500 for one in use.
+   * Default 64 MiB.
+   */
   readonly maxBytes?: number
   /** Responses at most. Default 100 000. */
   readonly maxEntries?: number
@@ -17,10 +21,13 @@ export interface MemoryStoreOptions {
   readonly eviction?: EvictionName
 }
 
-/** Keeps responses in this process, bodies outside of V8's heap. Gone when the process ends. */
+/**
+ * Keeps responses in this process, bodies outside of V8's heap. Gone when the process ends. Those that are not in use are packed: `get` makes an object of them
+ * again, another one than before.
+ */
 export class MemoryStore implements CacheStore {
   readonly anyKey: boolean = true
-  readonly #index: BoundedIndex
+  readonly #index: PackedIndex
   readonly #maxEntryBytes: number
   onEvict: ((entry: Entry) => void) | undefined
   onFailure: ((error: Error) => void) | undefined
@@ -28,9 +35,8 @@ export class MemoryStore implements CacheStore {
   constructor (options: MemoryStoreOptions = {}) {
     const maxBytes = options.maxBytes ?? 64 * 1024 * 1024
     this.#maxEntryBytes = Math.min(options.maxEntryBytes ?? 1024 * 1024, maxBytes)
-    this.#index = new BoundedIndex(maxBytes, options.maxEntries ?? 100_000, options.eviction ?? 's3-fifo', (entry, evicted) => {
-      if (evicted) this.onEvict?.(entry)
-    })
+    const bounds = { maxBytes, maxEntries: options.maxEntries ?? 100_000, eviction: options.eviction ?? 's3-fifo' } as const
+    this.#index = new PackedIndex(bounds, (entry) => this.onEvict?.(entry))
   }
 
   get stats (): StoreStats {
@@ -54,11 +60,12 @@ export class MemoryStore implements CacheStore {
     return new MemoryWriter(this.#index, entry, this.#maxEntryBytes)
   }
 
-  /** An entry that is changed in place needs nothing more. */
-  update (): void {}
+  update (entry: Entry): void {
+    this.#index.update(entry)
+  }
 
   grown (entry: Entry): void {
-    this.#index.resize(entry)
+    this.#index.update(entry)
   }
 
   delete (entry: Entry): void {
@@ -73,18 +80,26 @@ export class MemoryStore implements CacheStore {
     return this.#index.values()
   }
 
+  guard (inUse: (entry: Entry) => boolean): () => void {
+    return this.#index.guard(inUse)
+  }
+
+  sweep (concern: Concern, apply: (entry: Entry) => void): MaybePromise<number> {
+    return this.#index.sweep(concern, apply)
+  }
+
   close (): void {
-    for (const entry of Array.from(this.#index.values())) this.#index.remove(entry)
+    this.#index.clear()
   }
 }
 
 class MemoryWriter implements EntryWriter {
-  readonly #index: BoundedIndex
+  readonly #index: PackedIndex
   readonly #entry: Entry
   readonly #collector: Collector
   onDrain: (() => void) | undefined
 
-  constructor (index: BoundedIndex, entry: Entry, limit: number) {
+  constructor (index: PackedIndex, entry: Entry, limit: number) {
     this.#index = index
     this.#entry = entry
     this.#collector = new Collector(limit)
@@ -103,8 +118,7 @@ class MemoryWriter implements EntryWriter {
     this.#entry.body = body
     this.#entry.size = body.length
     for (const entry of replaces) this.#index.remove(entry)
-    this.#index.add(this.#entry)
-    return this.#index.has(this.#entry)
+    return this.#index.add(this.#entry)
   }
 
   abort (): void {

@@ -1,26 +1,39 @@
 import type { Entry } from '../entry.ts'
-import { type Eviction, Place } from './eviction.ts'
+import type { Eviction } from './eviction.ts'
+import { hashOf } from './key-hash.ts'
+import { Slots } from './slots.ts'
 
 export interface Bounds {
   readonly maxBytes: number
   readonly maxEntries: number
-  readonly eviction: Eviction<Entry>
+  readonly eviction: Eviction
+}
+
+/** An entry with the slot by which the eviction knows it. */
+export class Place {
+  readonly entry: Entry
+  readonly slot: number
+
+  constructor (entry: Entry, slot: number) {
+    this.entry = entry
+    this.slot = slot
+  }
 }
 
 /** Where the places of entries are kept. */
 export interface PlaceMap {
-  find (entry: Entry): Place<Entry> | undefined
-  put (place: Place<Entry>): void
-  take (place: Place<Entry>): void
+  find (entry: Entry): Place | undefined
+  put (place: Place): void
+  take (place: Place): void
 }
 
 /** The plain way. */
 export function byEntry (): PlaceMap {
-  const places = new Map<Entry, Place<Entry>>()
+  const places = new Map<Entry, Place>()
   return {
     find: (entry) => places.get(entry),
-    put: (place) => { places.set(place.value, place) },
-    take: (place) => { places.delete(place.value) }
+    put: (place) => { places.set(place.entry, place) },
+    take: (place) => { places.delete(place.entry) }
   }
 }
 
@@ -29,8 +42,9 @@ export class Places {
   readonly #map: PlaceMap
   readonly #bounds: Bounds
   readonly #dropped: (entry: Entry, evicted: boolean) => void
+  readonly #slots: Slots = new Slots()
+  readonly #bySlot: (Place | undefined)[] = []
   #bytes = 0
-  #size = 0
 
   constructor (map: PlaceMap, bounds: Bounds, dropped: (entry: Entry, evicted: boolean) => void) {
     this.#map = map
@@ -39,7 +53,7 @@ export class Places {
   }
 
   get bytes (): number { return this.#bytes }
-  get size (): number { return this.#size }
+  get size (): number { return this.#slots.used }
 
   has (entry: Entry): boolean {
     return this.#map.find(entry) !== undefined
@@ -47,15 +61,15 @@ export class Places {
 
   touch (entry: Entry): void {
     const place = this.#map.find(entry)
-    if (place !== undefined) this.#bounds.eviction.touch(place)
+    if (place !== undefined) this.#bounds.eviction.touch(place.slot)
   }
 
   /** `key` is what it is known by when it comes again. */
   add (entry: Entry, key: string, cost: number): void {
-    const place = new Place(entry, key, cost)
+    const place = new Place(entry, this.#slots.take())
+    this.#bySlot[place.slot] = place
     this.#map.put(place)
-    this.#size++
-    this.#bounds.eviction.insert(place)
+    this.#bounds.eviction.insert(place.slot, hashOf(key), cost)
     this.#bytes += cost
     this.#shrink()
   }
@@ -63,8 +77,8 @@ export class Places {
   resize (entry: Entry, cost: number): void {
     const place = this.#map.find(entry)
     if (place === undefined) return
-    this.#bytes += cost - place.cost
-    this.#bounds.eviction.resize(place, cost)
+    this.#bytes += cost - this.#bounds.eviction.cost(place.slot)
+    this.#bounds.eviction.resize(place.slot, cost)
     this.#shrink()
   }
 
@@ -72,23 +86,24 @@ export class Places {
   remove (entry: Entry, evicted: boolean = false): boolean {
     const place = this.#map.find(entry)
     if (place === undefined) return false
-    this.#bounds.eviction.remove(place)
+    this.#bounds.eviction.remove(place.slot)
     this.#forget(place, evicted)
     return true
   }
 
   #shrink (): void {
-    while (this.#bytes > this.#bounds.maxBytes || this.#size > this.#bounds.maxEntries) {
+    while (this.#bytes > this.#bounds.maxBytes || this.size > this.#bounds.maxEntries) {
       const victim = this.#bounds.eviction.evict()
-      if (victim === undefined) break
-      this.#forget(victim, true)
+      if (victim === -1) break
+      this.#forget(this.#bySlot[victim]!, true)
     }
   }
 
-  #forget (place: Place<Entry>, evicted: boolean): void {
+  #forget (place: Place, evicted: boolean): void {
+    this.#bytes -= this.#bounds.eviction.cost(place.slot)
+    this.#bySlot[place.slot] = undefined
+    this.#slots.give(place.slot)
     this.#map.take(place)
-    this.#size--
-    this.#bytes -= place.cost
-    this.#dropped(place.value, evicted)
+    this.#dropped(place.entry, evicted)
   }
 }

@@ -1,57 +1,67 @@
-import { List, type Eviction, type Place } from './eviction.ts'
+import { type Eviction, Links, List } from './eviction.ts'
 import { Ghost } from './ghost.ts'
+
+/** State: uses seen, up to 3, and whether it is in the main queue. */
+const USES = 3
+const MAIN = 4
 
 /**
  * S3-FIFO (Yang, Zhang et al., SOSP 2023): new ones pass through a small queue, from which only those that were used again reach
  * the main queue; a ghost list remembers who left too early. Scans cannot wash the cache out. The paper's shares: a tenth for the small
  * queue, and as much history as the main queue holds; both of what is there, since the bound may be one of entries as well as of bytes.
  */
-export class S3Fifo<T> implements Eviction<T> {
-  readonly #small: List<T> = new List()
-  readonly #main: List<T> = new List()
+export class S3Fifo implements Eviction {
+  readonly #links: Links = new Links()
+  readonly #small: List = new List(this.#links)
+  readonly #main: List = new List(this.#links)
   readonly #ghost: Ghost = new Ghost()
 
-  insert (place: Place<T>): void {
-    place.uses = 0
-    place.main = this.#ghost.take(place.hash)
-    this.#listOf(place).push(place)
+  insert (slot: number, hash: number, cost: number): void {
+    this.#links.add(slot, hash, cost, this.#ghost.take(hash) ? MAIN : 0)
+    this.#listOf(slot).push(slot)
   }
 
-  touch (place: Place<T>): void {
-    if (place.uses < 3) place.uses++
+  touch (slot: number): void {
+    const state = this.#links.state(slot)
+    if ((state & USES) < USES) this.#links.setState(slot, state + 1)
   }
 
-  remove (place: Place<T>): void {
-    this.#listOf(place).unlink(place)
+  remove (slot: number): void {
+    this.#listOf(slot).unlink(slot)
   }
 
-  resize (place: Place<T>, cost: number): void {
-    this.#listOf(place).resize(place, cost)
+  resize (slot: number, cost: number): void {
+    this.#listOf(slot).resize(slot, cost)
   }
 
-  evict (): Place<T> | undefined {
+  cost (slot: number): number {
+    return this.#links.cost(slot)
+  }
+
+  evict (): number {
+    const links = this.#links
     for (;;) {
-      const fromSmall = this.#small.tail !== undefined && (this.#main.tail === undefined || this.#small.cost * 9 > this.#main.cost)
-      const place = fromSmall ? this.#small.tail : this.#main.tail
-      if (place === undefined) return undefined
-      this.remove(place)
+      const fromSmall = this.#small.tail !== -1 && (this.#main.tail === -1 || this.#small.cost * 9 > this.#main.cost)
+      const slot = fromSmall ? this.#small.tail : this.#main.tail
+      if (slot === -1) return -1
+      this.remove(slot)
+      const state = links.state(slot)
       if (fromSmall) {
-        if (place.uses === 0) {
-          this.#ghost.remember(place.hash, place.cost, (this.#small.cost + this.#main.cost) * 0.9)
-          return place
+        if (state === 0) {
+          const cost = links.cost(slot)
+          this.#ghost.remember(links.hash(slot), cost, (this.#small.cost + this.#main.cost) * 0.9)
+          return slot
         }
-        place.main = true
-        place.uses = 0
-        this.#main.push(place)
+        links.setState(slot, MAIN)
       } else {
-        if (place.uses === 0) return place
-        place.uses--
-        this.#main.push(place)
+        if (state === MAIN) return slot
+        links.setState(slot, state - 1)
       }
+      this.#main.push(slot)
     }
   }
 
-  #listOf ({ main }: Place<T>): List<T> {
-    return main ? this.#main : this.#small
+  #listOf (slot: number): List {
+    return (this.#links.state(slot) & MAIN) === 0 ? this.#small : this.#main
   }
 }

@@ -1,37 +1,44 @@
-import { List, type Eviction, type Place } from './eviction.ts'
+import { type Eviction, Links, List } from './eviction.ts'
 
 /** SIEVE (Zhang et al., NSDI 2024): one queue, one bit, and a hand that spares what was used since it last passed. */
-export class Sieve<T> implements Eviction<T> {
-  readonly #queue: List<T> = new List()
-  #hand: Place<T> | undefined
+export class Sieve implements Eviction {
+  readonly #links: Links = new Links()
+  readonly #queue: List = new List(this.#links)
+  #hand = -1
 
-  insert (place: Place<T>): void {
-    place.uses = 0
-    this.#queue.push(place)
+  insert (slot: number, hash: number, cost: number): void {
+    this.#links.add(slot, hash, cost, 0)
+    this.#queue.push(slot)
   }
 
-  touch (place: Place<T>): void {
-    place.uses = 1
+  touch (slot: number): void {
+    this.#links.setState(slot, 1)
   }
 
-  remove (place: Place<T>): void {
-    if (this.#hand === place) this.#hand = place.previous
-    this.#queue.unlink(place)
+  remove (slot: number): void {
+    if (this.#hand === slot) this.#hand = this.#links.previous(slot)
+    this.#queue.unlink(slot)
   }
 
-  resize (place: Place<T>, cost: number): void {
-    this.#queue.resize(place, cost)
+  resize (slot: number, cost: number): void {
+    this.#queue.resize(slot, cost)
   }
 
-  evict (): Place<T> | undefined {
-    let place = this.#hand ?? this.#queue.tail
-    while (place !== undefined && place.uses === 1) {
-      place.uses = 0
-      place = place.previous ?? this.#queue.tail
+  cost (slot: number): number {
+    return this.#links.cost(slot)
+  }
+
+  evict (): number {
+    const [links, queue] = [this.#links, this.#queue]
+    let slot = this.#hand === -1 ? queue.tail : this.#hand
+    while (slot !== -1 && links.state(slot) === 1) {
+      links.setState(slot, 0)
+      const previous = links.previous(slot)
+      slot = previous === -1 ? queue.tail : previous
     }
-    if (place === undefined) return undefined
-    this.#hand = place.previous
-    this.#queue.unlink(place)
-    return place
+    if (slot === -1) return -1
+    this.#hand = links.previous(slot)
+    queue.unlink(slot)
+    return slot
   }
 }

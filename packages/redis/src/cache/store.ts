@@ -73,6 +73,8 @@ export class RedisCacheStore implements CacheStore, Target {
     this.#keepStale = options.keepStale ?? 3_600_000
     this.#validate = options.isolated === 'validate'
     this.#memory = new MemoryStore(options.memory)
+    // What is known of an entry is known of the object.
+    this.#memory.guard(() => true)
     this.#memory.onEvict = (entry) => this.onEvict?.(entry)
     this.#claims = new Claims(connection, names, options.claim ?? 2000, (request, values) => this.#isNewer(request, values))
     // Only a purge waits for it, and one that cannot reach anybody says so itself.

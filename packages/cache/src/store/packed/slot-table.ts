@@ -1,0 +1,105 @@
+import { Integers } from '../columns.ts'
+
+const NONE = -1
+const [HASH, NEXT, PREVIOUS] = [0, 1, 2]
+/** Buckets at least. */
+const FEWEST = 1024
+
+/**
+ * Slots by hashes: chains from buckets whose number grows, and shrinks, by one at a time (linear hashing; Litwin, 1980), so that no insertion waits for
+ * all to be laid out anew.
+ */
+export class SlotTable {
+  readonly #slots: Integers = new Integers(3)
+  /** First slot of each chain, plus one. */
+  readonly #buckets: Integers = new Integers(1)
+  #length = 0
+  /** The power of two that is not above the number of buckets. */
+  #round: number = FEWEST
+  #size = 0
+
+  constructor () {
+    while (this.#length < FEWEST) this.#buckets.grow(this.#length++)
+  }
+
+  get size (): number { return this.#size }
+
+  insert (slot: number, hash: number): void {
+    this.#slots.grow(slot)
+    this.#slots.set(slot, HASH, hash)
+    this.#link(slot, this.#bucket(hash))
+    if (++this.#size > this.#length) this.#split()
+  }
+
+  remove (slot: number): void {
+    this.#unlink(slot)
+    if (--this.#size * 4 < this.#length && this.#length > FEWEST) this.#merge()
+  }
+
+  /** The first slot with this hash, or −1. */
+  first (hash: number): number {
+    return this.#same(this.#buckets.get(this.#bucket(hash), 0) - 1, hash)
+  }
+
+  /** The next one with the same hash, or −1. */
+  next (slot: number): number {
+    return this.#same(this.#slots.get(slot, NEXT), this.#slots.get(slot, HASH))
+  }
+
+  #same (from: number, hash: number): number {
+    let slot = from
+    while (slot !== NONE && this.#slots.get(slot, HASH) !== hash) slot = this.#slots.get(slot, NEXT)
+    return slot
+  }
+
+  #bucket (hash: number): number {
+    const bucket = hash & this.#round * 2 - 1
+    return bucket < this.#length ? bucket : hash & this.#round - 1
+  }
+
+  #link (slot: number, bucket: number): void {
+    const first = this.#buckets.get(bucket, 0) - 1
+    this.#slots.set(slot, NEXT, first)
+    this.#slots.set(slot, PREVIOUS, NONE)
+    if (first !== NONE) this.#slots.set(first, PREVIOUS, slot)
+    this.#buckets.set(bucket, 0, slot + 1)
+  }
+
+  #unlink (slot: number): void {
+    const [next, previous] = [this.#slots.get(slot, NEXT), this.#slots.get(slot, PREVIOUS)]
+    if (next !== NONE) this.#slots.set(next, PREVIOUS, previous)
+    if (previous !== NONE) this.#slots.set(previous, NEXT, next)
+    else this.#buckets.set(this.#bucket(this.#slots.get(slot, HASH)), 0, next + 1)
+  }
+
+  /** One bucket more, with what belongs there of the one that it is split from. */
+  #split (): void {
+    const bucket = this.#length
+    this.#buckets.grow(bucket)
+    this.#buckets.set(bucket, 0, 0)
+    let slot = this.#buckets.get(bucket - this.#round, 0) - 1
+    while (slot !== NONE) {
+      const next = this.#slots.get(slot, NEXT)
+      if ((this.#slots.get(slot, HASH) & this.#round * 2 - 1) === bucket) {
+        this.#unlink(slot)
+        this.#link(slot, bucket)
+      }
+      slot = next
+    }
+    if (++this.#length === this.#round * 2) this.#round *= 2
+  }
+
+  #merge (): void {
+    if (this.#length === this.#round) this.#round /= 2
+    const bucket = this.#length - 1
+    let slot = this.#buckets.get(bucket, 0) - 1
+    while (slot !== NONE) {
+      const next = this.#slots.get(slot, NEXT)
+      this.#unlink(slot)
+      this.#link(slot, bucket - this.#round)
+      slot = next
+    }
+    this.#length--
+    this.#buckets.cut(this.#length)
+  }
+}
