@@ -30,7 +30,8 @@ export function collect (source: Readable, limit: number, patience: number, cloc
   const onEnd = (): void => { settle(null, true) }
   const onError = (error: Error): void => { settle(error, false) }
   const onClose = (): void => { settle(new Error('the source of the body was closed before its end'), false) }
-  const timer = patience === 0 ? undefined : clock.setTimeout(pause, patience)
-  const turn = patience === 0 ? setImmediate(pause) : undefined
+  let turn = patience === 0 ? setImmediate(pause) : undefined
+  // What has come meanwhile is read first: where the event loop was busy for so long, that may be all of it.
+  const timer = patience === 0 ? undefined : clock.setTimeout(() => { turn = setImmediate(pause) }, patience)
   source.on('data', onData).on('end', onEnd).on('error', onError).on('close', onClose)
 }
