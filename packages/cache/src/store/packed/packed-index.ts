@@ -9,7 +9,7 @@ import { apart, type Bodies, Codec } from './codec.ts'
 import { Hot, HotSet } from './hot-set.ts'
 import { Segments } from './segments.ts'
 import { Shelf } from './shelf.ts'
-import { SlotTable } from './slot-table.ts'
+import { SlotTable, TABLE_FIELDS } from './slot-table.ts'
 import { Sweep } from './sweep.ts'
 import { Texts } from './texts.ts'
 
@@ -44,7 +44,8 @@ const STRIDE = 4096
 const FEW = 1024
 
 const NOTHING: readonly Entry[] = []
-const [STATE, HOT, ASIDE, SERIAL] = [0, 1, 2, 3]
+/** Numbers of each slot: those of the table and of the segments come behind. */
+const [STATE, HOT, ASIDE, SERIAL, TABLE, PLACE] = [0, 1, 2, 3, 4, 4 + TABLE_FIELDS]
 const [FREE, USED, LISTED] = [0, 1, 2]
 
 function segmentSize (maxBytes: number): number {
@@ -72,8 +73,8 @@ export class PackedIndex {
   readonly #eviction: Eviction
   readonly #slots: Slots = new Slots()
   /** Of each slot: what it is, the number of its {@link Hot}, that of bodies kept beside its record, and when it came among the others. */
-  readonly #columns: Integers = new Integers(4)
-  readonly #byKey: SlotTable = new SlotTable()
+  readonly #columns: Integers = new Integers(PLACE + 1)
+  readonly #byKey: SlotTable = new SlotTable(this.#columns, TABLE)
   /** Entries whose key is more than their URL, by that. */
   readonly #byUrl: SlotTable = new SlotTable()
   readonly #segments: Segments
@@ -96,7 +97,7 @@ export class PackedIndex {
     this.#hash = bounds.hash ?? hashOf
     this.#eviction = new evictions[bounds.eviction]()
     this.#maxHot = Math.max(1, Math.min(bounds.maxHot ?? MAX_HOT, Math.floor(bounds.maxBytes / HOT_SHARE / OBJECT)))
-    this.#segments = new Segments(segmentSize(bounds.maxBytes))
+    this.#segments = new Segments(segmentSize(bounds.maxBytes), this.#columns, PLACE)
   }
 
   get bytes (): number { return this.#bytes + this.#objects * OBJECT }

@@ -45,7 +45,9 @@ export class Segments {
   readonly #free: number[] = []
   readonly #spare: Segment[] = []
   /** Place of each slot's record, plus one. */
-  readonly #places: Integers = new Integers(1)
+  readonly #places: Integers
+  /** Which of the slots' numbers that is. */
+  readonly #place: number
   readonly #extent: Extent = { bytes: Buffer.alloc(0), start: 0, end: 0 }
   #current = -1
   /** Where the next record begins in the current segment. */
@@ -57,8 +59,10 @@ export class Segments {
   #victim = -1
   #cleaned = 0
 
-  /** `size`: bytes of a segment, a power of two. */
-  constructor (size: number) {
+  /** `size`: bytes of a segment, a power of two. `places`: where it keeps a number of each slot, which one is `place`. */
+  constructor (size: number, places: Integers = new Integers(1), place: number = 0) {
+    this.#places = places
+    this.#place = place
     this.#size = size
     this.#shift = 31 - Math.clz32(size / UNIT)
   }
@@ -79,18 +83,18 @@ export class Segments {
   get #units (): number { return 1 << this.#shift }
 
   has (slot: number): boolean {
-    return this.#places.get(slot, 0) !== NOWHERE
+    return this.#places.get(slot, this.#place) !== NOWHERE
   }
 
   /** Makes room for a slot. */
   grow (slot: number): void {
     this.#places.grow(slot)
-    this.#places.set(slot, 0, NOWHERE)
+    this.#places.set(slot, this.#place, NOWHERE)
   }
 
   /** Where the record of a slot that has one is. */
   find (slot: number): Extent {
-    const place = (this.#places.get(slot, 0) >>> 0) - 1
+    const place = (this.#places.get(slot, this.#place) >>> 0) - 1
     const { bytes, words } = this.#segments[place >>> this.#shift]!
     const unit = place & this.#units - 1
     const extent = this.#extent
@@ -114,8 +118,8 @@ export class Segments {
   }
 
   remove (slot: number): void {
-    const place = (this.#places.get(slot, 0) >>> 0) - 1
-    this.#places.set(slot, 0, NOWHERE)
+    const place = (this.#places.get(slot, this.#place) >>> 0) - 1
+    this.#places.set(slot, this.#place, NOWHERE)
     const index = place >>> this.#shift
     const room = Segments.room(this.#segments[index]!.words[(place & this.#units - 1) * 2 + 1]!)
     this.#leave(index, room)
@@ -137,7 +141,7 @@ export class Segments {
     words[unit * 2] = slot
     words[unit * 2 + 1] = length
     const room = Segments.room(length)
-    this.#places.set(slot, 0, this.#current * this.#units + unit + 1 | 0)
+    this.#places.set(slot, this.#place, this.#current * this.#units + unit + 1 | 0)
     this.#live[this.#current]! += room
     this.#used += room
     this.#at += room
@@ -200,7 +204,7 @@ export class Segments {
       }
       const length = words[unit * 2 + 1]!
       const size = Segments.room(length)
-      if ((this.#places.get(slot, 0) >>> 0) - 1 === this.#victim * this.#units + unit) {
+      if ((this.#places.get(slot, this.#place) >>> 0) - 1 === this.#victim * this.#units + unit) {
         const from = this.#victim
         if (!this.#reserve(size)) return
         bytes.copy(this.#segments[this.#current]!.bytes, this.#at + HEAD, this.#cleaned + HEAD, this.#cleaned + HEAD + length)

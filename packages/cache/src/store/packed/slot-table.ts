@@ -1,7 +1,8 @@
 import { Integers } from '../columns.ts'
 
 const NONE = -1
-const [HASH, NEXT, PREVIOUS] = [0, 1, 2]
+/** Numbers that the table keeps of each slot. */
+export const TABLE_FIELDS = 3
 /** Buckets at least. */
 const FEWEST = 1024
 
@@ -10,7 +11,11 @@ const FEWEST = 1024
  * all to be laid out anew.
  */
 export class SlotTable {
-  readonly #slots: Integers = new Integers(3)
+  readonly #slots: Integers
+  /** Which of the slots' numbers are its own. */
+  readonly #hash: number
+  readonly #next: number
+  readonly #previous: number
   /** First slot of each chain, plus one. */
   readonly #buckets: Integers = new Integers(1)
   #length = 0
@@ -18,7 +23,12 @@ export class SlotTable {
   #round: number = FEWEST
   #size = 0
 
-  constructor () {
+  /** `slots`: where it keeps three numbers of each slot, from number `first` on: what is used together is to lie together. */
+  constructor (slots: Integers = new Integers(TABLE_FIELDS), first: number = 0) {
+    this.#slots = slots
+    this.#hash = first
+    this.#next = first + 1
+    this.#previous = first + 2
     while (this.#length < FEWEST) this.#buckets.grow(this.#length++)
   }
 
@@ -26,7 +36,7 @@ export class SlotTable {
 
   insert (slot: number, hash: number): void {
     this.#slots.grow(slot)
-    this.#slots.set(slot, HASH, hash)
+    this.#slots.set(slot, this.#hash, hash)
     this.#link(slot, this.#bucket(hash))
     if (++this.#size > this.#length) this.#split()
   }
@@ -43,12 +53,12 @@ export class SlotTable {
 
   /** The next one with the same hash, or −1. */
   next (slot: number): number {
-    return this.#same(this.#slots.get(slot, NEXT), this.#slots.get(slot, HASH))
+    return this.#same(this.#slots.get(slot, this.#next), this.#slots.get(slot, this.#hash))
   }
 
   #same (from: number, hash: number): number {
     let slot = from
-    while (slot !== NONE && this.#slots.get(slot, HASH) !== hash) slot = this.#slots.get(slot, NEXT)
+    while (slot !== NONE && this.#slots.get(slot, this.#hash) !== hash) slot = this.#slots.get(slot, this.#next)
     return slot
   }
 
@@ -59,17 +69,17 @@ export class SlotTable {
 
   #link (slot: number, bucket: number): void {
     const first = this.#buckets.get(bucket, 0) - 1
-    this.#slots.set(slot, NEXT, first)
-    this.#slots.set(slot, PREVIOUS, NONE)
-    if (first !== NONE) this.#slots.set(first, PREVIOUS, slot)
+    this.#slots.set(slot, this.#next, first)
+    this.#slots.set(slot, this.#previous, NONE)
+    if (first !== NONE) this.#slots.set(first, this.#previous, slot)
     this.#buckets.set(bucket, 0, slot + 1)
   }
 
   #unlink (slot: number): void {
-    const [next, previous] = [this.#slots.get(slot, NEXT), this.#slots.get(slot, PREVIOUS)]
-    if (next !== NONE) this.#slots.set(next, PREVIOUS, previous)
-    if (previous !== NONE) this.#slots.set(previous, NEXT, next)
-    else this.#buckets.set(this.#bucket(this.#slots.get(slot, HASH)), 0, next + 1)
+    const [next, previous] = [this.#slots.get(slot, this.#next), this.#slots.get(slot, this.#previous)]
+    if (next !== NONE) this.#slots.set(next, this.#previous, previous)
+    if (previous !== NONE) this.#slots.set(previous, this.#next, next)
+    else this.#buckets.set(this.#bucket(this.#slots.get(slot, this.#hash)), 0, next + 1)
   }
 
   /** One bucket more, with what belongs there of the one that it is split from. */
@@ -79,8 +89,8 @@ export class SlotTable {
     this.#buckets.set(bucket, 0, 0)
     let slot = this.#buckets.get(bucket - this.#round, 0) - 1
     while (slot !== NONE) {
-      const next = this.#slots.get(slot, NEXT)
-      if ((this.#slots.get(slot, HASH) & this.#round * 2 - 1) === bucket) {
+      const next = this.#slots.get(slot, this.#next)
+      if ((this.#slots.get(slot, this.#hash) & this.#round * 2 - 1) === bucket) {
         this.#unlink(slot)
         this.#link(slot, bucket)
       }
@@ -94,7 +104,7 @@ export class SlotTable {
     const bucket = this.#length - 1
     let slot = this.#buckets.get(bucket, 0) - 1
     while (slot !== NONE) {
-      const next = this.#slots.get(slot, NEXT)
+      const next = this.#slots.get(slot, this.#next)
       this.#unlink(slot)
       this.#link(slot, bucket - this.#round)
       slot = next
