@@ -37,12 +37,12 @@ export default {
       return (cpu(server.pid) - start) / requests
     }
     for (let round = 0; round <= rounds; round++) {
-      for (const target of Object.values(targets)) {
+      for (const [name, target] of Object.entries(targets)) {
         // Of the first runs some were pushed out by the last ones.
-        const run = target.runs === 0 ? 0 : 3 + round * 2 % (target.runs - 4)
+        const run = target.runs === 0 ? 0 : Math.min(3 + round * 2 % Math.max(1, target.runs - 4), target.runs - 1)
         const { hits } = await target.state()
         const us = await measure(target, { path: `/item/${run}-`, distinct: target.entries > 1e5 ? 10_000_000 : target.entries })
-        if (rounds > 1 && (await target.state()).hits === hits) throw new Error('no hits')
+        if (rounds > 1 && (await target.state()).hits === hits) throw new Error(`no hits in the cache for ${name}: run ${run} of ${target.runs}, ${JSON.stringify(await target.state())}`)
         // The first is for the JIT.
         if (round > 0) target.us.push(us)
       }
