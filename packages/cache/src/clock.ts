@@ -15,3 +15,14 @@ export const systemClock: CacheClock = {
   setTimeout: (callback, ms) => setTimeout(callback, ms).unref(),
   clearTimeout: (timer) => { clearTimeout(timer as NodeJS.Timeout) }
 }
+
+/** What comes of the work, or what there is of it `meanwhile`, after `ms` milliseconds. */
+export function within<T> (clock: CacheClock, work: Promise<T>, ms: number, meanwhile: () => T): Promise<T> {
+  return new Promise((resolve) => {
+    const timer = clock.setTimeout(() => { resolve(meanwhile()) }, ms)
+    void work.then((result) => {
+      clock.clearTimeout(timer)
+      resolve(result)
+    })
+  })
+}

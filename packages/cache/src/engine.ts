@@ -2,7 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { bypassReason } from './bypass-reason.ts'
 import { forwardStatus } from './cache-status.ts'
 import { channels, type CacheResult } from './channels.ts'
-import type { CacheClock } from './clock.ts'
+import { type CacheClock, within } from './clock.ts'
 import { completeFields } from './combine.ts'
 import { decide, type Forward, usableWhileSlow } from './decide.ts'
 import { sendHints } from './early-hints.ts'
@@ -195,7 +195,7 @@ export class Engine {
     }
     const committing = waited || settings.collapse === 0 ? undefined : this.flights.committing(where.key)
     if (committing !== undefined) {
-      void this.#within(committing, settings.collapse).then(() => { this.#lookup(request, reply, route, where, plain, true) })
+      void within(this.clock, committing, settings.collapse, () => {}).then(() => { this.#lookup(request, reply, route, where, plain, true) })
       return
     }
     const { forward, entry } = decision
@@ -212,17 +212,6 @@ export class Engine {
     if (settings.earlyHints && entry !== undefined && !plain) sendHints(request, reply, entry)
     this.flights.board(visit, entries)
     this.#armSlow(visit, now)
-  }
-
-  /** Ends with the work, or after `ms` milliseconds. */
-  #within (work: Promise<void>, ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = this.clock.setTimeout(resolve, ms)
-      void work.then(() => {
-        this.clock.clearTimeout(timer)
-        resolve()
-      })
-    })
   }
 
   /** A stale copy is better than a slow origin, where the route says so. */

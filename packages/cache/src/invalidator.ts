@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { channels, type PurgeMessage } from './channels.ts'
 import { Circle, type Member } from './circle.ts'
+import { within } from './clock.ts'
 import { select } from './decide.ts'
 import type { Engine } from './engine.ts'
 import { ageOf, type Entry } from './entry.ts'
@@ -132,7 +133,7 @@ export class Invalidator implements Member {
         })
         if (!(swept instanceof Promise)) return settle(swept)
         // Nobody is given what it has not come to yet, so whoever waits in another process need not wait for all of it.
-        return (elsewhere ? this.#within(swept, () => count) : swept).then(settle)
+        return (elsewhere ? within(this.#engine.clock, swept, PATIENCE, () => count) : swept).then(settle)
       }
       const found = this.#find(purge)
       const more = ruled === undefined ? [] : this.#find(ruled)
@@ -189,18 +190,6 @@ export class Invalidator implements Member {
     const found: Entry[] = []
     for (const entry of all) if (concerned(entry)) found.push(entry)
     return found
-  }
-
-  /** What comes of it, or what there is after a while. */
-  #within (work: Promise<number>, meanwhile: () => number): Promise<number> {
-    const { clock } = this.#engine
-    return new Promise((resolve) => {
-      const timer = clock.setTimeout(() => { resolve(meanwhile()) }, PATIENCE)
-      void work.then((count) => {
-        clock.clearTimeout(timer)
-        resolve(count)
-      })
-    })
   }
 
   #unawaited (work: MaybePromise<number>): void {
