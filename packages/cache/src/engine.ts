@@ -9,6 +9,7 @@ import { sendHints } from './early-hints.ts'
 import type { Entry } from './entry.ts'
 import { entryIds } from './entry-ids.ts'
 import { OnlyIfCachedError } from './errors.ts'
+import { sendExpected } from './expected.ts'
 import { handBack } from './flight/detached-request.ts'
 import type { Flight } from './flight/flight.ts'
 import { runHandler } from './flight/run-handler.ts'
@@ -202,7 +203,7 @@ export class Engine {
     if (directives.onlyIfCached) {
       this.count('only-if-cached', where.key, forward)
       reply.header('cache-status', forwardStatus(this.name, { forward, detail: 'only-if-cached' }))
-      reply.send(new OnlyIfCachedError())
+      sendExpected(request, reply, new OnlyIfCachedError())
       return
     }
     // A HEAD's response is not stored, but tells about what is (RFC 9111 4.3.5).

@@ -1,7 +1,11 @@
 import { channel } from 'node:diagnostics_channel'
 import type { ServerResponse } from 'node:http'
+import { Writable } from 'node:stream'
+import balancer from '@headgate/balancer'
+import Fastify from 'fastify'
 import t from 'tap'
-import { eventually, proxied, TestClock } from './helpers.ts'
+import cache from '../src/index.ts'
+import { eventually, origin, proxied, TestClock } from './helpers.ts'
 
 t.test('every lookup, stored response, body sent and eviction is told, and counted', async (t) => {
   const clock = new TestClock()
@@ -55,4 +59,32 @@ t.test('every lookup, stored response, body sent and eviction is told, and count
   for (const url of ['/1', '/2', '/3']) await get(url)
   t.equal(took('evict').length, 2)
   t.match(app.cache.stats, { evicted: 2, entries: 3 })
+})
+
+t.test('that only-if-cached found nothing is no fault of the server, and is logged as such', async (t) => {
+  const upstream = await origin(t, (_request, response) => { response.end() })
+  const lines: { level: number; msg: string; err?: { code: string } }[] = []
+  const stream = new Writable({
+    write (line: Buffer, _encoding, done) {
+      lines.push(JSON.parse(String(line)) as typeof lines[0])
+      done()
+    }
+  })
+  const app = Fastify({ logger: { stream } })
+  t.teardown(() => app.close())
+  await app.register(cache)
+  await app.register(balancer, { pools: { web: [upstream.url] }, routes: [{ prefix: '/web', pool: 'web' }] })
+  app.get('/own', async () => 'own')
+  app.addHook('onResponse', async (request) => { request.log.error({ err: new Error('of a hook') }, 'other') })
+  for (const url of ['/own', '/web']) {
+    lines.length = 0
+    const { statusCode, headers, body } = await app.inject({ url, headers: { 'cache-control': 'only-if-cached' } })
+    t.equal(statusCode, 504)
+    t.equal(headers['content-type'], url === '/web' ? 'application/problem+json' : 'application/json; charset=utf-8', 'as other errors there')
+    t.match(body, 'HG_CACHE_ONLY_IF_CACHED')
+    await eventually(() => lines.some(({ msg }) => msg === 'request completed'))
+    t.same(lines.filter(({ err }) => err?.code === 'HG_CACHE_ONLY_IF_CACHED').map(({ level }) => level), [30])
+    t.same(lines.filter(({ level }) => level > 30).map(({ msg }) => msg), ['other'], 'what a hook has to complain about is an error as ever')
+  }
+  t.equal(upstream.requests.length, 0)
 })
