@@ -37,7 +37,7 @@ export function holds (entry: Entry, range: string | undefined): boolean {
 }
 
 /** The most recent of the stored responses that the request selects, one that holds its range first (RFC 9111 4). */
-export function select (entries: readonly Entry[], headers: IncomingHttpHeaders): Entry | undefined {
+export function select (entries: readonly Entry[], headers: IncomingHttpHeaders, range: string | undefined): Entry | undefined {
   let best: Entry | undefined
   for (const entry of entries) {
     if (entry.vary.length > 0 && !selects(entry, headers)) continue
@@ -45,18 +45,20 @@ export function select (entries: readonly Entry[], headers: IncomingHttpHeaders)
       best = entry
       continue
     }
-    const better = Number(holds(entry, headers.range)) - Number(holds(best, headers.range)) || entry.date - best.date || entry.responseTime - best.responseTime
+    const better = Number(holds(entry, range)) - Number(holds(best, range)) || entry.date - best.date || entry.responseTime - best.responseTime
     if (better > 0) best = entry
   }
   return best
 }
 
-/** Decides over a stored response by a few comparisons: all parsing was done when it was stored. */
-export function decide (entries: readonly Entry[], headers: IncomingHttpHeaders, directives: RequestDirectives, now: number): Decision {
+/** Decides over a stored response by a few comparisons: all parsing was done when it was stored. `range`: what is asked for of it. */
+export function decide (
+  entries: readonly Entry[], headers: IncomingHttpHeaders, range: string | undefined, directives: RequestDirectives, now: number
+): Decision {
   if (entries.length === 0) return { use: 'none', forward: 'uri-miss', entry: undefined }
-  const entry = entries.length === 1 && entries[0]!.vary.length === 0 ? entries[0]! : select(entries, headers)
+  const entry = entries.length === 1 && entries[0]!.vary.length === 0 ? entries[0]! : select(entries, headers, range)
   if (entry === undefined) return { use: 'none', forward: 'vary-miss', entry: undefined }
-  if (entry.part !== undefined && !holds(entry, headers.range)) return { use: 'none', forward: 'partial', entry }
+  if (entry.part !== undefined && !holds(entry, range)) return { use: 'none', forward: 'partial', entry }
   if (entry.noCache) return { use: 'none', forward: 'stale', entry }
   if (directives.noCache) return { use: 'none', forward: 'request', entry }
   const fresh = freshFor(entry, now)

@@ -23,6 +23,7 @@ import { RecentMap } from './recent-map.ts'
 import { requestBody } from './request-body.ts'
 import type { Route } from './route.ts'
 import { hasOnSend } from './route-context.ts'
+import { rangeOf } from './semantics/as-get.ts'
 import { parseRequestCacheControl } from './semantics/cache-control.ts'
 import { first, storable, without } from './semantics/fields.ts'
 import { isSafe } from './semantics/invalidation.ts'
@@ -140,8 +141,9 @@ export class Engine {
     }
     let [skip, length, answered] = [0, Number.POSITIVE_INFINITY, status]
     const total = flight.expected
-    if (headers.range !== undefined && status === 200 && total > 0 && entry !== undefined && ifRangeHolds(headers['if-range'] as string | undefined, entry, this.clock.now())) {
-      const specs = parseRange(headers.range)
+    const asked = rangeOf(request)
+    if (asked !== undefined && status === 200 && total > 0 && entry !== undefined && ifRangeHolds(headers['if-range'] as string | undefined, entry, this.clock.now())) {
+      const specs = parseRange(asked)
       const [range, more] = specs === undefined ? [] : resolve(specs, total)
       if (range !== undefined && more === undefined) {
         skip = range.start
@@ -183,7 +185,7 @@ export class Engine {
     const { headers } = request
     const directives = parseRequestCacheControl(settings.requestDirectives ? headers['cache-control'] : undefined)
     const now = this.clock.now()
-    const decision = decide(entries, headers, directives, now)
+    const decision = decide(entries, headers, rangeOf(request), directives, now)
     if (decision.use === 'fresh') {
       this.count('hit', where.key, '')
       return this.#serve(request, reply, route, where, decision.entry, undefined)
@@ -245,8 +247,10 @@ export class Engine {
     const purges = this.invalidator.recent.now
     // Now: once a body has been read, Node forgets its socket, and Fastify the scheme with it.
     const origin = originOf(request)
+    // What was looked up is safe on this route, whatever its method: so the route has listed it.
+    const unsafe = !isSafe(method) && (forward === 'bypass' || forward === 'method')
     observeHead(reply, (status, fields) => {
-      if (!isSafe(method)) {
+      if (unsafe) {
         // Looked at before what this request itself makes unusable.
         const posted = method === 'POST' && status === 200 ? postedEntry(this, request, origin, route, fields, requestTime, purges) : undefined
         this.invalidator.unsafe(request, origin, route, status, fields)

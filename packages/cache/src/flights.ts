@@ -15,6 +15,7 @@ import { type Dropped, droppedFields } from './poison.ts'
 import { RecentMap } from './recent-map.ts'
 import type { Route } from './route.ts'
 import { contextSymbol } from './route-context.ts'
+import { asGet } from './semantics/as-get.ts'
 import { joined, single } from './semantics/fields.ts'
 import { formatHttpDate } from './semantics/http-date.ts'
 import { parseNoVarySearch } from './semantics/no-vary-search.ts'
@@ -50,8 +51,8 @@ interface Fetch {
 }
 
 /** Can it be asked about as a whole? */
-function validates (entry: Entry | undefined): entry is Entry {
-  return entry !== undefined && entry.part === undefined && (entry.etag !== undefined || !Number.isNaN(entry.lastModified))
+function validates ({ method }: FastifyRequest, entry: Entry | undefined): entry is Entry {
+  return entry !== undefined && asGet(method) && entry.part === undefined && (entry.etag !== undefined || !Number.isNaN(entry.lastModified))
 }
 
 /**
@@ -115,7 +116,7 @@ export class Flights implements Controller {
     const { collapse } = route.settings
     const now = engine.clock.now()
     const stale = visit.plain ? undefined : entry
-    const mark = markOf(request, where, validates(stale))
+    const mark = markOf(request, where, !asGet(request.method) || validates(request, stale))
     const until = this.#unshared.size === 0 ? undefined : this.#unshared.get(mark)
     if (until !== undefined && until > now) return engine.pass(request, reply, route, visit.forward, 'hit-for-miss')
     const key = this.#keyOf(request, where, mark, entries)
@@ -216,9 +217,10 @@ export class Flights implements Controller {
 
   #plan (key: string, mark: string, where: Where, request: FastifyRequest, entry: Entry | undefined, now: number, shared: boolean): FlightPlan {
     // The rest of a part that is in memory, fresh, and sure to fit what comes.
-    const completes = entry?.part?.start === 0 && entry.body !== undefined && request.headers.range === undefined && sameStrong(entry, entry)
+    const completes = asGet(request.method) && request.headers.range === undefined &&
+      entry?.part?.start === 0 && entry.body !== undefined && sameStrong(entry, entry)
     return {
-      key, mark, url: where.url, requestTime: now, validating: validates(entry) ? entry : undefined, completing: completes ? entry : undefined,
+      key, mark, url: where.url, requestTime: now, validating: validates(request, entry) ? entry : undefined, completing: completes ? entry : undefined,
       stale: entry, background: false, shared, purges: this.#engine.invalidator.recent.now
     }
   }
@@ -233,7 +235,7 @@ export class Flights implements Controller {
     if (validating !== undefined && !Number.isNaN(validating.lastModified)) add.push('If-Modified-Since', formatHttpDate(validating.lastModified))
     if (completing !== undefined) add.push('Range', `bytes=${completing.size}-`, 'If-Range', completing.etag ?? formatHttpDate(completing.lastModified))
     const detached = detachRequest(request, {
-      drop: validating === undefined && completing === undefined && !flight.plan.background ? dropped.ranged : dropped.whole,
+      drop: validating === undefined && completing === undefined && !flight.plan.background && asGet(request.method) ? dropped.ranged : dropped.whole,
       add,
       scheme: where.origin.startsWith('https:') ? 'https' : 'http',
       target: where.target,

@@ -10,6 +10,7 @@ import { piecewise } from './piecewise.ts'
 import { type Prepared, prepared } from './prepared.ts'
 import { answerRange } from './ranged.ts'
 import { hasOnSend } from './route-context.ts'
+import { rangeOf } from './semantics/as-get.ts'
 import { without } from './semantics/fields.ts'
 import { ifRangeHolds, notModified } from './semantics/validators.ts'
 import type { CacheStore, MaybePromise } from './store/contract.ts'
@@ -68,8 +69,8 @@ export function serveEntry (answer: Answer): void {
   }
   // Through the hooks it takes the body along, which is not sent: Fastify's own HEAD routes take the length from it.
   if (method === 'HEAD') return sendComplete(reply, entry.status, entry.reason, flat, fast ? undefined : entry.body, fast)
-  const { range } = headers
-  if (range !== undefined && (entry.status === 200 || entry.part !== undefined) && method === 'GET' && ifRangeHolds(headers['if-range'] as string | undefined, entry, now)) {
+  const range = rangeOf(request)
+  if (range !== undefined && (entry.status === 200 || entry.part !== undefined) && ifRangeHolds(headers['if-range'] as string | undefined, entry, now)) {
     const ranged = answerRange(entry, range, flat)
     if (ranged !== undefined) {
       if (ranged.body !== undefined || ranged.start > ranged.end) return sendBody(answer, ranged.status, '', ranged.fields, ranged.body, fast)

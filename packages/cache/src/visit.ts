@@ -5,6 +5,7 @@ import type { Engine } from './engine.ts'
 import type { Entry } from './entry.ts'
 import type { Flight, Outcome, Passenger } from './flight/flight.ts'
 import type { Route } from './route.ts'
+import { rangeOf } from './semantics/as-get.ts'
 import type { RequestDirectives } from './semantics/cache-control.ts'
 import type { Where } from './where.ts'
 
@@ -97,7 +98,7 @@ export class Visit implements Passenger {
   /** May a response that is still coming answer this request, as it might from the store? */
   mayUse (entry: Entry): boolean {
     const { headers } = this.request
-    return selects(entry, headers) && decide([entry], headers, this.directives, this.#engine.clock.now()).use !== 'none'
+    return selects(entry, headers) && decide([entry], headers, rangeOf(this.request), this.directives, this.#engine.clock.now()).use !== 'none'
   }
 
   interim (status: number, headers: Record<string, string | string[]>): void {
