@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { tool } from './lib/load.mjs'
 import { render, save } from './lib/report.mjs'
-import { alternate, judge, median, startTargets } from './lib/rounds.mjs'
+import { alternate, alternateAnew, judge, median, startTargets } from './lib/rounds.mjs'
 import { startBackends, startHaproxy, startNginx } from './lib/servers.mjs'
 import { PROXY_CORE, Skip, cores, find, startNode, stop, stopAll } from './lib/system.mjs'
 
@@ -57,6 +57,11 @@ function versions () {
   return { Node: process.versions.node, ...installed, ...says('nginx', ['-v'], /nginx\/([\d.]+)/), ...says('haproxy', ['-v'], /version ([\d.]+)/), load: tool === 'wrk' ? 'by wrk' : `by autocannon ${own('autocannon/package.json').version}` }
 }
 
+async function alternateKept (targets, cases, context) {
+  const { started, skipped } = await startTargets(targets, context)
+  return { figures: await alternate(started, cases, context), skipped }
+}
+
 async function runScenario (scenario, settings) {
   const work = mkdtempSync(join(tmpdir(), 'headgate-bench-'))
   const profiles = values['cpu-prof']
@@ -77,8 +82,9 @@ async function runScenario (scenario, settings) {
     }
     context.ports = (await startBackends(work, scenario.backends ?? 1, scenario.reads)).ports
     const wanted = Object.entries(scenario.targets).filter(([name]) => values.target === undefined || values.target.includes(name) || name === scenario.base)
-    const { started, skipped } = await startTargets(Object.fromEntries(wanted), context)
-    const figures = await alternate(started, scenario.cases ?? { '': scenario.load }, settings)
+    const targets = Object.fromEntries(wanted)
+    const cases = scenario.cases ?? { '': scenario.load }
+    const { figures, skipped } = scenario.fresh === true ? await alternateAnew(targets, cases, context) : await alternateKept(targets, cases, context)
     return { scenario: scenario.name, base: scenario.base, figures, checks: judge(scenario.expect ?? [], figures), skipped }
   } finally {
     await stopAll()
@@ -109,6 +115,8 @@ async function main () {
   const names = [...values.scenario ?? [], ...positionals]
   for (const name of names) if (!scenarios.some((scenario) => scenario.name === name)) throw new Error(`unknown scenario '${name}'; there are ${scenarios.map(({ name }) => name).join(', ')}`)
   const settings = { rounds: wholeNumber('rounds', values.rounds, 5), seconds: wholeNumber('seconds', values.seconds, 2), say }
+  // A smoke run is not worth warming for.
+  settings.turns = settings.rounds === 1 ? 1 : 6
   if (values['cpu-prof'] !== undefined) mkdirSync(values['cpu-prof'], { recursive: true })
   if (cores < 2) say('one core only: load and proxy share it, requests/s and latencies mean little')
   const about = { date: new Date().toISOString().slice(0, 10), rounds: settings.rounds, seconds: settings.seconds, versions: versions(), machine: `${cores} cores, ${cpus()[0]?.model.trim() ?? 'unknown CPU'}` }

@@ -48,8 +48,11 @@ async function warm (target, options, most) {
   for (let requests = 0, turns = 0; requests < limit && turns < most; turns++) requests += (await load(url, { ...options, seconds: 1 })).requests
 }
 
-/** `cases`: options of the load by name. Gives figures[case][target] = { us: [], rps: [], p50: [], p99: [], rss: [] }. */
-export async function alternate (started, cases, { rounds, seconds, say }) {
+/**
+ * `cases`: options of the load by name; `turns`: seconds of warming at most; `first`: number of the first round, where others were before.
+ * Gives figures[case][target] = { us: [], rps: [], p50: [], p99: [], rss: [] }.
+ */
+export async function alternate (started, cases, { rounds, seconds, turns, first = 0, say }) {
   const figures = {}
   for (const [name, options] of Object.entries(cases)) {
     const own = figures[name] = {}
@@ -57,9 +60,9 @@ export async function alternate (started, cases, { rounds, seconds, say }) {
     const asked = {}
     for (const target of names) {
       asked[target] = await asClient(started[target], { ...options, ...options.of?.[target] })
-      await warm(started[target], asked[target], rounds === 1 ? 1 : 6)
+      await warm(started[target], asked[target], turns)
     }
-    for (let round = 0; round < rounds; round++) {
+    for (let round = first; round < first + rounds; round++) {
       // Another one begins each time.
       for (let i = 0; i < names.length; i++) {
         const target = names[(i + round) % names.length]
@@ -76,6 +79,28 @@ export async function alternate (started, cases, { rounds, seconds, say }) {
     say(`  ${name}${name === '' ? '' : ': '}${names.map((target) => `${target} ${median(own[target].us).toFixed(1)}`).join(', ')} µs`)
   }
   return figures
+}
+
+/**
+ * The same with new processes in each round: what V8 makes of the same code differs from one process to the next, and stays so for as long
+ * as it lives, which can be more than what a feature adds.
+ */
+export async function alternateAnew (targets, cases, context) {
+  const figures = {}
+  let skipped = {}
+  for (let round = 0; round < context.rounds; round++) {
+    const all = await startTargets(targets, context)
+    skipped = all.skipped
+    for (const [name, own] of Object.entries(await alternate(all.started, cases, { ...context, rounds: 1, first: round }))) {
+      const before = figures[name] ??= {}
+      for (const [target, lists] of Object.entries(own)) {
+        before[target] ??= { us: [], rps: [], p50: [], p99: [], rss: [] }
+        for (const [key, list] of Object.entries(lists)) before[target][key].push(...list)
+      }
+    }
+    await Promise.all(Object.values(all.started).map(context.stop))
+  }
+  return { figures, skipped }
 }
 
 /** Median and range of the quotients (or differences) of two lists, round by round. */

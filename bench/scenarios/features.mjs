@@ -9,8 +9,10 @@ export default {
   backends: 3,
   load: { path: '/small', cookies: true, of: { 'one upstream, a cookie': { headers: { Cookie: `other=${'x'.repeat(80)}` } } } },
   base: 'headgate',
+  fresh: true,
   targets: {
     headgate: ({ node }) => node({ kind: 'headgate' }),
+    'headgate once more': ({ node }) => node({ kind: 'headgate' }),
     'headgate + health': ({ node }) => node({ kind: 'headgate', features: ['health'] }),
     'headgate + sticky': ({ node }) => node({ kind: 'headgate', features: ['sticky'] }),
     'one upstream, a cookie': ({ node, ports }) => node({ kind: 'headgate', ports: ports.slice(0, 1) }),

@@ -6,6 +6,9 @@ import { WORKER_CORES, cores, cpuOfAll, freePorts, startOwn } from '../lib/syste
 const cli = fileURLToPath(new URL('../../packages/headgate/dist/cli.js', import.meta.url))
 /** Twice the work in 1 / 1.85 of the time: the CPU time of a request may grow by so much. */
 const DEARER = 2 / 1.85
+/** Each has half of the connections. */
+const STRANGERS = 'two processes that share nothing'
+const sum = (list, key) => list.reduce((total, each) => total + each[key], 0)
 
 export default {
   order: 130,
@@ -15,24 +18,25 @@ export default {
   remarks: 'Two processes that know nothing of each other, with half of the connections each on one core, cost as much more than one with all of them ([scaling out](scaling-out.md#capacity-on-paper)): each does less in a turn of its event loop, and pushes the other\'s code and data out of the core\'s caches. What workers share adds nothing that can be seen.',
   async run ({ rounds, seconds, startBackends, stop }) {
     const [backend] = (await startBackends(1)).ports
-    const started = {}
-    for (const [name, workers] of [['one process', '0'], ['two workers', '2']]) {
-      const more = workers === '0' ? [] : ['--workers', workers]
+    const serve = async (...more) => {
       const [port] = await freePorts(1)
-      started[name] = await startOwn(WORKER_CORES, [cli, 'serve', '--listen', `127.0.0.1:${port}`, '--upstream', `http://127.0.0.1:${backend}`, '--log-level', 'error', ...more], port)
+      const started = await startOwn(WORKER_CORES, [cli, 'serve', '--listen', `127.0.0.1:${port}`, '--upstream', `http://127.0.0.1:${backend}`, '--log-level', 'error', ...more], port)
       await load(`http://127.0.0.1:${port}`, { seconds: 3 })
+      return started
     }
+    const started = { 'one process': [await serve()], 'two workers': [await serve('--workers', '2')], [STRANGERS]: [await serve(), await serve()] }
     const figures = {}
+    const cpuOf = (processes) => processes.reduce((total, { pid }) => total + cpuOfAll(pid), 0)
     for (let round = 0; round < rounds; round++) {
-      for (const [name, { pid, port }] of Object.entries(started)) {
-        const before = cpuOfAll(pid)
-        const { requests, rps } = await load(`http://127.0.0.1:${port}`, { seconds })
+      for (const [name, processes] of Object.entries(started)) {
+        const before = cpuOf(processes)
+        const loads = await Promise.all(processes.map(({ port }) => load(`http://127.0.0.1:${port}`, { seconds, connections: 64 / processes.length })))
         const own = figures[name] ??= { us: [], rps: [] }
-        own.us.push((cpuOfAll(pid) - before) / requests)
-        own.rps.push(rps)
+        own.us.push((cpuOf(processes) - before) / sum(loads, 'requests'))
+        own.rps.push(sum(loads, 'rps'))
       }
     }
-    await Promise.all(Object.values(started).map(stop))
+    await Promise.all(Object.values(started).flat().map(stop))
     const ratio = (metric) => median(figures['two workers'][metric].map((value, i) => value / figures['one process'][metric][i]))
     return {
       columns: ['', 'µs per request', 'requests/s'],

@@ -61,7 +61,8 @@ export function startBare (upstream, tls, http2 = false) {
     let head = `${request.method} ${request.url} HTTP/1.1\r\n`
     if (http2) head += `Host: ${request.authority}\r\n`
     const { rawHeaders } = request
-    for (let i = 0; i < rawHeaders.length; i += 2) if (rawHeaders[i][0] !== ':') head += `${rawHeaders[i]}: ${rawHeaders[i + 1]}\r\n`
+    // Ten letters are Connection, which is the client's own.
+    for (let i = 0; i < rawHeaders.length; i += 2) if (rawHeaders[i][0] !== ':' && rawHeaders[i].length !== 10) head += `${rawHeaders[i]}: ${rawHeaders[i + 1]}\r\n`
     connection.socket.write(head + '\r\n', 'latin1')
   }
   const options = { keepAliveTimeout: 600_000, ...tls }

@@ -33,12 +33,19 @@ if (kind === 'http-proxy') {
   const server = createServer((request, response) => { proxy.web(request, response, undefined, () => { response.destroy() }) })
   server.on('upgrade', (request, socket, head) => { proxy.ws(request, socket, head) })
   server.listen(0, '127.0.0.1', () => { console.log(server.address().port) })
-} else if (kind === 'not-modified') {
-  // The floor of a 304 in Node.
+} else if (kind === 'node-http') {
+  // The floor of a hit in Node: its HTTP server sends a Buffer, or 304, without a router or any check.
   const { createServer } = await import('node:http')
-  const server = createServer({ keepAliveTimeout: 600_000 }, (_request, response) => {
-    response.writeHead(304, ['Cache-Control', 'public, max-age=3600', 'ETag', '"x"'])
-    response.end()
+  const answers = new Map(Object.entries(config.bodies).map(([path, { size }]) => [path, Buffer.alloc(size, 'abcdefghijklmnop')]))
+  const server = createServer({ keepAliveTimeout: 600_000 }, (request, response) => {
+    if (request.headers['if-none-match'] === '"x"') {
+      response.writeHead(304, ['Cache-Control', 'public, max-age=3600', 'ETag', '"x"'])
+      response.end()
+      return
+    }
+    const data = answers.get(request.url)
+    response.writeHead(200, ['Cache-Control', 'public, max-age=3600', 'ETag', '"x"', 'Content-Type', 'application/json', 'Content-Length', String(data.length)])
+    response.end(data)
   })
   server.listen(0, '127.0.0.1', () => { console.log(server.address().port) })
 } else if (kind === 'bare') {
