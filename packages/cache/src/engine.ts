@@ -34,6 +34,7 @@ import { serveEntry } from './serve.ts'
 import type { CacheSharing } from './sharing.ts'
 import { type CacheStats, noStats } from './stats.ts'
 import type { CacheStore } from './store/contract.ts'
+import { UrlKeys } from './url-keys.ts'
 import { Visit } from './visit.ts'
 import { locate, type Where } from './where.ts'
 
@@ -57,6 +58,7 @@ export class Engine {
   readonly clock: CacheClock
   readonly stats: CacheStats = noStats()
   readonly rules: RecentMap<QueryRule> = new RecentMap(MAX_RULES)
+  readonly urlKeys: UrlKeys = new UrlKeys()
   readonly flights: Flights
   readonly invalidator: Invalidator
   /** Makes a name for an entry. */
@@ -253,7 +255,7 @@ export class Engine {
       if (unsafe) {
         // Looked at before what this request itself makes unusable.
         const posted = method === 'POST' && status === 200 ? postedEntry(this, request, origin, route, fields, requestTime, purges) : undefined
-        this.invalidator.unsafe(request, origin, route, status, fields)
+        this.invalidator.unsafe(request, origin, status, fields)
         if (posted !== undefined) storePosted(this, reply, posted, fields)
       }
       else if (method === 'HEAD' && status === 200) this.invalidator.head(request, origin, route, fields, requestTime, purges)

@@ -54,6 +54,7 @@ const plugin: FastifyPluginAsync<CacheOptions> = async (app: FastifyInstance, op
   const store: CacheStore = options.store ?? (disk === undefined ? new MemoryStore(memory) : new TieredStore(new DiskStore(disk, sharing), memory))
   const engine = new Engine({ name: options.name ?? 'headgate', store, clock: options.clock ?? systemClock, backgroundMax: options.backgroundMax ?? 64, random: options.random ?? Math.random, sharing })
   const defaults = routeSettings(options)
+  engine.urlKeys.add(options.key, defaults.key)
   let failed = false
   store.onEvict = (entry) => {
     engine.stats.evicted++
@@ -74,7 +75,7 @@ const plugin: FastifyPluginAsync<CacheOptions> = async (app: FastifyInstance, op
     const given = request.routeOptions.config.cache
     return given === undefined || given === false ? defaults : own.get(given) ?? defaults
   }
-  app.decorate('cache', new CacheControls(engine, defaults, store.anyKey === true ? new CacheDictionaries(engine, settingsOf) : undefined))
+  app.decorate('cache', new CacheControls(engine, store.anyKey === true ? new CacheDictionaries(engine, settingsOf) : undefined))
   app.addHook('onRoute', (route: RouteOptions) => {
     const given = (route.config as { cache?: RouteCacheOptions | false } | undefined)?.cache
     const handler = route.handler as Handler
@@ -83,6 +84,7 @@ const plugin: FastifyPluginAsync<CacheOptions> = async (app: FastifyInstance, op
     if (given !== undefined) checkRoute(given, `config.cache of ${route.url}`)
     const settings = given === undefined ? defaults : routeSettings({ ...options, ...given })
     if (given !== undefined) own.set(given, settings)
+    if (given?.key !== undefined) engine.urlKeys.add(given.key, settings.key)
     let cached: Route | undefined
     // In the handler's place: every hook of the route, its authentication too, has been by then.
     const handle: Handler = function (this: FastifyInstance, request, reply) {

@@ -6,7 +6,7 @@ import { select } from './decide.ts'
 import type { Engine } from './engine.ts'
 import { ageOf, type Entry } from './entry.ts'
 import { freshen } from './freshen.ts'
-import { ruledUrl, urlKey } from './keys.ts'
+import { ruledUrl } from './keys.ts'
 import { carriesUnkeyed } from './poison.ts'
 import { RecentPurges } from './recent-purges.ts'
 import type { Route } from './route.ts'
@@ -42,11 +42,10 @@ export class Invalidator implements Member {
   get common (): boolean { return this.#engine.store.common === true }
 
   /** A successful answer to an unsafe request (RFC 9111 4.4, RFC 9875 3). */
-  unsafe (request: FastifyRequest, origin: string, route: Route, status: number, fields: readonly string[]): void {
+  unsafe (request: FastifyRequest, origin: string, status: number, fields: readonly string[]): void {
     if (origin === '') return
     for (const url of invalidated(origin + request.raw.url!, status, fields)) {
-      const key = urlKey(origin, url.slice(origin.length), route.settings.key, this.#engine.rules)
-      this.#unawaited(this.url(key, 'invalidate', 'unsafe-method'))
+      this.#unawaited(this.url(origin, url.slice(origin.length), 'invalidate', 'unsafe-method'))
     }
     if (status < 200 || status >= 400) return
     const groups = invalidatedGroups(fields, origin)
@@ -85,9 +84,10 @@ export class Invalidator implements Member {
     store.update(entry)
   }
 
-  /** Every response of a URL key. Gives how many there were: at once, where the store can. */
-  url (url: string, mode: PurgeMode, by: PurgeMessage['by']): MaybePromise<number> {
-    return this.#purge({ by: 'url', names: [url] }, mode, by, url)
+  /** Every response of a URL. Gives how many there were: at once, where the store can. */
+  url (origin: string, target: string, mode: PurgeMode, by: PurgeMessage['by']): MaybePromise<number> {
+    const { urlKeys, rules } = this.#engine
+    return this.#purge({ by: 'url', names: urlKeys.of(origin, target, rules) }, mode, by, origin + target)
   }
 
   /** What is being fetched of it may not be stored. */

@@ -1,8 +1,6 @@
 import type { CacheDictionaries } from './dictionaries.ts'
 import type { Engine } from './engine.ts'
 import { PurgeRequestError } from './errors.ts'
-import { urlKey } from './keys.ts'
-import type { RouteSettings } from './options.ts'
 import type { CacheStats } from './stats.ts'
 import type { PurgeMode, StoreStats } from './store/contract.ts'
 import { groupName } from './tags.ts'
@@ -25,13 +23,11 @@ export interface Purge {
 /** `app.cache`. */
 export class CacheControls {
   readonly #engine: Engine
-  readonly #settings: RouteSettings
   /** Former versions of assets, for a plugin that encodes with them; `undefined` with a store that cannot keep them. */
   readonly dictionaries: CacheDictionaries | undefined
 
-  constructor (engine: Engine, settings: RouteSettings, dictionaries?: CacheDictionaries) {
+  constructor (engine: Engine, dictionaries?: CacheDictionaries) {
     this.#engine = engine
-    this.#settings = settings
     this.dictionaries = dictionaries
   }
 
@@ -46,11 +42,11 @@ export class CacheControls {
    */
   async purge (what: Purge): Promise<number> {
     const mode: PurgeMode = what.soft === true ? 'soft' : 'hard'
-    const { invalidator, rules } = this.#engine
+    const { invalidator } = this.#engine
     let count = 0
     for (const url of what.urls ?? []) {
       const { origin, target } = split(url)
-      count += await invalidator.url(urlKey(origin, target, this.#settings.key, rules), mode, 'url')
+      count += await invalidator.url(origin, target, mode, 'url')
     }
     for (const prefix of what.prefixes ?? []) {
       const { origin, target } = split(prefix)

@@ -43,6 +43,34 @@ t.test('by URL, with all its variants', async (t) => {
   await t.rejects(instance.cache.purge({ urls: ['/a'] }), { code: 'HG_CACHE_PURGE' })
 })
 
+t.test('by URL and by unsafe requests, whatever of a query the routes take into their keys', async (t) => {
+  const say = (_request: FastifyRequest, reply: FastifyReply): unknown => reply.header('cache-control', 'max-age=60').send('x')
+  const { app: instance } = await app(t, {}, (app) => {
+    app.get('/plain', say)
+    app.get('/sorted', { config: { cache: { key: { sortQuery: true } } } }, say)
+    app.get('/dropped', { config: { cache: { key: { dropQuery: ['ref'] } } } }, say)
+    for (const url of ['/plain', '/sorted', '/dropped']) app.post(url, async () => 'changed')
+    app.post('/other', (request, reply) => reply.header('location', (request.query as { to: string }).to).send('changed'))
+  })
+  const stored = async (url: string): Promise<boolean> => {
+    const { headers: fields } = await instance.inject({ url, headers: { ...headers, 'cache-control': 'only-if-cached' } })
+    return String(fields['cache-status']).includes('; hit')
+  }
+  for (const [url, kept] of [['/plain?b=1&a=2', '/plain?b=3&a=2'], ['/sorted?b=1&a=2', '/sorted?b=3&a=2'], ['/dropped?ref=x&id=1', '/dropped?ref=x&id=2']] as const) {
+    for (const [how, outdate] of [
+      ['purge', async () => { t.equal(await instance.cache.purge({ urls: [`http://a.example${url}`] }), 1, url) }],
+      ['unsafe', () => instance.inject({ method: 'POST', url, headers })],
+      ['location', () => instance.inject({ method: 'POST', url: `/other?to=${encodeURIComponent(url)}`, headers })]
+    ] as const) {
+      for (const one of [url, kept]) await instance.inject({ url: one, headers })
+      t.ok(await stored(url), url)
+      await outdate()
+      t.notOk(await stored(url), `${how} ${url}`)
+      t.ok(await stored(kept), `${how} ${url} leaves ${kept}`)
+    }
+  }
+})
+
 t.test('by prefix, by tag, and all', async (t) => {
   const { instance, hits, fill } = await tagged(t)
   t.equal(await instance.cache.purge({ prefixes: ['http://a.example/news/'] }), 2)
