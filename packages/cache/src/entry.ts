@@ -119,14 +119,15 @@ export function makeEntry (received: Received, policy: StoragePolicy, idOf: (res
   const ttl = policy.ttl(status)
   if (ttl !== undefined && (policy.ttlOverrides || life.from !== 'explicit')) life = { ms: ttl, from: 'explicit' }
   const fields = storable(received.fields)
+  const named = [directives.noCache, directives.private].flatMap((names) => typeof names === 'boolean' ? [] : names)
   const why = refusal({
-    status, fields, directives, lifetime: life, url: received.url, setCookie: policy.setCookie,
+    status, fields, named, directives, lifetime: life, url: received.url, setCookie: policy.setCookie,
     authorized: requestHeaders.authorization !== undefined, grace: policy.staleWhileRevalidate > 0
   })
   if (why !== undefined) return why
   const range = status === 206 ? parseContentRange(single(fields, 'content-range')) : undefined
   if (status === 206 && range === undefined) return 'content-range'
-  const dropped = new Set(['age', 'content-length', ...(Array.isArray(directives.noCache) ? directives.noCache as string[] : []), ...(Array.isArray(directives.private) ? directives.private as string[] : [])])
+  const dropped = new Set(['age', 'content-length', ...named])
   if (policy.setCookie === 'strip') dropped.add('set-cookie')
   const kept = without(fields, dropped)
   if (first(kept, 'date') === undefined) kept.push('Date', formatHttpDate(responseTime))

@@ -55,9 +55,9 @@ export interface RouteCacheOptions {
   /** Milliseconds after its lifetime in which `staleWhileSlow` may use a response. @default 86400000 (a day) */
   readonly staleWhileSlowMax?: number
   /**
-   * What to do with responses that set cookies. `explicit`: stored, cookies and all, with `public` or `s-maxage` only; `store`: stored like
-   * any other (RFC 9111 7.3 allows it; one client's cookie may reach another); `strip`: stored without them; `refuse`: never stored.
-   * @default 'explicit'
+   * What to do with responses that set cookies. `explicit`: stored, cookies and all, with `public` or `s-maxage` only, and without the cookies
+   * where `private` or `no-cache` names `Set-Cookie`; `store`: stored like any other (RFC 9111 7.3 allows it; one client's cookie may reach
+   * another); `strip`: stored without them; `refuse`: never stored. @default 'explicit'
    */
   readonly setCookie?: SetCookiePolicy
   /** Targeted fields that come before Cache-Control (RFC 9213), the first valid one counts. @default ['cdn-cache-control'] */

@@ -150,7 +150,8 @@ t.test('waiters get the fields that are stored, none that are for the one who as
   const shared = { 'cache-control': 'public, max-age=60', age: '3', 'content-length': '2' }
   for (const [options, own] of [
     [{ setCookie: 'strip' }, { 'set-cookie': 'id=leader' }], [{}, { 'x-user': 'leader', 'cache-control': 'public, max-age=60, private="x-user"' }],
-    [{}, { 'x-user': 'leader', 'cache-control': 'public, max-age=60, no-cache="x-user"' }]
+    [{}, { 'x-user': 'leader', 'cache-control': 'public, max-age=60, no-cache="x-user"' }],
+    [{}, { 'set-cookie': 'id=leader', 'cache-control': 'max-age=60, private="set-cookie"' }]
   ] as const) {
     const { listener, waiting } = held()
     const { app } = await proxied(t, options, listener)

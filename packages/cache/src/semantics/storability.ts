@@ -11,6 +11,8 @@ export type SetCookiePolicy = 'explicit' | 'store' | 'strip' | 'refuse'
 export interface StorabilityInput {
   readonly status: number
   readonly fields: Fields
+  /** Fields that `no-cache` and `private` name: they are not stored, and the rest may be. */
+  readonly named: readonly string[]
   readonly directives: ResponseDirectives
   readonly lifetime: Lifetime
   /** Absolute URI of the target, for its suffix. */
@@ -23,7 +25,7 @@ export interface StorabilityInput {
 }
 
 /** Why a shared cache may not store a response (RFC 9111 3), in a word for `Cache-Status`; `undefined` when it may. */
-export function refusal ({ status, fields, directives, lifetime, url, grace, authorized, setCookie }: StorabilityInput): string | undefined {
+export function refusal ({ status, fields, named, directives, lifetime, url, grace, authorized, setCookie }: StorabilityInput): string | undefined {
   if (status < 200 || status === 304) return 'status'
   const understood = UNDERSTOOD.has(status)
   if (directives.mustUnderstand && !understood) return 'must-understand'
@@ -39,7 +41,7 @@ export function refusal ({ status, fields, directives, lifetime, url, grace, aut
   if (vary !== undefined && starred(fields)) return 'vary'
   if (first(fields, 'set-cookie') !== undefined) {
     if (setCookie === 'refuse') return 'set-cookie'
-    if (setCookie === 'explicit' && !(directives.public || directives.sMaxAge >= 0)) return 'set-cookie'
+    if (setCookie === 'explicit' && !(directives.public || directives.sMaxAge >= 0 || named.includes('set-cookie'))) return 'set-cookie'
   }
   if (!(directives.public || directives.sMaxAge >= 0) && disguised(url, first(fields, 'content-type'))) return 'deception'
   const validated = (first(fields, 'etag') !== undefined || first(fields, 'last-modified') !== undefined) && (status === 200 || status === 206)

@@ -78,6 +78,10 @@ t.test('what may be stored (RFC 9111 3)', async (t) => {
     { 'cache-control': 'max-age=5' }, { 'cache-control': 'max-age=5, private="x-a"' }, { 'cache-control': 'max-age=5, public', 'set-cookie': 'a=b' }, { 'cache-control': 's-maxage=5', 'set-cookie': 'a=b' },
     { etag: '"a"' }, { 'cache-control': 'no-cache', etag: '"a"' }, { 'cache-control': 'no-store, must-understand, max-age=5' }
   ]) t.not(typeof made(fields as never), 'string', JSON.stringify(fields))
+  for (const directive of ['private', 'no-cache']) {
+    const fields = (made({ 'cache-control': `max-age=5, ${directive}="Set-Cookie"`, 'set-cookie': 'a=b', 'x-a': '1' }) as Entry).fields
+    t.ok(fields.includes('x-a') && !fields.includes('set-cookie'), `${directive} names the cookie: the rest is for all`)
+  }
   t.equal(made({ 'cache-control': 'no-store, must-understand, max-age=5' }, { status: 599 }), 'must-understand')
   const requestHeaders = { authorization: 'x' }
   t.equal(made({ 'cache-control': 'max-age=5' }, { requestHeaders }), 'authorization')
