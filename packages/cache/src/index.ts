@@ -1,3 +1,4 @@
+import './tick-shape.ts'
 import type { FastifyInstance, FastifyPluginAsync, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { systemClock } from './clock.ts'

@@ -1,3 +1,4 @@
+import './tick-shape.ts'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { Background } from './background.ts'
