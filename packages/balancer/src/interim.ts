@@ -7,7 +7,8 @@ export function forwardInterim (request: FastifyRequest, reply: FastifyReply, st
   if (raw.headersSent || request.raw.httpVersion === '1.0') return
   if (status === 102) return raw.writeProcessing?.()
   if (status !== 103) return
-  const hints: Record<string, string | string[]> = {}
+  // A field may be called `constructor`.
+  const hints = Object.create(null) as Record<string, string | string[]>
   const list = responseHeaders(headers)
   for (let i = 0; i < list.length; i += 2) {
     const name = list[i]!.toLowerCase()

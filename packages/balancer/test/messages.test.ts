@@ -64,13 +64,22 @@ for (const hook of [false, true]) {
 
 t.test('interim responses reach clients that can take them', async (t) => {
   const to = await rawUpstream(t, (socket) => {
-    socket.write('HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload; as=style\r\nX-Hint: 1\r\nConnection: x\r\n\r\n' +
+    socket.write('HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload; as=style\r\nX-Hint: 1\r\nConstructor: x\r\nConnection: x\r\n\r\n' +
       'HTTP/1.1 103 Early Hints\r\nLink: nonsense\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
   })
   const { port } = await proxy(t, { pools: { web: [to] }, routes: [{ prefix: '/', pool: 'web' }] })
   const text = await raw(port, 'GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n')
-  t.match(text, /^HTTP\/1\.1 102 Processing\r\n\r\nHTTP\/1\.1 103 Early Hints\r\nLink: <\/a\.css>; rel=preload; as=style\r\nx-hint: 1\r\n\r\nHTTP\/1\.1 200 OK\r\n/)
+  t.match(text, /^HTTP\/1\.1 102 Processing\r\n\r\nHTTP\/1\.1 103 Early Hints\r\nLink: <\/a\.css>; rel=preload; as=style\r\nx-hint: 1\r\nconstructor: x\r\n\r\nHTTP\/1\.1 200 OK\r\n/)
   t.match(await raw(port, 'GET / HTTP/1.0\r\nHost: h\r\n\r\n'), /^HTTP\/1\.1 200 OK\r\n/, 'not to HTTP/1.0')
+})
+
+t.test('an upstream in this process gets a field as it is, whatever its name', async (t) => {
+  const inner = Fastify()
+  inner.get('/', async ({ raw }) => raw.rawHeaders)
+  const { port } = await proxy(t, { pools: { web: [{ id: 'inner', app: inner }] }, routes: [{ prefix: '/', pool: 'web' }] })
+  const text = await raw(port, 'GET / HTTP/1.1\r\nHost: h\r\nConstructor: x\r\nConnection: close\r\n\r\n')
+  t.equal(text.split('"constructor"').length, 2)
+  t.match(text, '"constructor","x"')
 })
 
 t.test('Max-Forwards counts down on TRACE and OPTIONS, and ends here at 0', async (t) => {

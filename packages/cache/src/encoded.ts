@@ -32,7 +32,8 @@ function untouchable (request: FastifyRequest, entry: Entry): boolean {
 }
 
 function described (fields: Fields, compressor: Compressor, coding: string, body: Buffer): string[] {
-  const record: Record<string, number | string | string[] | undefined> = {}
+  // A field may be called `constructor`.
+  const record = Object.create(null) as Record<string, number | string | string[] | undefined>
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!.toLowerCase()
     const before = record[name]

@@ -26,7 +26,8 @@ export function mergeOwn (own: Readonly<Record<string, number | string | readonl
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!.toLowerCase()
     if (name === 'vary' && vary !== '') varied += `, ${fields[i + 1]!}`
-    else if (own[name] === undefined || name === 'set-cookie' || name === 'content-length' || name === 'cache-status') merged.push(fields[i]!, fields[i + 1]!)
+    // A field may be called `constructor`.
+    else if (own[name] === undefined || !Object.hasOwn(own, name) || name === 'set-cookie' || name === 'content-length' || name === 'cache-status') merged.push(fields[i]!, fields[i + 1]!)
   }
   for (const name of Object.keys(own)) {
     const value = own[name]

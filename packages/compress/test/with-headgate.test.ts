@@ -19,7 +19,7 @@ t.test('with the cache in front: one stored body, encoded once for each coding, 
   const to = await upstream(t, (request, response) => {
     asked++
     codings.push(request.headers['accept-encoding'])
-    response.setHeader('content-type', 'text/html').setHeader('cache-control', 'max-age=60').setHeader('etag', '"v1"').end(body)
+    response.setHeader('content-type', 'text/html').setHeader('cache-control', 'max-age=60').setHeader('etag', '"v1"').setHeader('constructor', 'own').end(body)
   })
   const made: StaticMessage[] = []
   const heard = (message: unknown): void => { made.push(message as StaticMessage) }
@@ -39,6 +39,7 @@ t.test('with the cache in front: one stored body, encoded once for each coding, 
         t.equal(answer.headers['content-encoding'], encoding === 'identity' ? undefined : encoding)
         t.equal(answer.headers.etag, encoding === 'identity' ? '"v1"' : etag === 'weak' ? 'W/"v1"' : `"v1~${encoding}"`)
         t.match(answer.headers.vary, /^accept-encoding$/i)
+        t.equal(answer.headers['constructor'], 'own', 'a name that every object has')
         t.equal(Number(answer.headers['content-length']), answer.body.length)
         t.equal(decoded(answer).toString(), body)
       }

@@ -31,7 +31,8 @@ class InjectedAttempt implements Attempt {
     const streamed = request.body !== null && !Buffer.isBuffer(request.body)
     this.#body = streamed ? new PassThrough() : undefined
     this.#body?.on('drain', () => { if (!this.#over) handler.onDrain() })
-    const headers: Record<string, string | string[]> = {}
+    // A field may be called `constructor`.
+    const headers = Object.create(null) as Record<string, string | string[]>
     for (let i = 0; i < request.headers.length; i += 2) {
       const name = request.headers[i]!.toLowerCase()
       const value = request.headers[i + 1]!
