@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { ageOf, freshFor, type Entry } from './entry.ts'
 import type { RequestDirectives } from './semantics/cache-control.ts'
 import { parseRange, resolve } from './semantics/ranges.ts'
+import { ifRangeHolds } from './semantics/validators.ts'
 import { sameField, selecting } from './semantics/vary.ts'
 
 /** Why a request is forwarded, in the words of RFC 9211 2.2. */
@@ -24,11 +25,11 @@ export function selects (entry: Entry, headers: IncomingHttpHeaders): boolean {
   return true
 }
 
-/** Are all bytes that a request asks for in a stored part (RFC 9111 3.3)? */
-export function holds (entry: Entry, range: string | undefined): boolean {
+/** Are all bytes that a request asks for in a stored part (RFC 9111 3.3)? One whose If-Range names another version asks for all (RFC 9110 13.1.5). */
+export function holds (entry: Entry, headers: IncomingHttpHeaders, range: string | undefined, now: number): boolean {
   const { part } = entry
   if (part === undefined) return true
-  if (range === undefined) return false
+  if (range === undefined || !ifRangeHolds(headers['if-range'] as string | undefined, entry, now)) return false
   if (range === part.asked) return true
   const specs = parseRange(range)
   if (specs === undefined || specs.length !== 1) return false
@@ -37,7 +38,7 @@ export function holds (entry: Entry, range: string | undefined): boolean {
 }
 
 /** The most recent of the stored responses that the request selects, one that holds its range first (RFC 9111 4). */
-export function select (entries: readonly Entry[], headers: IncomingHttpHeaders, range: string | undefined): Entry | undefined {
+export function select (entries: readonly Entry[], headers: IncomingHttpHeaders, range: string | undefined, now: number): Entry | undefined {
   let best: Entry | undefined
   for (const entry of entries) {
     if (entry.vary.length > 0 && !selects(entry, headers)) continue
@@ -45,7 +46,8 @@ export function select (entries: readonly Entry[], headers: IncomingHttpHeaders,
       best = entry
       continue
     }
-    const better = Number(holds(entry, range)) - Number(holds(best, range)) || entry.date - best.date || entry.responseTime - best.responseTime
+    const held = Number(holds(entry, headers, range, now)) - Number(holds(best, headers, range, now))
+    const better = held || entry.date - best.date || entry.responseTime - best.responseTime
     if (better > 0) best = entry
   }
   return best
@@ -56,9 +58,9 @@ export function decide (
   entries: readonly Entry[], headers: IncomingHttpHeaders, range: string | undefined, directives: RequestDirectives, now: number
 ): Decision {
   if (entries.length === 0) return { use: 'none', forward: 'uri-miss', entry: undefined }
-  const entry = entries.length === 1 && entries[0]!.vary.length === 0 ? entries[0]! : select(entries, headers, range)
+  const entry = entries.length === 1 && entries[0]!.vary.length === 0 ? entries[0]! : select(entries, headers, range, now)
   if (entry === undefined) return { use: 'none', forward: 'vary-miss', entry: undefined }
-  if (entry.part !== undefined && !holds(entry, range)) return { use: 'none', forward: 'partial', entry }
+  if (entry.part !== undefined && !holds(entry, headers, range, now)) return { use: 'none', forward: 'partial', entry }
   if (entry.noCache) return { use: 'none', forward: 'stale', entry }
   if (directives.noCache) return { use: 'none', forward: 'request', entry }
   const fresh = freshFor(entry, now)

@@ -62,9 +62,9 @@ export class Invalidator implements Member {
     const where = locate(request, origin, route.settings, rules, '')
     const found = store.get(where.key)
     if (found instanceof Promise) return
-    const entry = select(found, request.headers, undefined)
-    if (entry === undefined || entry.status !== 200 || this.recent.concern(entry, purges)) return
     const now = clock.now()
+    const entry = select(found, request.headers, undefined, now)
+    if (entry === undefined || entry.status !== 200 || this.recent.concern(entry, purges)) return
     const length = single(fields, 'content-length')
     const etag = single(fields, 'etag')
     const modified = single(fields, 'last-modified')

@@ -58,6 +58,24 @@ t.test('out of a complete response: one range, several, none, and what is to be 
   t.equal((await get('bytes=0-1', { 'if-none-match': '"a"' })).statusCode, 304)
 })
 
+t.test('a stored part answers GET alone, and nobody who wants a range of another version only', async (t) => {
+  const fields = { 'cache-control': 'max-age=60', etag: '"a"', 'content-type': 'text/plain' }
+  const { app: instance, requests } = await proxied(t, { clock: new TestClock() }, ranged(fields))
+  const ask = (method: 'GET' | 'HEAD', range: string, more: Record<string, string> = {}) => instance.inject({ method, url: '/x', headers: { range, ...more } })
+  t.equal((await ask('GET', 'bytes=10-19')).statusCode, 206)
+  const whole = await ask('GET', 'bytes=12-13', { 'if-range': '"b"' })
+  t.equal(whole.statusCode, 200)
+  t.equal(whole.body, BODY)
+  await instance.cache.purge({ all: true })
+  t.equal((await ask('GET', 'bytes=10-19')).statusCode, 206)
+  for (const range of ['bytes=10-19', 'bytes=12-13']) {
+    const before = requests.length
+    await ask('HEAD', range)
+    t.equal(requests.length, before + 1, `the origin answers HEAD with ${range}`)
+  }
+  t.match((await ask('GET', 'bytes=12-13', { 'if-range': '"a"' })).headers['cache-status'], /hit/)
+})
+
 t.test('parts are stored, used for the ranges within them, and joined into the whole', async (t) => {
   const { app: instance, requests } = await proxied(t, {}, ranged({ etag: '"a"', 'cache-control': 'max-age=60' }))
   const get = (range: string) => instance.inject({ url: '/x', headers: { range } })
