@@ -23,6 +23,7 @@ import { RecentMap } from './recent-map.ts'
 import { requestBody } from './request-body.ts'
 import type { Route } from './route.ts'
 import { hasOnSend } from './route-context.ts'
+import { meant } from './ruled.ts'
 import { rangeOf } from './semantics/as-get.ts'
 import { parseRequestCacheControl } from './semantics/cache-control.ts'
 import { first, storable, without } from './semantics/fields.ts'
@@ -187,7 +188,7 @@ export class Engine {
     const { headers } = request
     const directives = parseRequestCacheControl(settings.requestDirectives ? headers['cache-control'] : undefined)
     const now = this.clock.now()
-    const decision = decide(entries, headers, rangeOf(request), directives, now)
+    const decision = decide(meant(entries, request, where, settings.key, this.rules), headers, rangeOf(request), directives, now)
     if (decision.use === 'fresh') {
       this.count('hit', where.key, '')
       return this.#serve(request, reply, route, where, decision.entry, undefined)

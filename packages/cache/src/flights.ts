@@ -10,15 +10,14 @@ import { detachRequest } from './flight/detached-request.ts'
 import { type Controller, Flight, type FlightPlan } from './flight/flight.ts'
 import { detachReply, runHandler } from './flight/run-handler.ts'
 import { freshen, freshened, type Fresh } from './freshen.ts'
-import { urlKey } from './keys.ts'
 import { type Dropped, droppedFields } from './poison.ts'
 import { RecentMap } from './recent-map.ts'
 import type { Route } from './route.ts'
 import { contextSymbol } from './route-context.ts'
+import { placed } from './ruled.ts'
 import { asGet } from './semantics/as-get.ts'
-import { joined, single } from './semantics/fields.ts'
+import { single } from './semantics/fields.ts'
 import { formatHttpDate } from './semantics/http-date.ts'
-import { parseNoVarySearch } from './semantics/no-vary-search.ts'
 import { parseContentRange } from './semantics/ranges.ts'
 import { updated } from './semantics/update.ts'
 import { varyValues } from './semantics/vary.ts'
@@ -353,14 +352,9 @@ export class Flights implements Controller {
     const engine = this.#engine
     const entry = settings.statuses === undefined || settings.statuses.has(status) ? makeEntry(this.#received(flight, fetch), settings.storage, engine.idOf) : 'status'
     if (typeof entry === 'string') return this.#refuse(flight, fetch, entry)
-    const rule = parseNoVarySearch(joined(flight.fields, 'no-vary-search'))
-    if (rule !== undefined) {
-      const at = where.url.indexOf('?')
-      engine.rules.set(at === -1 ? where.url : where.url.slice(0, at), rule)
-      const url = urlKey(where.origin, fetch.request.raw.url!, settings.key, engine.rules)
-      entry.key = url + where.key.slice(where.url.length)
-      entry.url = url
-    }
+    const { key, url } = placed(fetch.request, where, settings.key, engine.rules, status, flight.fields)
+    entry.key = key
+    entry.url = url
     if (entry.vary.length > 0) this.#hints.set(where.key, entry.vary)
     flight.entry = entry
     const uses = settings.minUses === 1 ? 1 : (this.#uses.get(where.key) ?? 0) + 1

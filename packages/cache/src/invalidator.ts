@@ -10,6 +10,7 @@ import { ruledUrl } from './keys.ts'
 import { carriesUnkeyed } from './poison.ts'
 import { RecentPurges } from './recent-purges.ts'
 import type { Route } from './route.ts'
+import { meant } from './ruled.ts'
 import { single } from './semantics/fields.ts'
 import { invalidated } from './semantics/invalidation.ts'
 import { parseHttpDate } from './semantics/http-date.ts'
@@ -63,7 +64,7 @@ export class Invalidator implements Member {
     const found = store.get(where.key)
     if (found instanceof Promise) return
     const now = clock.now()
-    const entry = select(found, request.headers, undefined, now)
+    const entry = select(meant(found, request, where, route.settings.key, rules), request.headers, undefined, now)
     if (entry === undefined || entry.status !== 200 || this.recent.concern(entry, purges)) return
     const length = single(fields, 'content-length')
     const etag = single(fields, 'etag')
@@ -146,7 +147,8 @@ export class Invalidator implements Member {
   /** Who purges a URL may not know the rule by which it is another here. */
   #ruled (concern: Concern): Concern | undefined {
     if (concern.by !== 'url') return undefined
-    const names = concern.names.map((url) => ruledUrl(url, this.#engine.rules)).filter((url, i) => url !== concern.names[i])
+    const known = new Set(concern.names)
+    const names = concern.names.map((url) => ruledUrl(url, this.#engine.rules)).filter((url) => !known.has(url))
     return names.length === 0 ? undefined : { by: 'url', names }
   }
 

@@ -63,13 +63,17 @@ export function cookie (header: string | undefined, name: string): string {
   return ''
 }
 
-/** `origin/path?query` as the target was sent: nothing is decoded, so what an origin may tell apart stays apart. */
+/** `origin/path?query` as the target was sent: nothing is decoded, so what an origin may tell apart stays apart. Under the rule that is known of its path. */
 export function urlKey (origin: string, target: string, settings: KeySettings, rules: RecentMap<QueryRule>): string {
   const at = target.indexOf('?')
-  if (at === -1) return origin + target
+  return at === -1 ? origin + target : urlUnder(origin, target, settings, rules.size === 0 ? undefined : rules.get(origin + target.slice(0, at)))
+}
+
+/** The same under this rule, or none. */
+export function urlUnder (origin: string, target: string, settings: KeySettings, rule: QueryRule | undefined): string {
+  const at = target.indexOf('?')
+  if (at === -1 || (rule === undefined && !settings.sortQuery && settings.drop === undefined)) return origin + target
   const path = origin + target.slice(0, at)
-  const rule = rules.size === 0 ? undefined : rules.get(path)
-  if (rule === undefined && !settings.sortQuery && settings.drop === undefined) return origin + target
   let query = normaliseQuery(target.slice(at + 1), settings)
   if (rule !== undefined) query = applyRule(query, rule)
   return query === '' ? path : `${path}?${query}`

@@ -5,6 +5,7 @@ import type { Engine } from './engine.ts'
 import { type Entry, makeEntry } from './entry.ts'
 import { carriesUnkeyed } from './poison.ts'
 import type { Route } from './route.ts'
+import { placed } from './ruled.ts'
 import { governing } from './semantics/cache-control.ts'
 import { single } from './semantics/fields.ts'
 import { lifetime } from './semantics/freshness.ts'
@@ -34,7 +35,9 @@ export function postedEntry (
   const entry = makeEntry({
     key: where.key, url: where.url, origin: where.origin, status: 200, reason: '', fields, requestHeaders: request.headers, requestTime, responseTime
   }, storage, engine.idOf)
-  return typeof entry === 'string' || engine.invalidator.recent.concern(entry, purges) ? undefined : entry
+  if (typeof entry === 'string') return undefined
+  Object.assign(entry, placed(request, where, route.settings.key, engine.rules, 200, fields))
+  return engine.invalidator.recent.concern(entry, purges) ? undefined : entry
 }
 
 /** Stores it for later GETs while it is sent, unless it is purged before all of it was. */

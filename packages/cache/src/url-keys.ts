@@ -1,4 +1,4 @@
-import { type KeySettings, urlKey } from './keys.ts'
+import { type KeySettings, urlKey, urlUnder } from './keys.ts'
 import type { KeyOptions } from './options.ts'
 import type { RecentMap } from './recent-map.ts'
 import type { QueryRule } from './semantics/no-vary-search.ts'
@@ -17,7 +17,11 @@ export class UrlKeys {
 
   of (origin: string, target: string, rules: RecentMap<QueryRule>): string[] {
     const keys = new Set<string>()
-    for (const settings of this.#settings.values()) keys.add(urlKey(origin, target, settings, rules))
+    for (const settings of this.#settings.values()) {
+      keys.add(urlKey(origin, target, settings, rules))
+      // What has no No-Vary-Search of its own is found under all of its query.
+      keys.add(urlUnder(origin, target, settings, undefined))
+    }
     return [...keys]
   }
 }

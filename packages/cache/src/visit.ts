@@ -5,6 +5,7 @@ import type { Engine } from './engine.ts'
 import type { Entry } from './entry.ts'
 import type { Flight, Outcome, Passenger } from './flight/flight.ts'
 import type { Route } from './route.ts'
+import { isMeant } from './ruled.ts'
 import { rangeOf } from './semantics/as-get.ts'
 import type { RequestDirectives } from './semantics/cache-control.ts'
 import type { Where } from './where.ts'
@@ -74,6 +75,7 @@ export class Visit implements Passenger {
     if (leads) engine.handBack(flight, this)
     switch (outcome.kind) {
       case 'entry':
+        if (!leads && !this.#isMeant(outcome.entry)) return this.#pass('no-reuse')
         // Another variant's validation says nothing about ours.
         if (!leads && !selects(outcome.entry, this.request.headers)) return engine.again(this)
         if (!leads && outcome.detail === 'revalidated' && !reusableAtOnce(outcome.entry, flight.plan.requestTime)) return this.#pass('no-reuse')
@@ -88,6 +90,7 @@ export class Visit implements Passenger {
       case 'stream':
         if (leads) break
         if (!outcome.shared) return this.#pass(flight.refusal)
+        if (!this.#isMeant(flight.entry!)) return this.#pass('no-reuse')
         if (!selects(flight.entry!, this.request.headers)) return engine.again(this)
         if (!reusableAtOnce(flight.entry!, flight.plan.requestTime)) return this.#pass('no-reuse')
     }
@@ -98,7 +101,7 @@ export class Visit implements Passenger {
   /** May a response that is still coming answer this request, as it might from the store? */
   mayUse (entry: Entry): boolean {
     const { headers } = this.request
-    return selects(entry, headers) && decide([entry], headers, rangeOf(this.request), this.directives, this.#engine.clock.now()).use !== 'none'
+    return this.#isMeant(entry) && selects(entry, headers) && decide([entry], headers, rangeOf(this.request), this.directives, this.#engine.clock.now()).use !== 'none'
   }
 
   interim (status: number, headers: Record<string, string | string[]>): void {
@@ -106,6 +109,11 @@ export class Visit implements Passenger {
     if (raw.headersSent || raw.destroyed) return
     if (status === 103) raw.writeEarlyHints(headers)
     else if (status === 102) raw.writeProcessing()
+  }
+
+  /** The response that it waits for may have withdrawn the No-Vary-Search that brought them together. */
+  #isMeant (entry: Entry): boolean {
+    return isMeant(entry, this.request, this.where, this.route.settings.key, undefined)
   }
 
   #pass (detail: string): void {

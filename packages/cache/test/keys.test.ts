@@ -1,5 +1,5 @@
 import t from 'tap'
-import { app, counting, proxied } from './helpers.ts'
+import { app, counting, eventually, proxied } from './helpers.ts'
 
 const host = { host: 'a.example' }
 const isHit = (response: { headers: Record<string, unknown> }): boolean => /; hit/.test(String(response.headers['cache-status']))
@@ -80,6 +80,59 @@ t.test('No-Vary-Search: parameters that do not matter, by the response\'s own wo
   t.notOk(await hit('/bad?a=2'), 'an invalid field counts for nothing')
   t.equal(requests.length, 8)
   t.equal(await instance.cache.purge({ urls: ['http://a.example/some?id=1&ref=whatever'] }), 1)
+})
+
+t.test('No-Vary-Search: of no effect on responses of the path that do not have it, or have another', async (t) => {
+  const { app: instance, requests } = await proxied(t, {}, (request, response) => {
+    const rule = new URL(request.url!, 'http://a.example').searchParams.get('rule')
+    if (rule !== null) response.setHeader('no-vary-search', `params=("${rule}")`)
+    response.writeHead(request.url!.includes('missing') ? 404 : 200, { 'cache-control': 'max-age=60' }).end(request.url)
+  })
+  const get = async (url: string): Promise<string> => {
+    const response = await instance.inject({ url, headers: host })
+    return `${response.body}${isHit(response) ? ' hit' : ''}`
+  }
+  await get('/x?id=1&rule=x&x=1')
+  t.equal(await get('/x?id=1&rule=x&x=2'), '/x?id=1&rule=x&x=1 hit')
+  t.equal(await get('/x?id=1&rule=y&x=3&y=1'), '/x?id=1&rule=y&x=3&y=1')
+  t.equal(await get('/x?id=1&rule=y&x=3&y=2'), '/x?id=1&rule=y&x=3&y=1 hit', 'the rule of now')
+  t.equal(await get('/x?id=1&rule=x&y=1'), '/x?id=1&rule=x&y=1', 'what was stored under the former one is not for this')
+
+  await get('/y?rule=x&x=1')
+  t.equal(await get('/y?missing&x=1'), '/y?missing&x=1')
+  t.equal(await get('/y?missing&x=2'), '/y?missing&x=2', 'an error does not say that, and does not take it back')
+  t.equal(await get('/y?rule=x&x=3'), '/y?rule=x&x=1 hit')
+  await get('/y?id=1')
+  t.equal(await get('/y?id=1&x=1'), '/y?id=1&x=1', 'withdrawn')
+  t.equal(await get('/y?id=1'), '/y?id=1 hit')
+  await get('/y?rule=x&x=4')
+  t.equal(await get('/y?id=1&x=2'), '/y?id=1&x=2', 'given again, and not for what was stored without it')
+  await get('/y?rule=x&x=5')
+  t.equal(await get('/y?id=1'), '/y?id=1 hit')
+  const before = requests.length
+  t.equal(await instance.cache.purge({ urls: ['http://a.example/y?missing&x=2'] }), 1, 'a purge finds what an error has left beside the rule')
+  await get('/y?missing&x=2')
+  t.equal(requests.length, before + 1)
+})
+
+t.test('No-Vary-Search: who waited for a response that turns out to be without it asks for itself', async (t) => {
+  const waiting: { url: string; answer: () => void }[] = []
+  let rule = true
+  const { app: instance } = await proxied(t, {}, (request, response) => {
+    if (rule) response.setHeader('no-vary-search', 'params=("x")')
+    response.setHeader('cache-control', 'max-age=60')
+    if (rule) response.end(request.url)
+    else waiting.push({ url: request.url!, answer: () => { response.end(request.url) } })
+  })
+  await instance.inject({ url: '/p?id=1&x=0', headers: host })
+  rule = false
+  const clients = ['/p?id=2&x=1', '/p?id=2&x=2', '/p?id=2&x=1'].map((url) => instance.inject({ url, headers: host }).then(({ body }) => body))
+  await eventually(() => waiting.length === 1)
+  waiting[0]!.answer()
+  await eventually(() => waiting.length === 2)
+  waiting[1]!.answer()
+  t.same(await Promise.all(clients), ['/p?id=2&x=1', '/p?id=2&x=2', '/p?id=2&x=1'])
+  t.equal(waiting.length, 2, 'the same URL has waited for it with success')
 })
 
 t.test('QUERY: the body is part of the key (RFC 10008)', async (t) => {

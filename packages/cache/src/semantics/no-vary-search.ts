@@ -2,6 +2,8 @@ import { parseDictionary } from 'structured-headers'
 
 /** Which parts of a query do not change the response (No-Vary-Search). */
 export interface QueryRule {
+  /** The field's value. */
+  readonly text: string
   readonly keyOrder: boolean
   /** Parameters that do not matter: all but `except`, or those of `params`. */
   readonly params: ReadonlySet<string> | 'all'
@@ -34,7 +36,7 @@ export function parseNoVarySearch (value: string | undefined): QueryRule | undef
   const params = given === true ? 'all' as const : given === undefined || given === false ? new Set<string>() : strings(given)
   if (params === undefined || except === undefined || (except.size > 0 && params !== 'all')) return undefined
   if (order !== true && params !== 'all' && params.size === 0) return undefined
-  return { keyOrder: order === true, params, except }
+  return { text: value, keyOrder: order === true, params, except }
 }
 
 const nameOf = (pair: string): string => {

@@ -1,7 +1,7 @@
 import { type Fields, without } from './fields.ts'
 
-/** What a 304 or HEAD may not change in a stored response: its body depends on it (RFC 9111 3.2). */
-const KEPT = new Set(['content-length', 'content-encoding', 'content-range', 'vary'])
+/** What a 304 or HEAD may not change in a stored response: its body depends on it (RFC 9111 3.2), or where it is stored. */
+const KEPT = new Set(['content-length', 'content-encoding', 'content-range', 'vary', 'no-vary-search'])
 
 /** The stored fields with those of a 304 or HEAD response in their place (RFC 9111 3.2). `fresh` has no hop-by-hop ones. */
 export function updated (stored: Fields, fresh: Fields): string[] {
