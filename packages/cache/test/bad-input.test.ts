@@ -42,6 +42,7 @@ t.test('whatever fields an origin and its clients send, each request has the ori
       const code = Number(/^HTTP\/1\.1 (\d+)/.exec(answer)?.[1])
       // 400: what Node itself refuses of a client's fields.
       if (![200, 206, 304, 404, 400, 416].includes(code)) throw new Error(`${JSON.stringify([head, list])}: ${answer}`)
+      if (code !== 400 && !/^cache-status: (?:.*, )?headgate; (?:hit|fwd=)/im.test(answer)) throw new Error(`${JSON.stringify([head, list])} says not what became of it: ${answer}`)
       const body = answer.slice(answer.indexOf('\r\n\r\n') + 4)
       if ((code === 200 || code === 404) && body !== 'body') throw new Error(`${JSON.stringify([head, list])}: ${answer}`)
       clock.advance(700)
