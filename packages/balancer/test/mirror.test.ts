@@ -224,7 +224,8 @@ t.test("what is compared is the upstream's answer, in a sample, and where the cl
   const { url, app } = await proxy(t, {
     pools: { web: [primary.url], shadow: [shadow.url] },
     routes: [
-      { prefix: '/', pool: 'web', mirror: { pool: 'shadow', timeout: 50, compare: true }, headers: { response: { set: { 'x-v': '2' } } } },
+      { prefix: '/slow', pool: 'web', mirror: { pool: 'shadow', timeout: 50, compare: true } },
+      { prefix: '/', pool: 'web', mirror: { pool: 'shadow', timeout: 60_000, compare: true }, headers: { response: { set: { 'x-v': '2' } } } },
       { prefix: '/half', pool: 'web', mirror: { pool: 'shadow', compare: { share: 0.5, body: false, headers: ['x-v'] } }, headers: { response: { set: { 'x-v': '2' } } } }
     ],
     random: () => draw
