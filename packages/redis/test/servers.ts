@@ -77,24 +77,29 @@ export async function redisServer (t: Test, ...args: string[]): Promise<RedisSer
   return server
 }
 
-/** A cable to a server that can be cut: `cut` stops bytes without a word, `mend` ends what hung and lets new connections through. */
+/**
+ * A cable to a server that can be cut: `cut` stops bytes without a word, of all or of those who connect from one address; `mend` ends what hung and
+ * lets new connections through.
+ */
 export class Cable {
   readonly port: number
   readonly #pairs: Set<readonly [Socket, Socket]> = new Set()
-  #cut = false
+  #cut: string | boolean = false
 
   private constructor (server: Server, to: number) {
     this.port = (server.address() as AddressInfo).port
     server.on('connection', (near) => {
       const far = connect(to, '127.0.0.1')
       const pair = [near, far] as const
+      const { remoteAddress } = near
+      const isCut = (): boolean => this.#cut === true || this.#cut === remoteAddress
       this.#pairs.add(pair)
-      near.on('data', (bytes) => { if (!this.#cut) far.write(bytes) })
-      far.on('data', (bytes) => { if (!this.#cut) near.write(bytes) })
+      near.on('data', (bytes) => { if (!isCut()) far.write(bytes) })
+      far.on('data', (bytes) => { if (!isCut()) near.write(bytes) })
       for (const [one, other] of [[near, far], [far, near]] as const) {
         one.on('error', () => {})
         one.on('close', () => {
-          if (!this.#cut) other.destroy()
+          if (!isCut()) other.destroy()
           this.#pairs.delete(pair)
         })
       }
@@ -116,7 +121,7 @@ export class Cable {
   }
 
   get url (): string { return `redis://127.0.0.1:${this.port}` }
-  cut (): void { this.#cut = true }
+  cut (from?: string): void { this.#cut = from ?? true }
 
   mend (): void {
     this.#cut = false
