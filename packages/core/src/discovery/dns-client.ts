@@ -2,7 +2,8 @@ import { randomInt } from 'node:crypto'
 import { createSocket } from 'node:dgram'
 import { Resolver } from 'node:dns'
 import { connect, isIPv6 } from 'node:net'
-import { type Answer, type DecodedPacket, type Packet, type SrvData, decode, encode, RECURSION_DESIRED } from 'dns-packet'
+import type * as DnsPacket from 'dns-packet'
+import type { Answer, DecodedPacket, Packet, SrvData } from 'dns-packet'
 import type { Clock } from '../clock.ts'
 
 export interface DnsClientOptions {
@@ -21,6 +22,8 @@ export interface DnsAnswer {
   readonly ttl: number
 }
 
+type Format = typeof DnsPacket
+
 // What passes everywhere without fragments (DNS Flag Day 2020).
 const PAYLOAD = 1232
 /** Seconds for an empty answer that does not say how long it holds. */
@@ -34,6 +37,7 @@ const ROUNDS = 2
 export class DnsClient {
   readonly #options: DnsClientOptions
   readonly #clock: Clock
+  #format: Promise<Format> | undefined
 
   constructor (options: DnsClientOptions, clock: Clock) {
     this.#options = options
@@ -44,12 +48,15 @@ export class DnsClient {
   async ask (name: string, type: 'A' | 'AAAA' | 'SRV', signal: AbortSignal): Promise<DnsAnswer> {
     // A new one reads what is configured by now; what `getServers` gives stays as it was first.
     const servers = this.#options.servers ?? new Resolver().getServers()
+    // Most processes ask nobody.
+    this.#format ??= import('dns-packet')
+    const format = await this.#format
     const reasons: string[] = []
     for (let round = 0; round < ROUNDS; round++) {
       for (const server of servers) {
         signal.throwIfAborted()
         try {
-          return read(await this.#askOne(server, name, type, signal), type)
+          return read(await this.#askOne(format, server, name, type, signal), type)
         } catch (error) {
           signal.throwIfAborted()
           reasons.push(`${server}: ${(error as Error).message}`)
@@ -59,21 +66,22 @@ export class DnsClient {
     throw new Error(`${type} of ${name}: ${[...new Set(reasons)].join('; ') || 'there is no server to ask'}`)
   }
 
-  async #askOne (server: string, name: string, type: 'A' | 'AAAA' | 'SRV', signal: AbortSignal): Promise<DecodedPacket> {
-    const plainly: Packet = { type: 'query', id: randomInt(65_536), flags: RECURSION_DESIRED, questions: [{ type, name }] }
+  async #askOne (format: Format, server: string, name: string, type: 'A' | 'AAAA' | 'SRV', signal: AbortSignal): Promise<DecodedPacket> {
+    const plainly: Packet = { type: 'query', id: randomInt(65_536), flags: format.RECURSION_DESIRED, questions: [{ type, name }] }
     const extended = { ...plainly, additionals: [{ type: 'OPT', name: '.', udpPayloadSize: PAYLOAD, flags: 0, options: [] } as never] }
-    const answer = await this.#exchange(server, extended, signal)
+    const answer = await this.#exchange(format, server, extended, signal)
     // Who does not know EDNS says that it does not understand, or is not able to (RFC 6891 7).
-    return ['FORMERR', 'NOTIMP'].includes(codeOf(answer)) ? this.#exchange(server, plainly, signal) : answer
+    return ['FORMERR', 'NOTIMP'].includes(codeOf(answer)) ? this.#exchange(format, server, plainly, signal) : answer
   }
 
-  async #exchange (server: string, question: Packet, signal: AbortSignal): Promise<DecodedPacket> {
+  async #exchange ({ decode, encode }: Format, server: string, question: Packet, signal: AbortSignal): Promise<DecodedPacket> {
     const [host, port] = addressOf(server)
     const { timeout } = this.#options
     const bytes = encode(question)
+    const heard = (data: Buffer, done: (packet: DecodedPacket) => void): void => { accept(decode, data, question, done) }
     const short = await this.#within<DecodedPacket | undefined>(timeout, signal, (done, failed) =>
-      overUdp(host, port, bytes, (data) => { if (isCut(data, question)) done(undefined); else accept(data, question, done) }, failed))
-    return short ?? await this.#within(timeout, signal, (done, failed) => overTcp(host, port, bytes, (data) => { accept(data, question, done) }, failed))
+      overUdp(host, port, bytes, (data) => { if (isCut(data, question)) done(undefined); else heard(data, done) }, failed))
+    return short ?? await this.#within(timeout, signal, (done, failed) => overTcp(host, port, bytes, (data) => { heard(data, done) }, failed))
   }
 
   /** `begin` gives what ends it. */
@@ -110,7 +118,7 @@ function isCut (data: Buffer, { id }: Packet): boolean {
 }
 
 /** Passes on what answers the question; anything else is somebody's guess (RFC 5452 9.1) and is not heard. */
-function accept (data: Buffer, question: Packet, done: (packet: DecodedPacket) => void): void {
+function accept (decode: Format['decode'], data: Buffer, question: Packet, done: (packet: DecodedPacket) => void): void {
   let packet: DecodedPacket
   try {
     packet = decode(data)
