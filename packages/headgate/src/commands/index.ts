@@ -62,24 +62,8 @@ export async function runClientCommand (command: ClientCommand, signal: AbortSig
       if (draft.notes.length > 0) process.stderr.write(`${draft.notes.length} not translated, or not the same: see the head of the result\n`)
       return
     }
-    case 'check-config': {
-      const [{ findConfig, loadConfig }, { placed }, { build, nested }, { onlyChecked }] = await Promise.all([
-        import('../config/read.ts'), import('../config/placed.ts'), import('../serve.ts'), import('../kept.ts')
-      ])
-      const file = first || findConfig(process.cwd())
-      if (file === undefined) throw new UsageError('there is no headgate.config.{ts,js,json,yaml} here: name a file')
-      const { options, source } = await loadConfig(file)
-      // It is put together and never started: nothing listens, and nobody is asked how he is.
-      try {
-        const { tls } = options
-        if (tls !== undefined) await nested('tls', async () => (await import('@headgate/tls')).checkCertificates(tls))
-        const app = await build({ ...options, logLevel: 'silent' }, { kept: onlyChecked })
-        await app.close()
-      } catch (error) {
-        throw placed(error, source)
-      }
-      return say(`${file} is good`)
-    }
+    case 'check-config':
+      return say(`${await (await import('./check-config.ts')).checkConfig(first)} is good`)
   }
 }
 
