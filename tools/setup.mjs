@@ -30,6 +30,7 @@ export function install () {
 
 export function build () {
   run(tool('tsc'), ['-b'])
+  run(process.execPath, ['tools/bundle.mjs'])
   // Made from the schemas of all packages' options, so that no change of an option can leave it behind.
   run(process.execPath, ['packages/headgate/dist/config/write-schema.js'])
 }
