@@ -4,6 +4,7 @@ import { type AffinityHint, type Deadlines, type Lease, type Location, type Pool
 import { begins } from './accounting.ts'
 import { describeChoice } from './choice-log.ts'
 import { remember } from './decision.ts'
+import { UpstreamFailedError } from './errors.ts'
 import { Exchange, type ShedReason } from './exchange.ts'
 import { awaitsContinue } from './expect-continue.ts'
 import { callTimeout, grpcTrailers, isGrpc, isGrpcStatus, passGrpcTimeout, sendGrpcError } from './grpc.ts'
@@ -178,7 +179,8 @@ export class ProxiedExchange extends Exchange {
   /** A status that is not OK tells a gRPC client, in its own terms, that what it has is not all. */
   protected override fail (error: Error): void {
     if (this.#grpc) this.sink!.end(grpcTrailers(error))
-    else super.fail(error)
+    // As long as nothing was sent, Fastify answers with it.
+    else super.fail('statusCode' in error ? error : new UpstreamFailedError())
   }
 
   protected override end (complete = false): void {

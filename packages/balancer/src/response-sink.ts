@@ -172,8 +172,11 @@ export class ReplySink implements ResponseSink {
   #stream: Readable | undefined
   #sent = false
   #trailers: readonly string[] | undefined
+  /** The upstream's. */
+  readonly #headers: readonly string[]
 
   constructor (reply: FastifyReply, status: number, headers: readonly string[], length: number, complete: boolean, drained: () => void) {
+    this.#headers = headers
     const merged = mergeHeaders(reply.getHeaders(), headers)
     const fields = new Map<string, string | string[]>()
     for (let i = 0; i < merged.length; i += 2) {
@@ -236,9 +239,18 @@ export class ReplySink implements ResponseSink {
 
   fail (error: Error): void {
     this.begin()
+    if (!this.#reply.raw.headersSent) this.#withdraw()
     if (this.#http2) resetStream(this.#reply.raw)
     this.#stream?.destroy(error)
     if (this.#reply.request.raw.httpVersion === '1.0') breakOff(this.#reply.raw)
+  }
+
+  /** Fastify is going to tell of the error: what described the response, such as how long it may be kept, says nothing about that. */
+  #withdraw (): void {
+    for (let i = 0; i < this.#headers.length; i += 2) {
+      this.#reply.removeHeader(this.#headers[i]!)
+      this.#reply.raw.removeHeader(this.#headers[i]!)
+    }
   }
 
   /** Fastify sends trailers that were named before the body. */

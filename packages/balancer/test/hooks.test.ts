@@ -251,3 +251,19 @@ t.test('pipelined requests are answered in order, each through its hooks', async
   await settled(() => fired.filter((what) => what.startsWith('onResponse')).length === 2)
   t.equal(fired.filter((what) => what === 'onRequest').length, 2)
 })
+
+t.test('through onSend, a response that breaks off before any of it was sent is a 502 without its fields', async (t) => {
+  const { url: broken } = await upstream(t, (_request, response) => {
+    response.writeHead(200, { 'content-type': 'text/plain', 'cache-control': 'max-age=60', etag: '"1"' }).flushHeaders()
+    setImmediate(() => { response.destroy() })
+  })
+  const app = Fastify({ forceCloseConnections: true })
+  t.teardown(() => app.close())
+  app.addHook('onSend', async (_request, reply, payload) => { void reply.header('x-sent', 'yes'); return payload })
+  await app.register(balancer, { pools: { web: [broken] }, routes: [{ prefix: '/', pool: 'web' }] })
+  const response = await fetch(await app.listen({ port: 0, host: '127.0.0.1' }))
+  t.equal(response.status, 502)
+  t.match(await response.json(), { code: 'HG_UPSTREAM_FAILED' })
+  t.same(['cache-control', 'etag'].map((name) => response.headers.get(name)), [null, null])
+  t.equal(response.headers.get('x-sent'), 'yes')
+})

@@ -124,6 +124,14 @@ export function sendComplete (
   else reply.send(reply.hasHeader('content-type') ? body : Readable.from([body]))
 }
 
+/** Nothing was sent yet, and Fastify is going to tell of an error: what described the response, such as how long it may be kept, says nothing about that. */
+function withdraw (reply: FastifyReply, fields: Fields): void {
+  for (let i = 0; i < fields.length; i += 2) {
+    reply.removeHeader(fields[i]!)
+    reply.raw.removeHeader(fields[i]!)
+  }
+}
+
 /** Opens an answer whose body comes later. */
 export function openOutput (reply: FastifyReply, status: number, reason: string, fields: Fields, fast: boolean, drained: () => void): Output {
   const length = single(fields, 'content-length')
@@ -151,6 +159,7 @@ export function openOutput (reply: FastifyReply, status: number, reason: string,
     end: () => { stream.push(null) },
     fail: (error) => {
       if (reply.raw.headersSent) breakOff(reply.raw)
+      else withdraw(reply, fields)
       stream.destroy(error)
     }
   }

@@ -2,9 +2,10 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { get, type IncomingMessage, type ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import balancer from '@headgate/balancer'
 import t from 'tap'
 import { DiskStore } from '../src/index.ts'
-import { eventually, proxied } from './helpers.ts'
+import { app, eventually, origin, proxied } from './helpers.ts'
 
 const MIB = 1024 * 1024
 const PATTERN = Buffer.alloc(MIB, 'abcdefgh')
@@ -113,4 +114,19 @@ t.test('a client that takes nothing does not hold back those who share its fetch
   t.equal(bytes, size)
   t.ok(right, 'each byte in its place')
   t.equal(requests.length, 1)
+})
+
+t.test('through onSend, a response that breaks off before any of it was sent is a 502 without its fields', async (t) => {
+  const upstream = await origin(t, (_request, response) => {
+    response.writeHead(200, { 'content-type': 'text/plain', 'cache-control': 'max-age=60', etag: '"1"' }).flushHeaders()
+    setImmediate(() => { response.destroy() })
+  })
+  const { url } = await app(t, {}, async (app) => {
+    app.addHook('onSend', async (_request, _reply, payload) => payload)
+    await app.register(balancer, { pools: { web: [upstream.url] }, routes: [{ prefix: '/', pool: 'web' }] })
+  })
+  const response = await fetch(url)
+  t.equal(response.status, 502)
+  t.match(await response.json(), { code: 'HG_CACHE_BROKEN_OFF' })
+  t.same(['cache-control', 'etag'].map((name) => response.headers.get(name)), [null, null])
 })

@@ -1,4 +1,5 @@
 import type { Entry } from '../entry.ts'
+import { BrokenOffError } from '../errors.ts'
 import type { Output } from '../output.ts'
 import type { Claim, EntryWriter } from '../store/contract.ts'
 import type { DetachedResponse, ResponseSink } from './detached-response.ts'
@@ -163,7 +164,7 @@ export class Flight implements ResponseSink {
   onAbort (error: Error | undefined): void {
     if (this.ended || this.broken) return
     this.broken = true
-    const reason = error ?? new Error('the response was cut off')
+    const reason = error ?? new BrokenOffError()
     for (const reader of this.#readers) reader.output?.fail(reason)
     this.#readers.clear()
     this.#failParked(reason)
