@@ -151,7 +151,7 @@ export class Visitor {
           const { statusCode: status = 0, headers, complete } = response
           // Where it leaves, what came last may not have been handed over. An upstream that dies may have taken a POST along, or begun its answer.
           if (left || !complete) end('it broke off')
-          else if (status >= 500 && before !== this.#site.disturbance()) end(String(status))
+          else if (status === 502 && before !== this.#site.disturbance()) end(String(status))
           else resolve({ status, headers, body: Buffer.concat(pieces) })
         })
       }
