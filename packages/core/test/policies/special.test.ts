@@ -289,3 +289,28 @@ t.test('nearest by latency: measured by handshakes, followed when the path chang
   const seen = counts(60)
   for (const [zone, times] of [['b', 1], ['c', 1]] as const) t.equal(seen.split(zone).length - 1, times, `${zone} is measured anew by one request`)
 })
+
+t.test('adaptive: where upstreams are alike it picks one of those with the fewest in flight', async (t) => {
+  for (const n of [10, 100]) {
+    const environment = new FakeEnvironment(7)
+    const selector = adaptive.create<Fake>(environment)
+    const ready = upstreams(n)
+    selector.rebuild(ready)
+    const flying: { candidate: Fake; since: number }[] = []
+    let missed = 0
+    for (let k = 0; k < 400 * n; k++) {
+      environment.time += 0.1
+      const fewest = Math.min(...ready.map(({ load }) => load.inFlight))
+      const candidate = selector.select(context())
+      if (k >= 200 * n && candidate.load.inFlight > fewest) missed++
+      candidate.load.started()
+      selector.started?.(candidate, environment.time)
+      flying.push({ candidate, since: environment.time })
+      if (flying.length <= 3 * n) continue
+      const [done] = flying.splice(Math.floor(environment.random() * flying.length), 1)
+      done!.candidate.load.finished(true, environment.time - done!.since)
+      selector.finished?.(done!.candidate, environment.time, done!.since, environment.time - done!.since, true)
+    }
+    t.ok(missed < 20 * n, `of ${n} upstreams, ${missed} of ${200 * n} picks had more in flight than another`)
+  }
+})
