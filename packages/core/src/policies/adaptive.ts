@@ -66,10 +66,13 @@ const SCALE = 5
 const FAILURE_SHARE = 6
 const FAILED_AT = 7
 
-// By place among the ready ones: the cost as it was last worked out, in single precision, and behind it, as an integer, in which millisecond.
-// A pick reads little else, so that those of 10,000 fit in a processor's cache.
+// By place among the ready ones: the cost as it was last worked out, and behind it, as an integer, in which millisecond. A pick reads little
+// else, so that those of 10,000 fit in a processor's cache.
 const PRICES = 2
-const PRICED_AT = 1
+/** In integers. */
+const PRICED_AT = 2
+/** Room for the number of the last pick behind a cost in single precision; when that is used up the count begins anew. */
+const TURNS = 2 ** 22
 /**
  * Milliseconds that a cost is believed when nothing happened to its upstream: what fades is the same after so short a time, and
  * one that hangs is noticed that much later. Under load, most of the candidates looked at need not be worked out anew.
@@ -84,7 +87,7 @@ const USUAL = 0
 const ROOT = 1
 const SAMPLE_COUNT = 2
 const HEARD_AT = 3
-/** Number of its last pick, to break ties. */
+/** Number of its last pick. */
 const TURN = 4
 const WEIGHT = 5
 /** How far what sets it apart is believed, 0–1; and the answers it is known by. */
@@ -112,6 +115,18 @@ function costOf (hot: Float64Array, base: number, now: number, typical: number, 
   return excess > 0 ? cost * (1 + FAILURE_COST * excess) : cost
 }
 
+const single = new Float32Array(1)
+const bits = new Int32Array(single.buffer)
+
+/**
+ * A cost, above zero, in single precision with the number of the last pick behind it: where upstreams are alike many cost the same, which
+ * no processor foresees, and one comparison is to find the lowest of them that was unpicked for longest.
+ */
+function priced (cost: number, turn: number): number {
+  single[0] = cost
+  return bits[0]! * TURNS + turn
+}
+
 /**
  * Expected latency × (in flight + 1) / capacity, priced up for failures; the lowest of up to 32 candidates.
  *
@@ -131,7 +146,7 @@ class Adaptive<T extends Candidate> implements Selector<T> {
   #places: Int32Array<ArrayBuffer> = new Int32Array(0)
   #hot: Float64Array<ArrayBuffer> = new Float64Array(0)
   #cold: Float64Array<ArrayBuffer> = new Float64Array(0)
-  #prices: Float32Array<ArrayBuffer> = new Float32Array(0)
+  #prices: Float64Array<ArrayBuffer> = new Float64Array(0)
   /** The same memory. */
   #priceTimes: Int32Array<ArrayBuffer> = new Int32Array(this.#prices.buffer)
   /** By slot: whom its numbers belong to. */
@@ -158,10 +173,10 @@ class Adaptive<T extends Candidate> implements Selector<T> {
     this.#reach(highestSlot(ready))
     if (this.#slots.length < ready.length) {
       this.#slots = new Int32Array(ready.length * 2)
-      this.#prices = new Float32Array(ready.length * 2 * PRICES)
+      this.#prices = new Float64Array(ready.length * 2 * PRICES)
       this.#priceTimes = new Int32Array(this.#prices.buffer)
     }
-    this.#priceTimes.fill(UNPRICED, 0, ready.length * PRICES)
+    this.#priceTimes.fill(UNPRICED, 0, ready.length * PRICES * 2)
     for (let k = 0; k < ready.length; k++) {
       const candidate = ready[k]!
       const { slot } = candidate
@@ -179,6 +194,7 @@ class Adaptive<T extends Candidate> implements Selector<T> {
     const n = this.#ready.length
     const slots = this.#slots
     const hot = this.#hot
+    const cold = this.#cold
     const typical = this.#typical()
     const free = this.#failures.free
     const fade = this.#fade()
@@ -198,23 +214,23 @@ class Adaptive<T extends Candidate> implements Selector<T> {
     let low = Infinity
     for (; left > 0; left--) {
       const price = at * PRICES
-      if ((millisecond - priceTimes[price + PRICED_AT]!) >>> 0 >= PRICE_AGE) {
-        prices[price] = costOf(hot, slots[at]! * WIDTH, now, typical, free, fade)
-        priceTimes[price + PRICED_AT] = millisecond
+      if ((millisecond - priceTimes[price * 2 + PRICED_AT]!) >>> 0 >= PRICE_AGE) {
+        const base = slots[at]! * WIDTH
+        prices[price] = priced(costOf(hot, base, now, typical, free, fade), cold[base + TURN]!)
+        priceTimes[price * 2 + PRICED_AT] = millisecond
       }
       const cost = prices[price]!
       if (cost < low) {
         low = cost
         best = at
-      } else if (cost === low && this.#longerUnpicked(slots[at]!, slots[best]!)) best = at
+      }
       at += stride
       // Less n when it has passed it, without a branch: where a stride wraps cannot be foreseen.
       at -= n & ((n - 1 - at) >> 31)
     }
     if (this.#ranked) {
-      const at = this.#places[this.#heap.top]!
-      const cost = Math.fround(costOf(hot, slots[at]! * WIDTH, now, typical, free, fade))
-      if (cost < low || (cost === low && this.#longerUnpicked(slots[at]!, slots[best]!))) best = at
+      const top = this.#heap.top
+      if (priced(costOf(hot, top * WIDTH, now, typical, free, fade), cold[top * WIDTH + TURN]!) < low) best = this.#places[top]!
     }
     return this.#ready[best]!
   }
@@ -269,6 +285,7 @@ class Adaptive<T extends Candidate> implements Selector<T> {
     const hot = this.#hot
     const cold = this.#cold
     cold[base + USUAL]! += (hot[base + FLYING]! - cold[base + USUAL]!) * CAPACITY
+    if (this.#turn === TURNS - 1) this.#beginTurns()
     cold[base + TURN] = ++this.#turn
     this.#likeness.picked(hot[base + FLYING]! / candidate.weight)
     if (this.#lastPick >= 0) this.#pace += (Math.min(FADE, now - this.#lastPick) - this.#pace) * Math.max(1 / (this.#turn - 1), PACE)
@@ -285,7 +302,7 @@ class Adaptive<T extends Candidate> implements Selector<T> {
   answered (candidate: T, _now: number, startedAt: number): void {
     if (this.#owner[candidate.slot] !== candidate) return
     this.#waitsNoMore(candidate.slot * WIDTH, startedAt)
-    this.#changed(candidate.slot)
+    this.#reprice(candidate.slot)
   }
 
   finished (candidate: T, now: number, startedAt: number, latency: number, ok: boolean | undefined, answered = false): void {
@@ -355,12 +372,16 @@ class Adaptive<T extends Candidate> implements Selector<T> {
     this.#hot[base + SCALE] = Math.sqrt((1 + usual) / (1 + own)) / weight
   }
 
-  /** Something happened to it: its cost has to be worked out anew, its place in the heap as well. */
-  #changed (slot: number): void {
+  /** Something happened to it: its cost has to be worked out anew. */
+  #reprice (slot: number): void {
     const place = this.#places[slot]!
-    if (place < 0) return
-    this.#priceTimes[place * PRICES + PRICED_AT] = UNPRICED
-    if (!this.#ranked) return
+    if (place >= 0) this.#priceTimes[place * PRICES * 2 + PRICED_AT] = UNPRICED
+  }
+
+  /** Its place in the heap as well. */
+  #changed (slot: number): void {
+    this.#reprice(slot)
+    if (!this.#ranked || this.#places[slot]! < 0) return
     this.#rank(slot)
     this.#heap.update(slot)
   }
@@ -396,6 +417,15 @@ class Adaptive<T extends Candidate> implements Selector<T> {
 
   #fade (): number {
     return Math.max(FADE, Math.min(FADE_MOST, FADE_TURNS * this.#pace * this.#ready.length))
+  }
+
+  /** All keep their order, and those that were not picked for long become equals. */
+  #beginTurns (): void {
+    const kept = TURNS / 2
+    for (let turn = TURN; turn < this.#cold.length; turn += WIDTH) this.#cold[turn] = Math.max(0, this.#cold[turn]! - kept)
+    this.#turn -= kept
+    this.#priceTimes.fill(UNPRICED, 0, this.#ready.length * PRICES * 2)
+    this.#fill()
   }
 
   #longerUnpicked (slot: number, than: number): boolean {

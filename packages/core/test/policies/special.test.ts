@@ -314,3 +314,21 @@ t.test('adaptive: where upstreams are alike it picks one of those with the fewes
     t.ok(missed < 20 * n, `of ${n} upstreams, ${missed} of ${200 * n} picks had more in flight than another`)
   }
 })
+
+t.test('adaptive: equals go on in turn when the count of picks begins anew', async (t) => {
+  const environment = new FakeEnvironment(1)
+  const selector = adaptive.create<Fake>(environment)
+  const members = upstreams(5)
+  selector.rebuild(members)
+  const last: Fake[] = []
+  let wrong = 0
+  for (let k = 0; k < 2 ** 22 + 100; k++) {
+    const picked = selector.select(context())
+    if (k >= 5 && picked !== last[k % 5]) wrong++
+    last[k % 5] = picked
+    selector.started?.(picked, environment.time)
+    selector.finished?.(picked, environment.time, environment.time, 0, undefined)
+  }
+  t.equal(new Set(last).size, 5)
+  t.equal(wrong, 0)
+})
