@@ -1,14 +1,23 @@
 // docs/benchmarks.md and its pictures, from what the scenarios left in bench/results.
-import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs'
 import { median } from './rounds.mjs'
 import { plot } from './plot.mjs'
 
 const root = new URL('../../', import.meta.url)
 const results = new URL('bench/results/', root)
+/** What another machine gave before. */
+const elsewhere = new URL('elsewhere/', results)
 const number = (value) => value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)
 
+const read = (name, folder) => {
+  const file = new URL(`${name}.json`, folder)
+  return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : undefined
+}
+
 export function save (result) {
-  mkdirSync(results, { recursive: true })
+  mkdirSync(elsewhere, { recursive: true })
+  const before = read(result.scenario, results)
+  if (before !== undefined && before.machine !== result.machine) renameSync(new URL(`${result.scenario}.json`, results), new URL(`${result.scenario}.json`, elsewhere))
   writeFileSync(new URL(`${result.scenario}.json`, results), JSON.stringify(result, (_key, value) => typeof value === 'number' ? Number(value.toPrecision(5)) : value, 1) + '\n')
 }
 
@@ -34,11 +43,17 @@ function figuresTable ({ figures, base }) {
   return lines
 }
 
-function checks (list) {
+const cameOut = ({ value, low, high }) => `${number(value)}${low === undefined ? '' : ` (${number(low)}–${number(high)})`}`
+
+function checks (list, before) {
   if (list.length === 0) return []
-  return ['', '| target | came out | |', '|---|---|---|', ...list.map(({ text, missing, value, low, high, met }) => missing === true
-    ? `| ${text} | not measured | – |`
-    : `| ${text} | ${number(value)}${low === undefined ? '' : ` (${number(low)}–${number(high)})`} | ${met ? 'met' : '**not met**'} |`)]
+  const there = (text) => {
+    const check = before.checks.find((each) => each.text === text)
+    return check === undefined || check.missing === true ? '' : `${cameOut(check)}${check.met ? '' : ', not met'}`
+  }
+  const [more, line] = before === undefined ? ['', ''] : [' on another machine |', '---|']
+  return ['', `| target | came out | |${more}`, `|---|---|---|${line}`, ...list.map((check) =>
+    `| ${check.text} | ${check.missing === true ? 'not measured | –' : `${cameOut(check)} | ${check.met ? 'met' : '**not met**'}`} |${before === undefined ? '' : ` ${there(check.text)} |`}`)]
 }
 
 export function render (scenarios) {
@@ -48,14 +63,16 @@ export function render (scenarios) {
     'answered: the figure that holds when the machine is busy, where requests/s and latencies do not. `npm run bench -- --help` has the options,',
     '`bench/scenarios` one file a scenario.']
   const files = new Set(existsSync(results) ? readdirSync(results).map((file) => file.replace(/\.json$/, '')) : [])
-  const all = scenarios.filter(({ name }) => files.has(name)).map((scenario) => ({ scenario, result: JSON.parse(readFileSync(new URL(`${scenario.name}.json`, results), 'utf8')) }))
-  const judged = all.flatMap(({ result }) => result.checks)
-  parts.push('', `${judged.filter(({ met }) => met === true).length} of ${judged.length} targets are met, ${judged.filter(({ met }) => met === false).length} are not, ${judged.filter(({ missing }) => missing === true).length} were not measured.`)
+  const all = scenarios.filter(({ name }) => files.has(name))
+    .map((scenario) => ({ scenario, result: read(scenario.name, results), before: read(scenario.name, elsewhere) }))
+  const judged = all.flatMap(({ result, before }) => result.checks
+    .map((check) => ({ ...check, there: before?.checks.some(({ text, met }) => text === check.text && met) })))
+  parts.push('', `${judged.filter(({ met }) => met === true).length} of ${judged.length} targets are met, ${judged.filter(({ met }) => met === false).length} are not (${judged.filter(({ met, there }) => met === false && there).length} of these were on another machine, whose figures stand beside), ${judged.filter(({ missing }) => missing === true).length} were not measured.`)
   const missing = scenarios.filter(({ name }) => !files.has(name))
   if (missing.length > 0) parts.push('', `Without figures yet: ${missing.map(({ name, title }) => `${title} (\`npm run bench ${name}\`)`).join('; ')}.`)
-  for (const { scenario, result } of all) {
+  for (const { scenario, result, before } of all) {
     parts.push('', `## ${scenario.title}`, '', scenario.text)
-    parts.push(...checks(result.checks))
+    parts.push(...checks(result.checks, before))
     if (result.figures !== undefined) {
       const name = `bench-${scenario.name}.svg`
       const groups = {}
@@ -71,7 +88,7 @@ export function render (scenarios) {
     }
     for (const [target, why] of Object.entries(result.skipped ?? {})) parts.push('', `${target} is left out: ${why}.`)
     if (scenario.remarks !== undefined) parts.push('', scenario.remarks)
-    parts.push('', `<small>${result.date}, ${result.rounds} rounds of ${result.seconds} s; ${Object.entries(result.versions).map(([name, version]) => `${name} ${version}`).join(', ')}; ${result.machine}</small>`)
+    parts.push('', `<small>${result.date}, ${result.rounds} rounds of ${result.seconds} s; ${Object.entries(result.versions).map(([name, version]) => `${name} ${version}`).join(', ')}; ${result.machine}${before === undefined ? '' : `. The other machine: ${before.date}, ${before.machine}`}</small>`)
   }
   writeFileSync(new URL('docs/benchmarks.md', root), parts.join('\n') + '\n')
 }
