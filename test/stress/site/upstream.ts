@@ -96,7 +96,7 @@ export class Upstream {
     response.setHeader('content-type', 'text/plain')
     if (coded) response.setHeader('content-encoding', 'gzip')
     let body = coded ? gzipSync(plain.body) : plain.body
-    if (method === 'GET' && method === 'GET' && headers.range !== undefined && !coded && (headers['if-range'] ?? etag) === etag) {
+    if (method === 'GET' && headers.range !== undefined && !coded && (headers['if-range'] ?? etag) === etag) {
       const range = rangeOf(headers.range, body.length)
       if (range === undefined) return void response.writeHead(416, { 'content-range': `bytes */${body.length}` }).end()
       response.writeHead(206, { 'content-range': `bytes ${range.first}-${range.last}/${body.length}` })
