@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { tool } from './lib/load.mjs'
 import { render, save } from './lib/report.mjs'
-import { alternate, alternateAnew, judge, median, startTargets } from './lib/rounds.mjs'
+import { alternate, judge, median, startTargets } from './lib/rounds.mjs'
 import { startBackends, startHaproxy, startNginx } from './lib/servers.mjs'
 import { PROXY_CORE, Skip, cores, find, startNode, stop, stopAll } from './lib/system.mjs'
 
@@ -57,11 +57,6 @@ function versions () {
   return { Node: process.versions.node, ...installed, ...says('nginx', ['-v'], /nginx\/([\d.]+)/), ...says('haproxy', ['-v'], /version ([\d.]+)/), load: tool === 'wrk' ? 'by wrk' : `by autocannon ${own('autocannon/package.json').version}` }
 }
 
-async function alternateKept (targets, cases, context) {
-  const { started, skipped } = await startTargets(targets, context)
-  return { figures: await alternate(started, cases, context), skipped }
-}
-
 async function runScenario (scenario, settings) {
   const work = mkdtempSync(join(tmpdir(), 'headgate-bench-'))
   const profiles = values['cpu-prof']
@@ -84,7 +79,8 @@ async function runScenario (scenario, settings) {
     const wanted = Object.entries(scenario.targets).filter(([name]) => values.target === undefined || values.target.includes(name) || name === scenario.base)
     const targets = Object.fromEntries(wanted)
     const cases = scenario.cases ?? { '': scenario.load }
-    const { figures, skipped } = scenario.fresh === true ? await alternateAnew(targets, cases, context) : await alternateKept(targets, cases, context)
+    const { started, skipped } = await startTargets(targets, context)
+    const figures = await alternate(started, cases, context)
     return { scenario: scenario.name, base: scenario.base, figures, checks: judge(scenario.expect ?? [], figures), skipped }
   } finally {
     await stopAll()

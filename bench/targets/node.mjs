@@ -1,35 +1,17 @@
-// One Fastify app by configuration: { kind, ports, features, log, tls, http2 }. Prints its port.
-import { existsSync, readFileSync } from 'node:fs'
+// One server by configuration: { kind, ports, … }, a Fastify app of app.mjs or something to compare it with. Prints its port.
 import { createRequire } from 'node:module'
-import { fileURLToPath } from 'node:url'
-import Fastify from 'fastify'
+import { secretsOf, startApp } from './app.mjs'
 
 const config = JSON.parse(process.argv[2])
-const { kind, ports = [], features = [], log, tls, http2 } = config
-
-const secrets = tls === undefined ? undefined : { key: readFileSync(tls.key), cert: readFileSync(tls.cert), minVersion: 'TLSv1.3' }
+const { kind, ports = [] } = config
 
 // A profile is written only by a process that ends by itself.
 process.once('SIGTERM', () => { process.exit() })
 
-function skip (why) {
-  console.error(why)
-  process.exit(3)
-}
-
-/** One of the workspace's packages, as built; those that are not there are left out of the comparison. */
-async function optional (name) {
-  const path = new URL(`../../packages/${name}/dist/index.js`, import.meta.url)
-  if (!existsSync(path)) skip(`@headgate/${name} is not there`)
-  return (await import(path.href)).default
-}
-
-const upstreams = ports.map((port) => `http://127.0.0.1:${port}`)
-
 if (kind === 'http-proxy') {
   // Not a Fastify plugin: the well-known stand-alone one, with kept connections as the others have them.
   const { Agent, createServer } = await import('node:http')
-  const proxy = createRequire(import.meta.url)('http-proxy').createProxyServer({ target: upstreams[0], agent: new Agent({ keepAlive: true, maxSockets: 256 }), xfwd: true })
+  const proxy = createRequire(import.meta.url)('http-proxy').createProxyServer({ target: `http://127.0.0.1:${ports[0]}`, agent: new Agent({ keepAlive: true, maxSockets: 256 }), xfwd: true })
   const server = createServer((request, response) => { proxy.web(request, response, undefined, () => { response.destroy() }) })
   server.on('upgrade', (request, socket, head) => { proxy.ws(request, socket, head) })
   server.listen(0, '127.0.0.1', () => { console.log(server.address().port) })
@@ -49,7 +31,7 @@ if (kind === 'http-proxy') {
   })
   server.listen(0, '127.0.0.1', () => { console.log(server.address().port) })
 } else if (kind === 'bare') {
-  (await import('./bare.mjs')).startBare(ports[0], secrets, http2)
+  (await import('./bare.mjs')).startBare(ports[0], secretsOf(config.tls), config.http2)
 } else if (kind === 'tcp') {
   // The floor of proxying in Node: bytes from socket to socket.
   const { connect, createServer } = await import('node:net')
@@ -60,59 +42,8 @@ if (kind === 'http-proxy') {
     upstream.on('error', () => { client.destroy() })
   })
   server.listen(0, '127.0.0.1', () => { console.log(server.address().port) })
+} else if (kind === 'several') {
+  await (await import('./several.mjs')).startSeveral(config)
 } else {
-  const app = Fastify({
-    ...(log !== undefined && { logger: { level: 'info', file: log } }),
-    ...(http2 === true && { http2 }),
-    ...(secrets !== undefined && { https: secrets }),
-    keepAliveTimeout: 600_000
-  })
-  const body = Buffer.from(JSON.stringify({ message: 'x'.repeat(106) }))
-  if (features.includes('cache')) await app.register(await optional('cache'), config.cache ?? {})
-  if (features.includes('compress')) await app.register(await optional('compress'), config.compress ?? {})
-  if (features.includes('@fastify/compress')) await app.register((await import('@fastify/compress')).default, config.compress ?? {})
-  if (features.includes('hook')) app.addHook('onResponse', (_request, _reply, done) => { done() })
-  if (features.includes('metrics')) await app.register(await optional('metrics'), { route: { path: '/metrics', unsafe: true } })
-  switch (kind) {
-    case 'headgate': {
-      const { default: balancer } = await import('@headgate/balancer')
-      const pool = { upstreams, ...config.pool }
-      await app.register(balancer, { pools: { web: pool }, routes: [{ prefix: '/', pool: 'web', ...config.route }] })
-      if (features.includes('sticky')) await app.register(await optional('sticky-session'), config.sticky ?? {})
-      if (features.includes('health')) await app.register(await optional('health'), config.health ?? {})
-      break
-    }
-    case 'fastify-http-proxy': {
-      const { default: proxy } = await import('@fastify/http-proxy')
-      await app.register(proxy, { upstream: upstreams[0], websocket: config.websocket === true })
-      break
-    }
-    case 'reply-from': {
-      const { default: replyFrom } = await import('@fastify/reply-from')
-      await app.register(replyFrom, { base: upstreams[0] })
-      // Bodies pass unread, as they do in the others.
-      app.removeAllContentTypeParsers()
-      app.addContentTypeParser('*', (_request, payload, done) => { done(null, payload) })
-      app.all('/*', (request, reply) => reply.from(request.url))
-      break
-    }
-    case 'hello':
-      app.get('/*', (_request, reply) => { reply.type('application/json').send(body) })
-      break
-    case 'file': {
-      // A route that sends Buffers of given sizes or texts.
-      const bodies = new Map(Object.entries(config.bodies).map(([path, { size, text, type }]) => [path, { type, data: text === undefined ? Buffer.alloc(size, 'abcdefghijklmnop') : Buffer.from(text) }]))
-      app.get('/*', { ...config.routeOptions }, (request, reply) => {
-        if (request.headers['if-none-match'] === '"x"') return reply.code(304).header('cache-control', 'public, max-age=3600').header('etag', '"x"').send()
-        const { type, data } = bodies.get(request.url) ?? { type: 'text/plain', data: body }
-        reply.header('cache-control', 'public, max-age=3600').header('etag', '"x"').type(type).send(data)
-      })
-      break
-    }
-    default:
-      throw new Error(`unknown kind '${kind}' in ${fileURLToPath(import.meta.url)}`)
-  }
-  await app.listen({ port: 0, host: '127.0.0.1' })
-  app.server.maxRequestsPerSocket = 0
-  console.log(app.server.address().port)
+  console.log((await startApp(config)).server.address().port)
 }

@@ -1,0 +1,33 @@
+// Apps that take turns in one process: { ports, apps: [{ kind, port, … }, …] }. Prints the port at which it is told whose turn it is, by one
+// byte with the app's index, and says what CPU time it has used, of all threads, in microseconds.
+import { Channel } from 'node:diagnostics_channel'
+import { createServer } from 'node:net'
+import { startApp } from './app.mjs'
+
+export async function startSeveral ({ ports, apps }) {
+  // Channels are the process's: what one app's metrics listen to, all the others would tell. So an app's listeners are there in its turn only.
+  const listeners = []
+  const { subscribe } = Channel.prototype
+  for (const config of apps) {
+    const own = []
+    Channel.prototype.subscribe = function (listener) {
+      own.push([this, listener])
+      subscribe.call(this, listener)
+    }
+    await startApp({ ports, ...config })
+    for (const [channel, listener] of own) channel.unsubscribe(listener)
+    listeners.push(own)
+  }
+  Channel.prototype.subscribe = subscribe
+  let heard = []
+  const server = createServer((socket) => {
+    socket.on('data', (data) => {
+      for (const [channel, listener] of heard) channel.unsubscribe(listener)
+      heard = listeners[data[0]]
+      for (const [channel, listener] of heard) channel.subscribe(listener)
+      const { user, system } = process.cpuUsage()
+      socket.write(String(user + system))
+    })
+  })
+  server.listen(0, '127.0.0.1', () => { console.log(server.address().port) })
+}
