@@ -16,7 +16,7 @@ export default {
   name: 'websocket',
   title: 'Tunnels: echo of 64 B and 64 KB messages',
   text: '32 upgraded connections, each sends a message and waits for its echo. The bytes in the tunnel are passed on unread by all of these, so plain bytes stand for WebSocket frames. CPU µs per message and its echo.',
-  remarks: 'At 64 KB the two machines differ most: on this one a pass-through by streams takes less than nginx, and a version of the day before takes 1.76 times as much as it here. Why is not known.',
+  remarks: 'Headgate reads both connections into buffers that are used again, where the others take 64 KB of fresh memory for each read: to fault its pages in and give them back costs as much as the copying, and how much of it malloc keeps for the next read is a matter of chance.',
   async run (context) {
     context.ports = [(await startNode(LOAD_CORE, echo)).port]
     const { started, skipped } = await startTargets(targets, context)

@@ -1,5 +1,6 @@
 import { IncomingMessage } from 'node:http'
-import { Socket } from 'node:net'
+import type { Socket } from 'node:net'
+import { onReadFields as fields } from '@headgate/core'
 
 /**
  * Node's HTTP server reads what clients send through its parser, which copies each piece of a body into a Buffer of its own: 64 KiB of
@@ -42,20 +43,6 @@ type ServerSocket = Socket & { readonly _handle: Handle | null; readonly parser:
 
 const isParser = (parser: Parser | null): parser is Parser =>
   parser !== null && parser !== undefined && typeof parser.consume === 'function' && typeof parser.unconsume === 'function'
-
-/** The fields of a socket that `onread` fills; `undefined` where this Node has others. */
-const fields = findFields()
-
-function findFields (): { readonly buffer: symbol; readonly callback: symbol; readonly next: symbol } | undefined {
-  const buffer = Buffer.alloc(1)
-  const callback = (): boolean => true
-  const socket = new Socket({ onread: { buffer, callback } } as object) as ServerSocket
-  const symbols = Object.getOwnPropertySymbols(socket)
-  const holder = symbols.find((symbol) => socket[symbol] === buffer)
-  const called = symbols.find((symbol) => socket[symbol] === callback)
-  const next = symbols.find((symbol) => symbol.description === 'kBufferGen' && socket[symbol] === null)
-  return holder === undefined || called === undefined || next === undefined ? undefined : { buffer: holder, callback: called, next }
-}
 
 const all = new WeakMap<Socket, DirectReads>()
 const free: Buffer[] = []

@@ -123,7 +123,7 @@ export interface ForwardOptions<P extends string = PoolName> {
   readonly idleTimeout?: number
   /** Milliseconds from the pick of an upstream to its response head, the body's upload included; 0: none. @default 0 */
   readonly tryTimeout?: number
-  /** Milliseconds that an upgraded connection may be silent, to the next quarter; 0: for ever. @default 3600000 */
+  /** Milliseconds that an upgraded connection may be silent; 0: for ever. @default 3600000 */
   readonly tunnelTimeout?: number
   /** Milliseconds that a body waits for the upstream's `100 Continue` before it is sent all the same, 1–600,000. @default 1000 */
   readonly continueTimeout?: number

@@ -1,72 +1,91 @@
 import type { Duplex } from 'node:stream'
-import { Deadline, type Deadlines, type Lease } from '@headgate/core'
+import { Deadline, type Deadlines, Flow, FlowBuffers, type Lease, readDirectly } from '@headgate/core'
 import { tunnelled } from './accounting.ts'
-import type { TunnelClient } from './tunnel-client.ts'
 
-/** How often a tunnel is looked at within its timeout: it ends at most a quarter too late. */
-const LOOKS = 4
+/** Bytes that are read at once at most. */
+const READ = 65_536
 
-/** The two connections of an upgraded exchange, joined until both are closed. Half-close is passed on. */
+/** Of all tunnels of this process. */
+const buffers = new FlowBuffers(READ)
+
+/** Passes on what one end sends, half-close included. `early` is what came from it already. */
+function pass (from: Duplex, to: Duplex, early: Buffer | undefined, deadlines: Deadlines): Flow {
+  const flow = new Flow(undefined, deadlines, buffers)
+  const { buffer: next, callback } = flow.onread as { buffer: () => Buffer; callback: (size: number, buffer: Uint8Array) => boolean }
+  flow.to(to)
+  if (early !== undefined && early.length > 0) to.write(early)
+  // Sent while the other end made up its mind.
+  const waiting = from.read() as Buffer | null
+  if (waiting !== null) to.write(waiting)
+  from.on('end', () => { to.end() })
+  flow.from(from, readDirectly(from, next, callback))
+  flow.resume()
+  return flow
+}
+
+/** The two connections of an upgraded exchange, joined until both are closed. */
 class Tunnel extends Deadline {
   readonly #client: Duplex
-  readonly #passed: () => number
   readonly #upstream: Duplex
+  readonly #up: Flow
+  readonly #down: Flow
   readonly #deadlines: Deadlines
   readonly #timeout: number
   readonly #ended: () => void
   #open = 2
-  #bytes = 0
-  #quiet = 0
 
   /** `head`: what came from the upstream already. `timeout` is ms without a byte either way, 0: none; `ended` is called once. */
-  constructor ({ stream: client, bytes }: TunnelClient, upstream: Duplex, head: Buffer, deadlines: Deadlines, timeout: number, ended: () => void) {
+  constructor (client: Duplex, upstream: Duplex, head: Buffer, deadlines: Deadlines, timeout: number, ended: () => void) {
     super()
     this.#client = client
-    this.#passed = bytes
     this.#upstream = upstream
     this.#deadlines = deadlines
     this.#timeout = timeout
     this.#ended = ended
-    if (head.length > 0 && client.writable) client.write(head)
-    client.on('close', this.#onClose)
-    upstream.on('close', this.#onClose)
+    client.on('close', () => { this.#closed(client, upstream) })
+    upstream.on('close', () => { this.#closed(upstream, client) })
     client.on('error', () => { client.destroy() })
     upstream.on('error', () => { upstream.destroy() })
-    client.pipe(upstream)
-    upstream.pipe(client)
+    this.#up = pass(client, upstream, undefined, deadlines)
+    this.#down = pass(upstream, client, head, deadlines)
     // The client may have left while the upstream made up its mind.
-    if (client.closed) this.#onClose()
-    else if (timeout > 0) this.#look()
+    if (client.closed) this.#closed(client, upstream)
+    else if (timeout > 0) this.#look(deadlines.now())
   }
 
-  /** Byte counts are compared now and then: each piece that passes costs nothing that way. */
-  expired (): void {
-    if (this.#open < 2) return
-    const bytes = this.#passed()
-    this.#quiet = bytes === this.#bytes ? this.#quiet + 1 : 0
-    this.#bytes = bytes
-    if (this.#quiet < LOOKS) this.#look()
-    else this.#client.destroy()
-  }
-
-  #look (): void {
-    this.#deadlines.schedule(this, this.#deadlines.now() + this.#timeout / LOOKS)
-  }
-
-  readonly #onClose = (): void => {
+  expired (now: number): void {
     if (this.#open === 0) return
-    this.#open--
-    if (this.#open === 1) {
-      this.#deadlines.cancel(this)
+    if (now < this.#quietAt) this.#look(now)
+    else {
       this.#client.destroy()
       this.#upstream.destroy()
     }
-    if (this.#open === 0) this.#ended()
+  }
+
+  get #quietAt (): number { return Math.max(this.#up.active, this.#down.active) + this.#timeout }
+
+  #look (now: number): void {
+    this.#deadlines.schedule(this, this.#quietAt, now)
+  }
+
+  #closed (one: Duplex, other: Duplex): void {
+    if (this.#open === 0) return
+    this.#open--
+    if (this.#open === 1) {
+      // Closed in good order, it has left nothing to do but to take what it said, after which the other closes by itself.
+      if (one.readableEnded && one.writableFinished && one.errored === null) return
+      other.destroy()
+    }
+    if (this.#open > 0) return
+    this.#deadlines.cancel(this)
+    this.#up.close()
+    this.#down.close()
+    this.#ended()
   }
 }
 
 /** Joins a client and an upstream until both are closed; without a client the upstream's answer was none. */
-export function joinTunnel (client: TunnelClient | undefined, upstream: Duplex, head: Buffer, deadlines: Deadlines, timeout: number, lease: Lease): void {
+export function joinTunnel (client: Duplex | undefined, upstream: Duplex, head: Buffer, deadlines: Deadlines, timeout: number, lease: Lease): void {
   if (client === undefined) lease.release('failed-after-send', 'malformed')
   else void new Tunnel(client, upstream, head, deadlines, timeout, () => { tunnelled(lease, upstream) })
 }

@@ -1,12 +1,11 @@
 import type { Socket } from 'node:net'
 import {
-  type AffinityHint, channels, connectFailure, Deadline, hash32, hashAddress, type Lease, NO_SOCKETS, type Outcome, type Pool, type PoolWaiter, type Ticket,
-  type Upstream
+  type AffinityHint, channels, connectFailure, Deadline, Flow, type FlowOwner, hash32, hashAddress, type Lease, NO_SOCKETS, type Outcome, type Pool,
+  type PoolWaiter, type Ticket, type Upstream
 } from '@headgate/core'
 import type { StreamTransport } from '../transport.ts'
 import { dial } from './dial.ts'
 import { ClientInfo, Entry, type EntryOwner, PREREAD } from './entry.ts'
-import { Flow, type FlowOwner } from './flow.ts'
 import type { Exit, TcpListener } from './listener.ts'
 import { adopt, reset } from './socket.ts'
 
@@ -55,12 +54,11 @@ export class Connection extends Deadline implements EntryOwner, FlowOwner, PoolW
 
   private constructor (owner: TcpListener, info: ClientInfo, accepted: Socket) {
     super()
-    const { clock } = owner.environment
     this.#owner = owner
     this.info = info
     this.peer = info.clientAddress
-    this.startedAt = clock.now()
-    this.#up = new Flow(this, clock, owner.deadlines, owner.buffers, owner.meters('upload'))
+    this.startedAt = owner.environment.clock.now()
+    this.#up = new Flow(this, owner.deadlines, owner.buffers, owner.meters('upload'))
     const adopted = adopt(accepted, this.#up.onread)
     this.#adopted = adopted !== undefined
     this.#client = adopted?.socket ?? accepted
@@ -156,8 +154,8 @@ export class Connection extends Deadline implements EntryOwner, FlowOwner, PoolW
     this.#ticket = undefined
     this.#lease = lease
     const transport = lease.upstream.transport as StreamTransport
-    const { settings, environment } = this.#owner
-    const down = this.#down = new Flow(this, environment.clock, this.#owner.deadlines, this.#owner.buffers, this.#owner.meters('download'))
+    const { settings } = this.#owner
+    const down = this.#down = new Flow(this, this.#owner.deadlines, this.#owner.buffers, this.#owner.meters('download'))
     this.#tried.push(lease.upstream)
     this.attempts++
     this.#state = 'connecting'

@@ -1,12 +1,11 @@
 import { connect, type AddressInfo, type Server, type Socket } from 'node:net'
 import { unlink } from 'node:fs/promises'
 import type { FastifyBaseLogger } from 'fastify'
-import { channels, type Deadlines, type Environment, type HealthChange, type Pool, type StreamMessage, type Upstream } from '@headgate/core'
+import { channels, type Deadlines, type Environment, FlowBuffers, type HealthChange, type Pool, type StreamMessage, type Upstream } from '@headgate/core'
 import { clientKey, type ListenAddress } from '../address.ts'
 import { Counters } from '../counters.ts'
 import { ListenError } from '../errors.ts'
 import type { StreamTransport } from '../transport.ts'
-import { Buffers } from './buffers.ts'
 import { Connection } from './connection.ts'
 import { Meter } from './meter.ts'
 import type { ProxyWriter } from './proxy-out.ts'
@@ -55,7 +54,7 @@ export class TcpListener {
   readonly environment: Environment
   readonly deadlines: Deadlines
   readonly log: FastifyBaseLogger
-  readonly buffers: Buffers
+  readonly buffers: FlowBuffers
   #counters = new Counters()
 
   readonly #listenAddress: ListenAddress
@@ -77,7 +76,7 @@ export class TcpListener {
     this.deadlines = parts.deadlines
     this.log = parts.log
     this.#listenAddress = parts.address
-    this.buffers = new Buffers(this.settings.readBufferSize)
+    this.buffers = new FlowBuffers(this.settings.readBufferSize)
     const { totalUpload, totalDownload } = this.settings.bandwidth
     this.#total = { upload: this.#meter(totalUpload), download: this.#meter(totalDownload) }
     this.#server = acceptor(this.settings.noDelay, this.settings.keepAlive, this.#accept)

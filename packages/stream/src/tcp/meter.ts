@@ -1,4 +1,4 @@
-import type { Clock } from '@headgate/core'
+import type { Clock, FlowBound } from '@headgate/core'
 
 /** Milliseconds' worth of bytes that may pass at once after a pause. */
 const BURST = 100
@@ -7,8 +7,7 @@ const BURST = 100
  * A bound on bytes per second, for one direction of one connection or of all of a listener's. Bytes that came are never held back
  * half: they pass, and the debt is waited for.
  */
-export class Meter {
-  /** Bytes that may pass at once. */
+export class Meter implements FlowBound {
   readonly burst: number
   readonly #clock: Clock
   readonly #perMs: number
@@ -23,7 +22,6 @@ export class Meter {
     this.#paid = clock.now() - BURST
   }
 
-  /** Counts bytes that passed; milliseconds to wait before more may, 0 when none. */
   pass (bytes: number): number {
     const now = this.#clock.now()
     this.#paid = Math.max(this.#paid, now - BURST) + bytes / this.#perMs

@@ -1,11 +1,21 @@
-import type { OnReadOpts, Socket } from 'node:net'
-import { type Clock, Deadline, type Deadlines } from '@headgate/core'
-import type { Buffers } from './buffers.ts'
-import type { Meter } from './meter.ts'
+import { type OnReadOpts, Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { Deadline, type Deadlines } from '../deadlines.ts'
+import type { FlowBuffers } from './buffers.ts'
 
 /** Small reads in a row after which a large buffer is given back. */
 const PATIENCE = 16
+/** Up to so many bytes a copy is cheaper than to stop reading until they are written. */
+const COPIED = 4096
 const NOTHING = Buffer.alloc(0)
+
+/** A bound on bytes per second. */
+export interface FlowBound {
+  /** Bytes that may pass at once. */
+  readonly burst: number
+  /** Counts bytes that passed; milliseconds to wait before more may, 0 when none. */
+  pass (bytes: number): number
+}
 
 /** Hears what comes before there is anywhere to write it to, and of the first bytes after. */
 export interface FlowOwner {
@@ -23,40 +33,41 @@ export class Flow extends Deadline {
   /** Bytes that were read. */
   bytes = 0
   /** Its owner wants to see what is about to be written. */
-  watched = true
+  watched: boolean
   /** Clock time of the last read. */
   active: number
-  readonly #owner: FlowOwner
-  readonly #clock: Clock
+  readonly #owner: FlowOwner | undefined
   readonly #deadlines: Deadlines
-  readonly #buffers: Buffers
-  readonly #meters: readonly Meter[]
+  readonly #buffers: FlowBuffers
+  readonly #bounds: readonly FlowBound[]
   /** A read that takes more than may pass at once would be followed by a long silence. */
   readonly #most: number
   #buffer: Buffer
   /** The part of it that the last read filled: small messages are often of the same size. */
   #view: Buffer
   #smallReads = 0
-  #from: Socket | undefined
+  #from: Duplex | undefined
   #direct = false
-  #to: Socket | undefined
-  #encrypts = false
+  #to: Duplex | undefined
+  /** The other end is no plain socket: it takes nothing at once. */
+  #later = false
   /** The other socket has not taken everything. */
   #held = false
   /** A bound on bytes per second was reached. */
   #throttled = false
   #closed = false
 
-  constructor (owner: FlowOwner, clock: Clock, deadlines: Deadlines, buffers: Buffers, meters: readonly Meter[]) {
+  /** Without `owner` it has to know where to write before the first byte comes. */
+  constructor (owner: FlowOwner | undefined, deadlines: Deadlines, buffers: FlowBuffers, bounds: readonly FlowBound[] = []) {
     super()
     this.#owner = owner
-    this.#clock = clock
+    this.watched = owner !== undefined
     this.#deadlines = deadlines
     this.#buffers = buffers
-    this.#meters = meters
-    this.#most = meters.reduce((most, { burst }) => Math.min(most, burst), Infinity)
+    this.#bounds = bounds
+    this.#most = bounds.reduce((most, { burst }) => Math.min(most, burst), Infinity)
     this.#buffer = this.#view = buffers.take()
-    this.active = clock.now()
+    this.active = deadlines.now()
   }
 
   /** For the socket that it reads from. */
@@ -64,17 +75,17 @@ export class Flow extends Deadline {
     return { buffer: this.#next, callback: this.#read as OnReadOpts['callback'] }
   }
 
-  /** Says which socket it reads from; `direct` when that was made with {@link onread}, else its `data` events are listened to. */
-  from (socket: Socket, direct: boolean): void {
+  /** Says which one it reads from; `direct` when that is read by {@link onread}, else its `data` events are listened to. */
+  from (socket: Duplex, direct: boolean): void {
     this.#from = socket
     this.#direct = direct
     if (!direct) socket.on('data', this.#data)
   }
 
   /** From now on what is read goes there. */
-  to (socket: Socket): void {
+  to (socket: Duplex): void {
     this.#to = socket
-    this.#encrypts = 'encrypted' in socket
+    this.#later = !(socket instanceof Socket) || 'encrypted' in socket
     socket.on('drain', this.#written)
   }
 
@@ -127,29 +138,35 @@ export class Flow extends Deadline {
 
   #take (chunk: Buffer): boolean {
     this.bytes += chunk.length
-    this.active = this.#clock.now()
-    if (this.#to === undefined) return this.#owner.early(this, chunk)
-    if (this.watched) this.#owner.seen(this, chunk)
+    this.active = this.#deadlines.now()
+    if (this.#to === undefined) return this.#owner!.early(this, chunk)
+    if (this.watched) this.#owner!.seen(this, chunk)
     return this.write(chunk)
   }
 
   /** Writes on; false when reading has to wait. */
   write (chunk: Buffer): boolean {
     const to = this.#to!
-    // A socket that encrypts takes nothing at once. Of the others most do, and there a callback for each write would cost a twentieth of a
-    // small message's way. Their 'drain' tells that they took all, unless it was less than the high-water mark: then an empty write does.
-    const drains = !(this.#encrypts ? to.write(chunk, this.#written) : to.write(chunk))
-    if (to.writableLength > 0) {
-      this.#held = true
-      if (!drains && !this.#encrypts) to.write(NOTHING, this.#written)
-    }
-    if (this.#meters.length > 0) this.#pay(chunk.length)
+    if (this.#direct && (!this.#later || chunk.length > COPIED)) this.#lend(to, chunk)
+    // A piece as large as the high-water mark counts as too much, also when the system has taken it.
+    else this.#held = !to.write(this.#direct ? Buffer.from(chunk) : chunk) && to.writableLength > 0
+    if (this.#bounds.length > 0) this.#pay(chunk.length)
     return !this.#held && !this.#throttled
+  }
+
+  /** Writes from the buffer, which is free when all was taken. */
+  #lend (to: Duplex, chunk: Buffer): void {
+    // What is no plain socket takes nothing at once. Of plain ones most do, and there a callback for each write would cost a twentieth of a
+    // small message's way. Their 'drain' tells that they took all, unless it was less than the high-water mark: then an empty write does.
+    const drains = !(this.#later ? to.write(chunk, this.#written) : to.write(chunk))
+    if (to.writableLength === 0) return
+    this.#held = true
+    if (!drains && !this.#later) to.write(NOTHING, this.#written)
   }
 
   #pay (bytes: number): void {
     let wait = 0
-    for (const meter of this.#meters) wait = Math.max(wait, meter.pass(bytes))
+    for (const bound of this.#bounds) wait = Math.max(wait, bound.pass(bytes))
     if (wait === 0) return
     this.#throttled = true
     this.#deadlines.schedule(this, this.active + wait)

@@ -1,12 +1,10 @@
 import t from 'tap'
-import { FakeClock } from '../../core/test/clock.ts'
-import { Buffers } from '../src/tcp/buffers.ts'
-import { Meter } from '../src/tcp/meter.ts'
+import { FlowBuffers } from '../../src/flow/buffers.ts'
 
 const MiB = 1_048_576
 
 t.test('a buffer grows in steps, and goes back in the same', async (t) => {
-  const buffers = new Buffers(262_144)
+  const buffers = new FlowBuffers(262_144)
   const small = buffers.take()
   const medium = buffers.larger(small, Infinity)!
   const large = buffers.larger(medium, Infinity)!
@@ -16,12 +14,12 @@ t.test('a buffer grows in steps, and goes back in the same', async (t) => {
   t.equal(buffers.tooLarge(large, 65_535), true)
   t.equal(buffers.smaller(large).length, 65_536)
   t.equal(buffers.tooLarge(small, 1), false)
-  const tiny = new Buffers(8192)
+  const tiny = new FlowBuffers(8192)
   t.equal(tiny.larger(tiny.take(), Infinity)!.length, 8192, 'what was asked for is the largest')
 })
 
 t.test('large ones share 64 MiB; one that is given back is there for the next', async (t) => {
-  const buffers = new Buffers(32 * MiB)
+  const buffers = new FlowBuffers(32 * MiB)
   const grow = (): Buffer | undefined => buffers.larger(buffers.larger(buffers.take(), Infinity)!, Infinity)
   const [first, second, third] = [grow(), grow(), grow()]
   t.ok(first !== undefined && second !== undefined)
@@ -31,13 +29,4 @@ t.test('large ones share 64 MiB; one that is given back is there for the next', 
   buffers.give(second!, false)
   const other = grow()
   t.ok(other !== undefined && other !== second, 'one that is still written from is not used again, but counts no longer')
-})
-
-t.test('where bytes per second are bounded, no more is read at once than may pass at once', async (t) => {
-  const meter = new Meter(new FakeClock(), 1_000_000)
-  t.equal(meter.burst, 100_000)
-  const buffers = new Buffers(262_144)
-  const medium = buffers.larger(buffers.take(), meter.burst)!
-  t.equal(medium.length, 65_536)
-  t.equal(buffers.larger(medium, meter.burst), undefined)
 })

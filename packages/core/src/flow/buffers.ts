@@ -1,5 +1,5 @@
 /** What a connection reads into until a read fills it. */
-export const SMALL = 4096
+const SMALL = 4096
 /** What it gets next. */
 const MEDIUM = 65_536
 /** Buffers of each size kept for the next connection. */
@@ -8,10 +8,11 @@ const KEPT = 64
 const SHARE = 67_108_864
 
 /**
- * The read buffers of one listener. Each direction of each connection has one of its own, because a chunk that a socket could not
- * take at once must not be overwritten. It is small until a read fills it, then medium, then large, and goes back in the same steps.
+ * The read buffers of a listener, or of whatever passes bytes on. Each direction of each connection has one of its own, because a chunk
+ * that a socket could not take at once must not be overwritten. It is small until a read fills it, then medium, then large, and goes back
+ * in the same steps.
  */
-export class Buffers {
+export class FlowBuffers {
   readonly #sizes: readonly number[]
   readonly #free = new Map<number, Buffer[]>()
   /** Large ones that are not for everybody: how many there may be. */
