@@ -1,5 +1,5 @@
 // What a client sees through Headgate, nginx and HAProxy when an upstream misbehaves: node bench/faults/run.mjs
-// Every proxy has two upstreams and its own defaults, but for the time-outs, which are short. Twelve requests a case, one after
+// Every proxy has two upstreams (in one case six) and its own defaults, but for the time-outs, which are short. Twelve requests a case, one after
 // the other; each case has its own proxies, so that one's verdicts do not colour the next. Prints a table in Markdown.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
@@ -79,7 +79,7 @@ const cases = [
   ['one never answers', 'silent', get()], ['… POST', 'silent', post],
   ['one answers 503', 'busy', get()], ['one answers 429 with Retry-After', 'tooMany', get()],
   ['one breaks off at half of a file', 'breaks', get('/file')], ['one breaks off a chunked body', 'breaksChunked', get()],
-  ['both refuse connections', 'none', get()],
+  ['both refuse connections', 'none', get()], ['five of six refuse connections', 'most', get()],
   ['request with Content-Length and chunked', 'good', 'POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n'],
   ['request with Content-Length twice', 'good', 'POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd'],
   ['Upgrade: h2c', 'good', 'GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n'],
@@ -88,10 +88,11 @@ const cases = [
 
 const COUNT = 12
 async function measure (start, fault, bytes) {
-  const upstreams = [await startUpstream(), await startUpstream()]
+  const upstreams = []
+  for (let i = 0; i < (fault === 'most' ? 6 : 2); i++) upstreams.push(await startUpstream())
   const ports = upstreams.map(({ port }) => port)
-  if (fault === 'gone' || fault === 'none') await upstreams[0].stop()
-  if (fault === 'none') await upstreams[1].stop()
+  const gone = upstreams.slice(0, { gone: 1, none: 2, most: 5 }[fault] ?? 0)
+  for (const one of gone) await one.stop()
   const proxy = await start(ports)
   upstreams[0].behave = faults[fault] ?? faults.good
   for (const { requests } of upstreams) requests.length = 0
@@ -104,8 +105,7 @@ async function measure (start, fault, bytes) {
   const executed = fault !== 'good' && bytes.startsWith('POST') && requests.length > COUNT ? `; **${requests.length} executions**` : ''
   const reached = fault === 'good' ? `; ${requests.length} reached an upstream${requests.some((request) => /\r\nupgrade: h2c/i.test(request)) ? ', with the upgrade' : ''}` : ''
   await stop(proxy)
-  if (fault !== 'none') await upstreams[1].stop()
-  if (fault !== 'gone' && fault !== 'none') await upstreams[0].stop()
+  for (const one of upstreams) if (!gone.includes(one)) await one.stop()
   return Object.entries(seen).sort(([, a], [, b]) => b - a).map(([answer, count]) => `${count} × ${answer}`).join(', ') + executed + reached
 }
 

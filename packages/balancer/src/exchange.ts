@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream'
 import type { FastifyBaseLogger } from 'fastify'
 import {
   type AffinityHint, type Attempt, type AttemptHandler, Deadline, type Deadlines, type Explanation, Lease, type Location, type NoLease, type Outcome, type Pool,
-  type PoolContext, type PoolWaiter, type Ticket, type Timer, type TransportError, type TransportRequest, channels, explainPick
+  type PoolContext, type PoolWaiter, type Ticket, type Timer, type TransportError, type TransportRequest, channels, explainPick, isUnreached
 } from '@headgate/core'
 import { BodyTooLargeError, NoSocketsError, NoneReadyError, OverloadedError, SlowBodyError, UpstreamFailedError, UpstreamTimeoutError } from './errors.ts'
 import { dueAt } from './due.ts'
@@ -325,7 +325,7 @@ export abstract class Exchange extends Deadline implements AttemptHandler, PoolC
 
   /** Another attempt: at once where somebody is untried, else after a pause. */
   #again (): void {
-    if (this.#pool.ready.length === 0 || this.#pool.hasUntried(this)) return this.next()
+    if (this.#pool.ready.length === 0 || this.#pool.hasNext(this)) return this.next()
     const { clock, random } = this.#pool.environment
     this.#backoff = clock.setTimeout(() => {
       this.#backoff = undefined
@@ -387,9 +387,11 @@ export abstract class Exchange extends Deadline implements AttemptHandler, PoolC
 
   /** `free`: no upstream has seen the request, so that another attempt multiplies nobody's load. */
   #mayRetry (reason: string, free = false): boolean {
-    if (this.#retries >= this.settings.retries) return false
+    const { retries } = this.settings
+    const passes = retries > 0 && isUnreached(reason) && this.#pool.passesOver(this)
+    if (!passes && this.#retries >= retries) return false
     const allowed = free || this.#pool.retryBudget.take()
-    if (allowed) this.#retries++
+    if (allowed && !passes) this.#retries++
     this.#tellRetry(allowed ? reason : 'budget', !allowed)
     return allowed
   }
@@ -413,7 +415,9 @@ export abstract class Exchange extends Deadline implements AttemptHandler, PoolC
   #breakOff (outcome: Outcome, reason: string, error: Error, resumable = outcome !== 'aborted'): void {
     this.#drop(outcome, reason)
     this.log.warn({ err: error, upstream: this.lastUrl, reason }, 'the response broke off')
-    if (!resumable || this.#resumption?.take() !== true || !this.#pool.retryBudget.take()) return this.#failSink(error)
+    const resumption = resumable ? this.#resumption : undefined
+    const passes = isUnreached(reason) && this.#pool.passesOver(this)
+    if (resumption === undefined || !(passes || (resumption.take() && this.#pool.retryBudget.take()))) return this.#failSink(error)
     this.#tellRetry(`resume-${reason}`, false)
     this.#resuming = true
     this.#retries++

@@ -29,7 +29,7 @@ export type { PatternText, RuleMatch, Wanted } from './routing/match-options.ts'
 export type { PathRewrite } from './routing/rewrite-path.ts'
 
 export interface RetryOptions {
-  /** Attempts after the first, 0–10. @default 2 */
+  /** Attempts after the first, 0–10. With 1 or more, those that refuse the connection are passed over without counting, 32 at most. @default 2 */
   readonly attempts?: number
   /**
    * Statuses that are tried again elsewhere, 400–599; 429 only where its `Retry-After` is understood.

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { RequestListener } from 'node:http'
 import t from 'tap'
-import { proxy, upstream } from './helpers.ts'
+import { proxy, refusing, upstream } from './helpers.ts'
 
 type Test = Parameters<typeof upstream>[0]
 
@@ -81,6 +81,15 @@ t.test('it goes on more than once, and from the same upstream when there is no o
   // A reset also takes what was not read yet: progress is less than what was sent.
   const alone = await through(t, [{ breakAfter: 2_000_000 }])
   t.equal(hash(new Uint8Array(await alone.response.arrayBuffer())), hash(BODY))
+})
+
+t.test('of those who would have the rest, some refuse the connection: they are passed over', async (t) => {
+  const breaks = await upstream(t, file({ breakAfter: 1_000_000 }))
+  const good = await upstream(t, file({}))
+  const upstreams = [breaks.url, ...await Promise.all(Array.from({ length: 5 }, refusing)), good.url]
+  const { url } = await proxy(t, { pools: { web: { upstreams, policy: 'first', retryBudget: { ratio: 0, perSecond: 0.1 } } }, routes: [{ prefix: '/', pool: 'web' }], random: () => 0 })
+  const response = await fetch(url)
+  t.equal(hash(new Uint8Array(await response.arrayBuffer())), hash(BODY), 'for one retry out of the budget')
 })
 
 for (const route of [{ tryTimeout: 1000 }, { headersTimeout: 1000 }]) {

@@ -140,6 +140,38 @@ t.test('refused connections cost nothing of the budget: half of a pool may be de
   for (let i = 0; i < 20; i++) t.equal((await fetch(url)).status, 200)
 })
 
+t.test('who refuses the connection is passed over, however many do, while somebody else is there', async (t) => {
+  const { upstreams: [, good] } = await pair(t, () => {})
+  const dead = await Promise.all(Array.from({ length: 6 }, refusing))
+  for (const [name, upstreams] of Object.entries({ 'of one tier': [...dead, good!], backups: [...dead.map((url, i) => i < 2 ? url : { url, backup: true }), { url: good!, backup: true }] })) {
+    for (const method of ['GET', 'POST']) {
+      let draws = 0
+      const { url } = await proxy(t, {
+        pools: { web: { upstreams, policy: 'first', retryBudget: { ratio: 0, perSecond: 0 } } }, routes: [{ prefix: '/', pool: 'web', retry: { attempts: 1 } }],
+        random: () => {
+          draws++
+          return 0
+        }
+      })
+      draws = 0
+      t.equal((await fetch(url, { method })).status, 200, `${name}: ${method}`)
+      t.equal(draws, 0, 'without a pause')
+    }
+  }
+})
+
+t.test('of a large pool that refuses connections, not each is asked; and attempts count again when each was', async (t) => {
+  const asked = async (count: number): Promise<number> => {
+    const upstreams = await Promise.all(Array.from({ length: count }, refusing))
+    const { url } = await proxy(t, { pools: { web: { upstreams, policy: 'round-robin' } }, routes: [{ prefix: '/', pool: 'web', exposeErrors: true }], random: () => 0 })
+    const response = await fetch(url)
+    t.equal(response.status, 502)
+    return (await response.json() as { attempts: number }).attempts
+  }
+  t.equal(await asked(60), 35)
+  t.equal(await asked(5), 7)
+})
+
 t.test('the keep-alive race: no GET fails, no POST is done twice', async (t) => {
   // Answers one request on each connection and closes it when the next one has been written.
   const race = (served: string[]) => {

@@ -27,6 +27,9 @@ export interface PoolWaiter extends Waiter {
   readonly context: PoolContext
 }
 
+/** So many upstreams that cannot be reached are passed over for one request: of a large pool that is gone, not each is asked. */
+const PASSED_OVER = 32
+
 // A POST may be lost in a trial, so trials wait for a repeatable request; but not for ever.
 const TRIAL_PATIENCE = 5000
 
@@ -111,6 +114,19 @@ export class Pool extends EventEmitter<PoolEvents> {
   hasUntried (context: PoolContext): boolean {
     for (const upstream of this.#ready) if (upstream.hasRoom && !context.hasTried(upstream)) return true
     return false
+  }
+
+  /** The same, or somebody of another tier who would be taken then. */
+  hasNext (context: PoolContext): boolean {
+    return this.hasUntried(context) || this.#reserve(context) !== undefined
+  }
+
+  /**
+   * May a request go on to somebody else as if its last attempt had not been, which reached nobody? So it is not lost while anybody is
+   * there, however many are not.
+   */
+  passesOver (context: PoolContext): boolean {
+    return context.attempts <= PASSED_OVER && this.hasNext(context)
   }
 
   /** Waits for a lease; `undefined` when the queue is full. `granted` or `refused` is called later, never at once. */
@@ -297,7 +313,8 @@ export class Pool extends EventEmitter<PoolEvents> {
       // Not 'saturated': in the queue it would hold up those behind it, who may have others to go to.
       if (bound.strict) return 'none-ready'
     }
-    if (this.#trials.length > 0) {
+    // Not one that failed already: several that are due at once would use up its attempts, though others are ready.
+    if (this.#trials.length > 0 && (context.attempts === 0 || this.#ready.length === 0)) {
       const upstream = this.#trials[0]!
       const patience = this.environment.clock.now() - upstream.health.ejectedUntil > TRIAL_PATIENCE
       if (context.repeatable || patience || this.#ready.length === 0) {

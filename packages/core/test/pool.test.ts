@@ -48,6 +48,30 @@ t.test('a retry goes to an upstream that was not tried, and to a tried one when 
   }
 })
 
+t.test('a retry is no trial while somebody is ready: several that are due would use up its attempts', async (t) => {
+  const { pool, clock } = make({ upstreams: ['http://a', 'http://b', 'http://c', 'http://d'], panicThreshold: 0 })
+  const [a, b, c, d] = pool.upstreams
+  for (const bad of [a!, b!, c!]) bad.health.eject('five failures', { base: 30_000, max: 300_000 })
+  clock.advance(40_000)
+  const trial = take(pool)
+  t.equal(trial.choice, 'trial')
+  trial.release('failed-after-send', 'reset')
+  t.equal(take(pool, [trial.upstream]).upstream, d)
+  t.equal(take(pool).choice, 'trial', 'the next request is one')
+  d!.health.force('maintenance', 'by hand')
+  t.equal(take(pool, [trial.upstream]).choice, 'trial', 'nobody else is there')
+})
+
+t.test('who reached nobody goes on while somebody untried is there, of another tier too, but not for ever', async (t) => {
+  const { pool } = make({ upstreams: ['http://a', { url: 'http://b', backup: true }, { url: 'http://c', backup: true, weight: 0 }] })
+  const [a, b] = pool.upstreams
+  t.equal(pool.hasUntried(context([a!])), false)
+  t.equal(pool.passesOver(context([a!])), true)
+  t.equal(pool.passesOver(context([a!, b!])), false)
+  t.equal(pool.passesOver(context([a!], { attempts: 32 })), true)
+  t.equal(pool.passesOver(context([a!], { attempts: 33 })), false)
+})
+
 t.test('an ejected upstream gets one trial at a time after its time, then starts slowly', async (t) => {
   const { pool, clock } = make({ slowStart: 10_000 })
   const bad = pool.upstreams[0]!

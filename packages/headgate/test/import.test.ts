@@ -76,3 +76,10 @@ t.test('no text makes it fail otherwise', async () => {
     return true
   }))
 })
+
+t.test('nginx: no bound of tries is as many as there can be, not none', async (t) => {
+  for (const [tries, attempts] of [[0, 10], [1, 0], [3, 2], [99, 10]]) {
+    const { rules } = importNginx(`http { server { listen 80; location / { proxy_pass http://127.0.0.1:1; proxy_next_upstream_tries ${tries}; } } }`, 'x')
+    t.same(rules.map(({ retry }) => retry), [{ attempts }])
+  }
+})

@@ -57,7 +57,7 @@ export interface TcpListenerOptions<P extends string = string> extends Partial<D
   readonly name?: string
   /** Chosen by the first bytes; the first that matches is taken, else the listener's own `pool`. @default [] */
   readonly routes?: readonly StreamRoute<P>[]
-  /** Upstreams tried after the first, 0–10, within the pool's retry budget. @default 2 */
+  /** Upstreams tried after the first, 0–10, within the pool's retry budget; with 1 or more, who refuses is passed over without counting. @default 2 */
   readonly retries?: number
   /**
    * Bytes from the client that are kept for another upstream while none has answered, 0–1,048,576. A connection that dies
@@ -113,7 +113,10 @@ export interface UdpListenerOptions<P extends string = string> {
   readonly maxSessions?: number
   /** Sessions at once for each client address (IPv6: each /64). @default unlimited */
   readonly maxSessionsPerClient?: number
-  /** Upstreams tried after the first while none has answered, 0–10, within the pool's retry budget. @default 2 */
+  /**
+   * Upstreams tried after the first while none has answered, 0–10, within the pool's retry budget; with 1 or more, who is not there is
+   * passed over without counting. @default 2
+   */
   readonly retries?: number
   /** Milliseconds that sessions which wait for counted answers may live on when the app closes. @default 5000 */
   readonly drainTimeout?: number

@@ -95,6 +95,25 @@ t.test('connect time-out: the next upstream, and in the end none', async (t) => 
   t.equal(stream.listener('refused').counters.failures.get('connect-refused'), 2)
 })
 
+t.test('refused connections cost nothing of the budget, and are passed over while somebody is there', async (t) => {
+  const gone = await Promise.all(Array.from({ length: 5 }, async () => {
+    const one = await named(t, 'gone')
+    await one.stop()
+    return one.url
+  }))
+  const good = await named(t, 'good')
+  const pool = { upstreams: [...gone, good.url], policy: 'first' as const, retryBudget: { ratio: 0, perSecond: 0 } }
+  const { port, stream } = await proxy(t, {
+    listeners: [{ name: 'db', listen: '127.0.0.1:0', pool, retries: 1 }, { name: 'once', listen: '127.0.0.1:0', pool, retries: 0 }]
+  })
+  const { line, socket } = await firstLine(port('db'))
+  t.equal(line, 'good')
+  socket.destroy()
+  t.equal(stream.listener('db').counters.failures.get('connect-refused'), 5)
+  t.match(await firstLine(port('once')), { line: /closed|error/ }, 'with 0 nothing is tried again')
+  t.equal(stream.listener('once').counters.failures.get('connect-refused'), 1)
+})
+
 t.test('nobody is ready: closed at once, and counted', async (t) => {
   const a = await named(t, 'a')
   const { port, stream } = await proxy(t, { listeners: [{ name: 'db', listen: '127.0.0.1:0', pool: [a.url] }] })

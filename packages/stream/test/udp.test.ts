@@ -133,6 +133,22 @@ t.test('an upstream that is not there is passed over by ICMP, and the datagram i
   t.equal(stream.listener('only').counters.active, 0)
 })
 
+t.test('several that are not there are passed over, whatever the budget', async (t) => {
+  const a = await echo(t, 'a')
+  const gone = await Promise.all(Array.from({ length: 4 }, () => bind(t)))
+  const urls = gone.map((socket) => `udp://127.0.0.1:${socket.address().port}`)
+  for (const socket of gone) socket.close()
+  const pool = { upstreams: [...urls, a.url], policy: 'first' as const, retryBudget: { ratio: 0, perSecond: 0 } }
+  const { port, stream } = await proxy(t, {
+    listeners: [{ protocol: 'udp', name: 'u', listen: '127.0.0.1:0', pool, retries: 1 }, { protocol: 'udp', name: 'once', listen: '127.0.0.1:0', pool, retries: 0 }]
+  })
+  const client = await bind(t)
+  t.equal(await ask(client, port('u'), 'x'), 'a x')
+  client.send('x', port('once'), '127.0.0.1')
+  await until(() => stream.listener('once').counters.ends.get('unreachable') === 1)
+  t.equal(a.peers.size, 1)
+})
+
 t.test('nobody else gets a word in: no answer but what the upstream sent, to nobody but its client', async (t) => {
   const a = await echo(t, 'a')
   const { port, stream } = await proxy(t, { listeners: [{ protocol: 'udp', name: 'u', listen: '127.0.0.1:0', pool: [a.url] }] })

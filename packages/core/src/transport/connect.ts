@@ -39,3 +39,8 @@ export function connectFailure (error: NodeJS.ErrnoException, secure: boolean): 
   // What is left with a system call is the system's; the rest comes from the handshake or the certificate's check.
   return secure && (syscall === undefined || syscall === 'read' || syscall === 'write') ? 'tls' : 'connect-failed'
 }
+
+/** Was it told at once, and before anybody had work of it? A time-out is not: it costs the client the time. */
+export function isUnreached (code: string): boolean {
+  return code === 'connect-refused' || code === 'connect-failed'
+}

@@ -7,7 +7,7 @@ import { Http2Transport } from './http2/transport.ts'
 import { InjectTransport, type InjectableApp } from './inject.ts'
 import { NativeTransport } from './native.ts'
 
-export { connectFailure } from './connect.ts'
+export { connectFailure, isUnreached } from './connect.ts'
 export { InjectTransport, type InjectableApp } from './inject.ts'
 export { NativeTransport } from './native.ts'
 export { AutoTransport } from './auto.ts'

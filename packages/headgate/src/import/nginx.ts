@@ -327,7 +327,8 @@ function forwarding (draft: Draft, directive: Directive, options: DraftRule): bo
       return true
     }
     case 'proxy_next_upstream_tries':
-      options['retry'] = { attempts: Math.min(10, Math.max(0, Number(first) - 1)) }
+      // 0 is no bound.
+      options['retry'] = { attempts: Number(first) === 0 ? 10 : Math.min(10, Math.max(0, Number(first) - 1)) }
       return true
     case 'proxy_next_upstream':
       if (first === 'off') options['retry'] = false

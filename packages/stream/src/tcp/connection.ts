@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import {
-  type AffinityHint, channels, connectFailure, Deadline, Flow, type FlowOwner, hash32, hashAddress, type Lease, NO_SOCKETS, type Outcome, type Pool,
-  type PoolWaiter, type Ticket, type Upstream
+  type AffinityHint, channels, connectFailure, Deadline, Flow, type FlowOwner, hash32, hashAddress, isUnreached, type Lease, NO_SOCKETS, type Outcome,
+  type Pool, type PoolWaiter, type Ticket, type Upstream
 } from '@headgate/core'
 import type { StreamTransport } from '../transport.ts'
 import { dial } from './dial.ts'
@@ -36,6 +36,7 @@ export class Connection extends Deadline implements EntryOwner, FlowOwner, PoolW
   #clientEnded = false
   #upstreamEnded = false
   readonly #tried: Upstream[] = []
+  #retries = 0
   #lease: Lease | undefined
   #ticket: Ticket | undefined
   #openedAt = 0
@@ -243,8 +244,10 @@ export class Connection extends Deadline implements EntryOwner, FlowOwner, PoolW
     const { counters, settings } = this.#owner
     counters.failed(reason)
     this.#dismiss(outcome, reason)
-    if (this.attempts > settings.retries) return this.#end(reason)
-    const refused = !pool.retryBudget.take()
+    const passes = settings.retries > 0 && isUnreached(reason) && pool.passesOver(this)
+    if (!passes && this.#retries++ >= settings.retries) return this.#end(reason)
+    // Where no connection came about, another attempt multiplies nobody's load.
+    const refused = outcome !== 'failed-before-send' && !pool.retryBudget.take()
     if (channels.retry.hasSubscribers) channels.retry.publish({ pool: pool.name, reason: refused ? 'budget' : reason, refused, source: pool })
     if (refused) this.#end(reason)
     else this.#seek()

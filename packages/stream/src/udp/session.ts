@@ -40,6 +40,7 @@ export class Session extends Deadline implements PoolContext, StreamInfo {
 
   readonly #owner: UdpListener
   readonly #tried: Upstream[] = []
+  #retries = 0
   #keyHash = -1
   #socket: Socket | undefined
   #lease: Lease | undefined
@@ -178,8 +179,10 @@ export class Session extends Deadline implements PoolContext, StreamInfo {
     counters.failed(reason)
     this.#dismiss(this.#connected ? 'failed-after-send' : 'failed-before-send', reason)
     // What was not answered goes to another upstream; else the client's next datagram does.
-    if (answered || this.#waiting.length === 0 || this.attempts > settings.retries) return this.end(reason, 'failed-after-send')
-    const refused = !pool.retryBudget.take()
+    const unreached = reason === 'unreachable'
+    const passes = unreached && settings.retries > 0 && pool.passesOver(this)
+    if (answered || this.#waiting.length === 0 || (!passes && this.#retries++ >= settings.retries)) return this.end(reason, 'failed-after-send')
+    const refused = !unreached && !pool.retryBudget.take()
     if (channels.retry.hasSubscribers) channels.retry.publish({ pool: pool.name, reason: refused ? 'budget' : reason, refused, source: pool })
     if (refused) this.end(reason, 'failed-after-send')
     else this.#seek()
