@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { channels, type CacheOptions, type Purge, type StoreMessage } from '../src/index.ts'
-import { app, type Test, TestClock } from './helpers.ts'
+import { app, eventually, type Test, TestClock } from './helpers.ts'
 
 const headers = { host: 'a.example' }
 const URL_X = 'http://a.example/x'
@@ -146,6 +146,60 @@ t.test('a purge by the URL that a response turns out to have, by its No-Vary-Sea
   t.equal((await answer).body, 'old')
   t.equal(await stored(instance), 'fwd=uri-miss')
 })
+
+t.test('a purge by the URL that was asked for, of a response that turns out to have another one', async (t) => {
+  const hold = gate()
+  const instance = await make(t, (app) => app.get('/x', async (_request, reply) => {
+    hold.reach()
+    await hold.opened
+    return reply.headers({ ...fields, 'no-vary-search': 'params' }).send('old')
+  }))
+  const answer = instance.inject({ url: '/x?utm=1', headers })
+  await hold.reached
+  await instance.cache.purge({ urls: [`${URL_X}?utm=1`] })
+  hold.open()
+  t.equal((await answer).body, 'old')
+  t.equal(await stored(instance), 'fwd=uri-miss')
+})
+
+const changes: Readonly<Record<string, (instance: FastifyInstance) => unknown>> = {
+  ...Object.fromEntries(Object.entries(purges).map(([what, purge]) => [`a purge by ${what}`, (instance: FastifyInstance) => instance.cache.purge(purge)])),
+  'an unsafe request': (instance) => instance.inject({ method: 'POST', url: '/x', headers })
+}
+for (const [what, change] of Object.entries(changes)) {
+  for (const when of ['before its head', 'amid its body']) {
+    t.test(`who asks after ${what} shares nothing that was asked for before it, ${when}`, async (t) => {
+      const hold = gate()
+      let came = 0
+      let asked = 0
+      const instance = await make(t, (app) => {
+        app.addHook('preHandler', async ({ method }) => { if (method === 'GET') came++ })
+        app.get('/x', async (_request, reply) => {
+          if (++asked > 1) return reply.headers(fields).send('new')
+          if (when === 'before its head') {
+            hold.reach()
+            await hold.opened
+            return reply.headers(fields).send('old')
+          }
+          reply.hijack()
+          reply.raw.writeHead(200, fields)
+          reply.raw.write('o')
+          hold.reach()
+          await hold.opened
+          reply.raw.end('ld')
+        })
+        app.post('/x', (_request, reply) => reply.send('done'))
+      })
+      const early = instance.inject({ url: '/x', headers }).then(({ body }) => body)
+      await hold.reached
+      await change(instance)
+      const late = instance.inject({ url: '/x', headers }).then(({ body }) => body)
+      await eventually(() => came === 2)
+      hold.open()
+      t.same(await Promise.all([early, late]), ['old', 'new'])
+    })
+  }
+}
 
 t.test('a purge while two parts are joined on a disk: the whole is not stored', async (t) => {
   const [path, body] = [t.testdir(), 'abcdefgh']
