@@ -25,6 +25,12 @@ export class FakeClock implements Clock {
     this.#timers.delete(timer as number)
   }
 
+  /** Moves on to the next timer. */
+  step (): void {
+    const next = Math.min(...[...this.#timers.values()].map(({ at }) => at))
+    if (next < Infinity) this.advance(next - this.time)
+  }
+
   /** Moves on by `ms`, running what falls due on the way. */
   advance (ms: number): void {
     const end = this.time + ms
