@@ -19,12 +19,15 @@ export async function startSeveral ({ ports, apps }) {
     listeners.push(own)
   }
   Channel.prototype.subscribe = subscribe
-  let heard = []
+  let turn
   const server = createServer((socket) => {
-    socket.on('data', (data) => {
-      for (const [channel, listener] of heard) channel.unsubscribe(listener)
-      heard = listeners[data[0]]
-      for (const [channel, listener] of heard) channel.subscribe(listener)
+    socket.on('data', ([next]) => {
+      // Before a burst; when it is over the same app is named again, and nothing but the burst was done between the two answers.
+      if (next !== turn) {
+        for (const [channel, listener] of listeners[turn] ?? []) channel.unsubscribe(listener)
+        for (const [channel, listener] of listeners[next]) channel.subscribe(listener)
+        turn = next
+      }
       const { user, system } = process.cpuUsage()
       socket.write(String(user + system))
     })
