@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import { type Clock, type Pool, systemClock } from '@headgate/core'
+import { configOf } from './config-of.ts'
 import type { KindContext } from './contract.ts'
 import { MissingKeyError } from './errors.ts'
 import { Keyring } from './keyring.ts'
@@ -60,7 +61,7 @@ export class StickyRules {
   }
 
   find (request: FastifyRequest, pool: Pool): Rule | undefined {
-    const own = request.routeOptions.config?.sticky
+    const own = configOf(request)?.sticky
     const options = own ?? this.#options.pools?.[pool.name] ?? this.#options
     if (options === false) return undefined
     if (own !== undefined) this.admit(options, 'config.sticky')
@@ -93,7 +94,7 @@ export class StickyRules {
       hidden: this.hidden,
       paths: this.#prefixes,
       serialize: this.#serialize,
-      pathOf: (request) => this.#pathOf(request.routeOptions.url ?? '/'),
+      pathOf: (request) => this.#pathOf(configOf(request)?.url ?? '/'),
       table: (namespace) => new Table(this.#table(), `${pool.name}\0${namespace}`, { idleTimeout, lifetime, timeout }, this.#clock, report)
     })
     // What a hash lends comes back by itself.
