@@ -64,6 +64,7 @@ export function startBare (upstream, tls, http2 = false) {
     // Ten letters are Connection, which is the client's own.
     for (let i = 0; i < rawHeaders.length; i += 2) if (rawHeaders[i][0] !== ':' && rawHeaders[i].length !== 10) head += `${rawHeaders[i]}: ${rawHeaders[i + 1]}\r\n`
     connection.socket.write(head + '\r\n', 'latin1')
+    if (request.headers['content-length'] !== undefined) request.on('data', (chunk) => { connection.socket.write(chunk) })
   }
   const options = { keepAliveTimeout: 600_000, ...tls }
   const server = http2 ? createHttp2Server(options, answer) : tls === undefined ? createServer(options, answer) : createSecureServer(options, answer)
