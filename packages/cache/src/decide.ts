@@ -95,6 +95,12 @@ export function usableOnError (entry: Entry, fallback: number, now: number): boo
   return -freshFor(entry, now) < (entry.staleIfError === -1 ? fallback : entry.staleIfError)
 }
 
+/** The same for one request, by its own word (RFC 5861 4): as with `max-stale`, a client decides for itself, but not against what forbids staleness. */
+export function acceptedOnError (entry: Entry, { staleIfError }: RequestDirectives, now: number): boolean {
+  return staleIfError > 0 && !entry.mustRevalidate && !entry.noCache && !entry.invalidated && entry.part === undefined &&
+    -freshFor(entry, now) <= staleIfError * 1000
+}
+
 /** May the stale response be used while the origin takes its time? `window`: milliseconds after its lifetime. */
 export function usableWhileSlow (entry: Entry, window: number, now: number): boolean {
   return !entry.mustRevalidate && !entry.noCache && !entry.invalidated && entry.part === undefined && -freshFor(entry, now) < window

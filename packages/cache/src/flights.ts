@@ -117,7 +117,8 @@ export class Flights implements Controller {
     const stale = visit.plain ? undefined : entry
     const mark = markOf(request, where, !asGet(request.method) || validates(request, stale))
     const until = this.#unshared.size === 0 ? undefined : this.#unshared.get(mark)
-    if (until !== undefined && until > now) return engine.pass(request, reply, route, visit.forward, 'hit-for-miss')
+    // Who takes a stale response in place of a failure can be given it by a flight only.
+    if (until !== undefined && until > now && !(stale !== undefined && visit.accepts(stale))) return engine.pass(request, reply, route, visit.forward, 'hit-for-miss')
     const key = this.#keyOf(request, where, mark, entries)
     // What is never fresh has to be asked about for each request (RFC 9111 4): nobody could use another's answer.
     const shared = collapse > 0 && (stale === undefined || reusable(stale))
@@ -312,10 +313,13 @@ export class Flights implements Controller {
   /** A stale response instead of a failure, where that is allowed. */
   #rescued (flight: Flight, { route }: Fetch): boolean {
     const { stale } = flight.plan
-    if (stale === undefined || !usableOnError(stale, route.settings.staleIfError, this.#engine.clock.now())) return false
+    if (stale === undefined) return false
+    const outcome = { kind: 'entry', entry: stale, detail: 'stale-if-error' } as const
+    const forAll = usableOnError(stale, route.settings.staleIfError, this.#engine.clock.now())
+    if (!forAll && !(flight.part(outcome, (passenger) => passenger.accepts(stale)) && flight.idle)) return false
     flight.discard()
     this.#remove(flight)
-    flight.settle({ kind: 'entry', entry: stale, detail: 'stale-if-error' })
+    flight.settle(outcome)
     return true
   }
 

@@ -67,7 +67,7 @@ export interface RouteCacheOptions {
    * HTTP/2 clients, and to browsers that navigate. @default false
    */
   readonly earlyHints?: boolean
-  /** Follow the Cache-Control of requests (RFC 9111 5.2.1). @default true */
+  /** Follow the Cache-Control of requests (RFC 9111 5.2.1, RFC 5861 4). @default true */
   readonly requestDirectives?: boolean
   readonly key?: KeyOptions
   /** Milliseconds that requests wait for another's response of the same key, 1–600,000; `false`: each fetches for itself. @default 5000 */

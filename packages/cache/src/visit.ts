@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Timer } from './clock.ts'
-import { decide, type Forward, reusableAtOnce, selects } from './decide.ts'
+import { acceptedOnError, decide, type Forward, reusableAtOnce, selects } from './decide.ts'
 import type { Engine } from './engine.ts'
 import type { Entry } from './entry.ts'
 import type { Flight, Outcome, Passenger } from './flight/flight.ts'
@@ -102,6 +102,10 @@ export class Visit implements Passenger {
   mayUse (entry: Entry): boolean {
     const { headers } = this.request
     return this.#isMeant(entry) && selects(entry, headers) && decide([entry], headers, rangeOf(this.request), this.directives, this.#engine.clock.now()).use !== 'none'
+  }
+
+  accepts (stale: Entry): boolean {
+    return acceptedOnError(stale, this.directives, this.#engine.clock.now())
   }
 
   interim (status: number, headers: Record<string, string | string[]>): void {

@@ -113,6 +113,103 @@ t.test('stale-if-error by option, and never where staleness is forbidden', async
   }
 })
 
+t.test('stale-if-error of a request: for that one, as long as it says, and never where staleness is forbidden', async (t) => {
+  for (const [directive, asked, allowed] of [
+    ['max-age=10', 'stale-if-error=10', true], ['max-age=10', 'stale-if-error="10"', true], ['max-age=10', 'no-cache, stale-if-error=10', true],
+    ['max-age=10', 'stale-if-error=9', false], ['max-age=10', 'stale-if-error', false], ['max-age=10', 'stale-if-error=-10', false], ['max-age=10', '', false],
+    ['max-age=10, stale-if-error=0', 'stale-if-error=10', true], ['max-age=10, stale-if-error=60', 'stale-if-error=1', true],
+    ['max-age=10, must-revalidate', 'stale-if-error=60', false], ['max-age=10, proxy-revalidate', 'stale-if-error=60', false],
+    ['s-maxage=10', 'stale-if-error=60', false], ['s-maxage=10, stale-if-error=5', 'stale-if-error=60', false],
+    ['max-age=10, no-cache', 'stale-if-error=60', false]
+  ] as const) {
+    const { state, get, clock } = await one(t)
+    state.answer = say(directive)
+    await get()
+    clock.advance(20_000)
+    state.answer = (_request, reply) => reply.code(503).send('down')
+    const { statusCode, headers } = await get({ 'cache-control': asked })
+    t.equal(statusCode, allowed ? 200 : 503, `${directive}; asked with ${asked}`)
+    if (allowed) t.match(headers['cache-status'], /fwd=(stale|request); fwd-status=503;.*detail=stale-if-error/)
+  }
+})
+
+t.test('stale-if-error of a request: also when nothing came at all, and after another one got the failure', async (t) => {
+  const { state, get, clock } = await one(t)
+  state.answer = say('max-age=10')
+  await get()
+  clock.advance(20_000)
+  state.answer = (_request, reply) => reply.code(503).send('down')
+  t.equal((await get()).statusCode, 503)
+  const asked = { 'cache-control': 'stale-if-error=60' }
+  t.equal((await get(asked)).statusCode, 200, 'though nobody waits for this key for a while')
+  state.answer = (_request, reply) => {
+    reply.hijack()
+    reply.raw.destroy()
+  }
+  t.equal((await get(asked)).statusCode, 200)
+  const deaf = await one(t, { requestDirectives: false })
+  deaf.state.answer = say('max-age=10')
+  await deaf.get()
+  deaf.clock.advance(20_000)
+  deaf.state.answer = (_request, reply) => reply.code(503).send('down')
+  t.equal((await deaf.get(asked)).statusCode, 503, 'by option clients have no say')
+})
+
+t.test('stale-if-error of a request brings nothing back that an unsafe request outdated', async (t) => {
+  const headers = { 'cache-control': 'stale-if-error=60' }
+  const clock = new TestClock()
+  let down = false
+  const { app: instance } = await app(t, { clock }, (app) => {
+    app.get('/x', (_request, reply) => down ? reply.code(503).send('down') : reply.header('cache-control', 'max-age=10').send('old'))
+    app.post('/x', (_request, reply) => reply.send('changed'))
+  })
+  const status = async (): Promise<number> => (await instance.inject({ url: '/x', headers })).statusCode
+  await status()
+  down = true
+  clock.advance(20_000)
+  t.equal(await status(), 200)
+  await instance.inject({ method: 'POST', url: '/x' })
+  t.equal(await status(), 503)
+})
+
+t.test('stale-if-error of a request does not make a part the whole', async (t) => {
+  const { state, get, clock } = await one(t)
+  state.answer = (_request, reply) => reply.code(206).headers({ 'cache-control': 'max-age=10', etag: '"1"', 'content-range': 'bytes 0-3/10' }).send('0123')
+  t.equal((await get({ range: 'bytes=0-3' })).statusCode, 206)
+  clock.advance(20_000)
+  state.answer = (_request, reply) => reply.code(503).send('down')
+  t.equal((await get({ 'cache-control': 'stale-if-error=60' })).statusCode, 503)
+})
+
+t.test('stale-if-error of a request says nothing about those with whom it shares a fetch', async (t) => {
+  const lenient = { 'cache-control': 'stale-if-error=60' }
+  for (const [first, second, third] of [[{}, lenient, {}], [lenient, {}, lenient], [lenient, lenient, lenient]] as const) {
+    const clock = new TestClock()
+    const held: (() => void)[] = []
+    let [came, runs] = [0, 0]
+    const { app: instance } = await app(t, { clock }, (app) => {
+      app.addHook('preHandler', async () => { came++ })
+      app.get('/x', async (_request, reply) => {
+        runs++
+        if (runs === 1) return reply.header('cache-control', 'max-age=10').send('old')
+        if (runs === 2) await new Promise<void>((resolve) => { held.push(resolve) })
+        return reply.code(503).send('down')
+      })
+    })
+    const get = (headers: Record<string, string>) => instance.inject({ url: '/x', headers }).then(({ statusCode }) => statusCode)
+    await get({})
+    clock.advance(20_000)
+    const all = [get(first)]
+    await eventually(() => held.length === 1)
+    all.push(get(second), get(third))
+    await eventually(() => came === 4)
+    held[0]!()
+    const strict = [first, second, third].filter((headers) => headers !== lenient).length
+    t.same(await Promise.all(all), [first, second, third].map((headers) => headers === lenient ? 200 : 503))
+    t.equal(runs, 2 + strict - (first === lenient ? 0 : 1), 'who waited in vain asks for itself')
+  }
+})
+
 t.test('stale-while-slow: a stale copy when the origin is late, and its answer is stored', async (t) => {
   const { state, get, clock, instance } = await one(t, { staleWhileSlow: 500 })
   state.answer = say('max-age=10')

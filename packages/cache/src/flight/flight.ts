@@ -10,6 +10,8 @@ export interface Passenger {
   /** The head is there, and it is decided what becomes of it. */
   settled (flight: Flight, outcome: Outcome): void
   interim (status: number, headers: Record<string, string | string[]>): void
+  /** Would it take this stale response in place of a failure, where that is not allowed to all? */
+  accepts (stale: Entry): boolean
 }
 
 export type Outcome =
@@ -179,6 +181,17 @@ export class Flight implements ResponseSink {
     const waiting = [...this.passengers]
     this.passengers.clear()
     for (const passenger of waiting) passenger.settled(this, outcome)
+  }
+
+  /** Some get an outcome of their own, and it goes on for the others. Gives whether there were any. */
+  part (outcome: Outcome, whose: (passenger: Passenger) => boolean): boolean {
+    const parting = [...this.passengers].filter(whose)
+    for (const passenger of parting) {
+      this.passengers.delete(passenger)
+      passenger.settled(this, outcome)
+      if (this.leader === passenger) this.leader = undefined
+    }
+    return parting.length > 0
   }
 
   /** Turns the rest of a stored part into the complete response: with that part's bytes before those that come. */

@@ -26,6 +26,7 @@ export interface RequestDirectives {
   /** Infinity when given without a value. */
   maxStale: number
   minFresh: number
+  staleIfError: number
   noCache: boolean
   noStore: boolean
   onlyIfCached: boolean
@@ -145,9 +146,11 @@ export function governing (fields: Fields, targets: readonly string[]): Governin
   return { directives: parseCacheControl(joined(fields, 'cache-control')), targeted: false }
 }
 
-const NO_REQUEST_DIRECTIVES: RequestDirectives = Object.freeze({ maxAge: -1, maxStale: -1, minFresh: -1, noCache: false, noStore: false, onlyIfCached: false })
+const NO_REQUEST_DIRECTIVES: RequestDirectives = Object.freeze({
+  maxAge: -1, maxStale: -1, minFresh: -1, staleIfError: -1, noCache: false, noStore: false, onlyIfCached: false
+})
 
-/** Reads a request's field (RFC 9111 5.2.1). Invalid numbers take the strictest meaning: max-age 0, no max-stale, no min-fresh. */
+/** Reads a request's field (RFC 9111 5.2.1, RFC 5861 4). Invalid numbers take the strictest meaning: max-age 0, none of the others. */
 export function parseRequestCacheControl (value: string | undefined): RequestDirectives {
   if (value === undefined) return NO_REQUEST_DIRECTIVES
   const directives = { ...NO_REQUEST_DIRECTIVES }
@@ -156,6 +159,7 @@ export function parseRequestCacheControl (value: string | undefined): RequestDir
       case 'max-age': directives.maxAge = seconds(argument) || 0; break
       case 'max-stale': directives.maxStale = argument === undefined ? Number.POSITIVE_INFINITY : seconds(argument) || 0; break
       case 'min-fresh': directives.minFresh = seconds(argument) || 0; break
+      case 'stale-if-error': directives.staleIfError = seconds(argument) || 0; break
       case 'no-cache': directives.noCache = true; break
       case 'no-store': directives.noStore = true; break
       case 'only-if-cached': directives.onlyIfCached = true; break

@@ -119,7 +119,8 @@ t.test('Surrogate-Control counts where it is among the targets, before or after 
 })
 
 t.test('directives of requests: the strictest reading of what is malformed', async (t) => {
-  t.match(parseRequestCacheControl('max-age=x, max-stale=x, min-fresh=x'), { maxAge: 0, maxStale: 0, minFresh: 0 })
+  t.match(parseRequestCacheControl('max-age=x, max-stale=x, min-fresh=x, stale-if-error=x'), { maxAge: 0, maxStale: 0, minFresh: 0, staleIfError: 0 })
+  t.match(parseRequestCacheControl('stale-if-error'), { staleIfError: 0 }, 'without a bound it says nothing')
   t.match(parseRequestCacheControl('max-stale, NO-CACHE, only-if-cached'), { maxStale: Number.POSITIVE_INFINITY, noCache: true, onlyIfCached: true })
   t.match(parseRequestCacheControl(undefined), { maxAge: -1, noCache: false })
 })
