@@ -10,23 +10,33 @@ const AGE = 5000
 /** The cost is multiplied by 1 + this × failure rate. */
 const FAILURE_COST = 100
 
-interface Estimate {
-  owner: Candidate
-  mean: number
-  /** Weight of the answers in `mean`, and the time of the last. */
-  answers: number
-  heard: number
-  failing: number
-  /** Time of the last pick or answer. */
-  touched: number
-  turn: number
-}
+/**
+ * What is known of an upstream stands in a row of numbers, as long as a line of the processor's cache: a pick looks at 32 of them, and each
+ * object that it had to follow would be one wait for memory more.
+ */
+/** What it costs when something was heard of it lately, as nearly always. */
+const PRICE = 0
+/** Time of the last pick or answer. */
+const TOUCHED = 1
+const TURN = 2
+/** The price of one that does not fail. */
+const BASE = 3
+const FAILING = 4
+const MEAN = 5
+/** Weight of the answers in the mean, and the time of the last. */
+const ANSWERS = 6
+const HEARD = 7
+const ROW = 8
 
 class LeastTime<T extends Candidate> implements Selector<T> {
   readonly #environment: Environment
   readonly #walk = new Walk()
-  readonly #estimates: (Estimate | undefined)[] = []
+  /** By slot. */
+  readonly #owners: (T | undefined)[] = []
+  #rows = new Float64Array(0)
   #ready: readonly T[] = []
+  /** Where the rows of those begin. */
+  #places = new Uint32Array(0)
   #mean = 0
   #turn = 0
 
@@ -36,13 +46,18 @@ class LeastTime<T extends Candidate> implements Selector<T> {
 
   rebuild (ready: readonly T[]): void {
     this.#ready = ready
-    for (const candidate of ready) if (this.#estimates[candidate.slot]?.owner !== candidate) this.joined(candidate)
+    this.#places = Uint32Array.from(ready, ({ slot }) => slot * ROW)
+    for (const candidate of ready) {
+      if (this.#owners[candidate.slot] !== candidate) this.joined(candidate)
+      this.#price(candidate)
+    }
     this.#walk.resize(ready.length, this.#environment.random)
   }
 
   select (_context: PickContext): T {
-    const ready = this.#ready
-    const n = ready.length
+    const rows = this.#rows
+    const places = this.#places
+    const n = places.length
     let at = 0
     let stride = 1
     if (n > CHOICES) {
@@ -51,18 +66,18 @@ class LeastTime<T extends Candidate> implements Selector<T> {
       stride = this.#walk.stride
     }
     const now = this.#environment.clock.now()
-    let best = ready[at]!
-    let low = this.#cost(best, now)
+    let best = at
+    let low = costOf(rows, places[at]!, now)
     for (let left = Math.min(n, CHOICES) - 1; left > 0; left--) {
-      at += stride
-      if (at >= n) at -= n
-      const candidate = ready[at]!
-      const cost = this.#cost(candidate, now)
-      if (cost > low || (cost === low && this.#estimates[candidate.slot]!.turn >= this.#estimates[best.slot]!.turn)) continue
-      best = candidate
+      // No branch: which way it goes could not be foreseen.
+      at += stride - n
+      at += n & (at >> 31)
+      const cost = costOf(rows, places[at]!, now)
+      if (cost > low || (cost === low && rows[places[at]! + TURN]! >= rows[places[best]! + TURN]!)) continue
+      best = at
       low = cost
     }
-    return best
+    return this.#ready[best]!
   }
 
   alternative (_context: PickContext, usable: (candidate: T) => boolean): T | undefined {
@@ -70,7 +85,7 @@ class LeastTime<T extends Candidate> implements Selector<T> {
     let best: T | undefined
     let low = Infinity
     for (const candidate of this.#ready) {
-      const cost = this.#cost(candidate, now)
+      const cost = costOf(this.#rows, candidate.slot * ROW, now)
       if (!(cost < low || best === undefined) || !usable(candidate)) continue
       best = candidate
       low = cost
@@ -79,45 +94,71 @@ class LeastTime<T extends Candidate> implements Selector<T> {
   }
 
   started (candidate: T, now: number): void {
-    const estimate = this.#estimates[candidate.slot]
-    if (estimate?.owner !== candidate) return
-    estimate.touched = now
-    estimate.turn = ++this.#turn
+    if (this.#owners[candidate.slot] !== candidate) return
+    const row = candidate.slot * ROW
+    this.#rows[row + TOUCHED] = now
+    this.#rows[row + TURN] = ++this.#turn
+    this.#price(candidate)
   }
 
   finished (candidate: T, now: number, _startedAt: number, latency: number, ok: boolean | undefined): void {
-    const estimate = this.#estimates[candidate.slot]
-    if (ok === undefined || estimate?.owner !== candidate) return
+    if (this.#owners[candidate.slot] !== candidate) return
+    if (ok !== undefined) this.#learn(candidate.slot * ROW, now, latency, ok)
+    this.#price(candidate)
+  }
+
+  #learn (row: number, now: number, latency: number, ok: boolean): void {
+    const rows = this.#rows
     // Failures say nothing of speed: counted apart, they cannot make the estimate look good.
-    estimate.failing = (estimate.failing + ((ok ? 0 : 1) - estimate.failing) / 20) * Math.exp((estimate.touched - now) / FADE)
-    estimate.touched = now
+    rows[row + FAILING] = (rows[row + FAILING]! + ((ok ? 0 : 1) - rows[row + FAILING]!) / 20) * Math.exp((rows[row + TOUCHED]! - now) / FADE)
+    rows[row + TOUCHED] = now
     if (!ok) return
     this.#mean = this.#mean === 0 ? latency : this.#mean + (latency - this.#mean) / 100
-    estimate.answers = Math.min(20, estimate.answers * Math.exp((estimate.heard - now) / AGE) + 1)
-    estimate.heard = now
-    estimate.mean += (latency - estimate.mean) / estimate.answers
+    const answers = rows[row + ANSWERS] = Math.min(20, rows[row + ANSWERS]! * Math.exp((rows[row + HEARD]! - now) / AGE) + 1)
+    rows[row + HEARD] = now
+    rows[row + MEAN] = rows[row + MEAN]! + (latency - rows[row + MEAN]!) / answers
   }
 
   /** A joiner stands at the pool's mean until its first answer. */
   joined (candidate: T): void {
-    const touched = this.#environment.clock.now()
-    this.#estimates[candidate.slot] = { owner: candidate, mean: this.#mean, answers: 0, heard: touched, failing: 0, touched, turn: 0 }
+    const { slot } = candidate
+    const row = slot * ROW
+    if (row >= this.#rows.length) {
+      const rows = new Float64Array(2 * row + ROW)
+      rows.set(this.#rows)
+      this.#rows = rows
+    }
+    const now = this.#environment.clock.now()
+    this.#owners[slot] = candidate
+    this.#rows.fill(0, row, row + ROW)
+    this.#rows[row + MEAN] = this.#mean
+    this.#rows[row + TOUCHED] = this.#rows[row + HEARD] = now
+    this.#price(candidate)
   }
 
   left (candidate: T): void {
-    if (this.#estimates[candidate.slot]?.owner === candidate) this.#estimates[candidate.slot] = undefined
+    if (this.#owners[candidate.slot] === candidate) this.#owners[candidate.slot] = undefined
   }
 
   recovered (candidate: T): void {
-    if (this.#estimates[candidate.slot]?.owner === candidate) this.joined(candidate)
+    if (this.#owners[candidate.slot] === candidate) this.joined(candidate)
   }
 
-  #cost (candidate: T, now: number): number {
-    const { mean, failing, touched } = this.#estimates[candidate.slot]!
-    const quiet = now - touched
-    const fading = quiet > 100 ? Math.exp(-quiet / FADE) : 1
-    return (mean || 1) * fading * (candidate.load.inFlight + 1) / candidate.weight * (1 + FAILURE_COST * failing * fading)
+  #price ({ slot, load, weight }: T): void {
+    const rows = this.#rows
+    const row = slot * ROW
+    rows[row + BASE] = (rows[row + MEAN]! || 1) * (load.inFlight + 1) / weight
+    rows[row + PRICE] = faded(rows, row, 1)
   }
+}
+
+function costOf (rows: Float64Array, row: number, now: number): number {
+  const quiet = now - rows[row + TOUCHED]!
+  return quiet > 100 ? faded(rows, row, Math.exp(-quiet / FADE)) : rows[row + PRICE]!
+}
+
+function faded (rows: Float64Array, row: number, fading: number): number {
+  return rows[row + BASE]! * fading * (1 + FAILURE_COST * rows[row + FAILING]! * fading)
 }
 
 /** Lowest moving mean of response times × (in flight + 1) / weight. */
