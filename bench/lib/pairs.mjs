@@ -9,6 +9,8 @@ import { LOAD_CORE, freePorts, pinned } from './system.mjs'
 const bursts = fileURLToPath(new URL('../targets/bursts.mjs', import.meta.url))
 /** Long enough that a request costs what it does under steady load, short enough that the machine is the same in the burst beside. */
 const REQUESTS = 128
+/** For each pair and second of a round: with less, chance is more than what a feature adds. */
+const SECONDS = 3
 
 /** The mean of the middle half: what hits few bursts, a collection of garbage or another process, is left out. */
 function middle (list) {
@@ -48,7 +50,7 @@ export async function measurePairs (pairs, path, { rounds, seconds, turns, node,
     const started = Object.values(all.started)
     const results = await load({
       processes: started.map(({ port, apps }) => ({ port, apps })), path, connections: 64, requests: REQUESTS,
-      warm: 1000 * turns, seconds: 2 * seconds * started.length, first: round
+      warm: 700 * turns, seconds: SECONDS * seconds * started.length, first: round
     })
     for (const [i, name] of Object.keys(all.started).entries()) {
       const each = results[i].map(inOrder)
