@@ -50,7 +50,7 @@ export async function measurePairs (pairs, path, { rounds, seconds, turns, node,
     const started = Object.values(all.started)
     const results = await load({
       processes: started.map(({ port, apps }) => ({ port, apps })), path, connections: 64, requests: REQUESTS,
-      warm: 700 * turns, seconds: SECONDS * seconds * started.length, first: round
+      warm: 400 * turns, seconds: SECONDS * seconds * started.length, first: round
     })
     for (const [i, name] of Object.keys(all.started).entries()) {
       const each = results[i].map(inOrder)
