@@ -57,6 +57,8 @@ export abstract class Exchange extends Deadline implements AttemptHandler, PoolC
   #blocked = false
   #activity: number
   #retries = 0
+  /** Upstreams passed over: where nobody else is left, whom it did not reach either is not asked again as well. */
+  #passed = 0
 
   constructor (pools: readonly Pool[], settings: ExchangeSettings, deadlines: Deadlines) {
     super()
@@ -388,10 +390,12 @@ export abstract class Exchange extends Deadline implements AttemptHandler, PoolC
   /** `free`: no upstream has seen the request, so that another attempt multiplies nobody's load. */
   #mayRetry (reason: string, free = false): boolean {
     const { retries } = this.settings
-    const passes = retries > 0 && isUnreached(reason) && this.#pool.passesOver(this)
-    if (!passes && this.#retries >= retries) return false
+    const unreached = isUnreached(reason)
+    const passes = retries > 0 && unreached && this.#pool.passesOver(this)
+    if (!passes && this.#retries + (unreached ? this.#passed : 0) >= retries) return false
     const allowed = free || this.#pool.retryBudget.take()
-    if (allowed && !passes) this.#retries++
+    if (passes) this.#passed++
+    else if (allowed) this.#retries++
     this.#tellRetry(allowed ? reason : 'budget', !allowed)
     return allowed
   }

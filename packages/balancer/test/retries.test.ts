@@ -160,7 +160,15 @@ t.test('who refuses the connection is passed over, however many do, while somebo
   }
 })
 
-t.test('of a large pool that refuses connections, not each is asked; and attempts count again when each was', async (t) => {
+t.test('who refuses the connection leaves the attempts for other failures', async (t) => {
+  const { upstreams, counts } = await pair(t, (socket) => { socket.resetAndDestroy() })
+  const dead = await Promise.all(Array.from({ length: 3 }, refusing))
+  const { url } = await proxy(t, { pools: { web: { upstreams: [...dead, ...upstreams], policy: 'first' } }, routes: [{ prefix: '/', pool: 'web', retry: { attempts: 1 } }] })
+  t.equal((await fetch(url)).status, 200)
+  t.same(counts, { faulty: 1, good: 1 })
+})
+
+t.test('of a large pool that refuses connections, not each is asked; and none again beyond the attempts', async (t) => {
   const asked = async (count: number): Promise<number> => {
     const upstreams = await Promise.all(Array.from({ length: count }, refusing))
     const { url } = await proxy(t, { pools: { web: { upstreams, policy: 'round-robin' } }, routes: [{ prefix: '/', pool: 'web', exposeErrors: true }], random: () => 0 })
@@ -168,8 +176,9 @@ t.test('of a large pool that refuses connections, not each is asked; and attempt
     t.equal(response.status, 502)
     return (await response.json() as { attempts: number }).attempts
   }
-  t.equal(await asked(60), 35)
-  t.equal(await asked(5), 7)
+  t.equal(await asked(60), 33)
+  t.equal(await asked(5), 5)
+  t.equal(await asked(2), 3)
 })
 
 t.test('the keep-alive race: no GET fails, no POST is done twice', async (t) => {

@@ -116,9 +116,10 @@ export class Pool extends EventEmitter<PoolEvents> {
     return false
   }
 
-  /** The same, or somebody of another tier who would be taken then. */
+  /** The same, or somebody who is taken when there is none such: of another tier, or not ready. */
   hasNext (context: PoolContext): boolean {
-    return this.hasUntried(context) || this.#reserve(context) !== undefined
+    if (this.hasUntried(context)) return true
+    return (this.#ready.length === 0 ? this.#leftover(context) : this.#reserve(context) ?? this.#outcast(context)) !== undefined
   }
 
   /**
@@ -323,7 +324,10 @@ export class Pool extends EventEmitter<PoolEvents> {
         return this.#lease(upstream, context, 'trial')
       }
     }
-    if (this.#ready.length === 0) return this.#lastResort(context)
+    if (this.#ready.length === 0) {
+      const leftover = this.#leftover(context)
+      return leftover === undefined ? 'none-ready' : this.#lease(leftover, context, 'last-resort')
+    }
     const first = this.#selector.select(context)
     if (first.hasRoom && !(context.attempts > 0 && context.hasTried(first))) return this.#lease(first, context, 'policy')
     const other = this.#alternative(context, (upstream) => upstream.hasRoom && !context.hasTried(upstream)) ??
@@ -366,13 +370,14 @@ export class Pool extends EventEmitter<PoolEvents> {
     return undefined
   }
 
-  #lastResort (context: PoolContext): Lease | NoLease {
-    if (this.settings.whenAllDown !== 'try-any') return 'none-ready'
+  /** Nobody is ready: one that is down, where such are to be tried. */
+  #leftover (context: PoolContext): Upstream | undefined {
+    if (this.settings.whenAllDown !== 'try-any') return undefined
     for (const upstream of this.#members.values()) {
       const { state } = upstream.health
-      if ((state === 'down' || state === 'ejected') && upstream.hasRoom && !context.hasTried(upstream)) return this.#lease(upstream, context, 'last-resort')
+      if ((state === 'down' || state === 'ejected') && upstream.hasRoom && !context.hasTried(upstream)) return upstream
     }
-    return 'none-ready'
+    return undefined
   }
 
   #lease (upstream: Upstream, context: PoolContext, choice: Choice): Lease {

@@ -72,6 +72,21 @@ t.test('who reached nobody goes on while somebody untried is there, of another t
   t.equal(pool.passesOver(context([a!], { attempts: 33 })), false)
 })
 
+t.test('… and while somebody is left who is taken though not ready', async (t) => {
+  const { pool } = make({ panicThreshold: 0 })
+  const [a, b, c] = pool.upstreams
+  b!.health.eject('five failures')
+  c!.health.force('maintenance', 'by hand')
+  t.equal(pool.passesOver(context([a!])), true, 'ejected')
+  t.equal(pool.passesOver(context([a!, b!])), false, 'in maintenance')
+  for (const [whenAllDown, goesOn] of [['fail', false], ['try-any', true]] as const) {
+    const { pool } = make({ whenAllDown })
+    for (const { health } of pool.upstreams) health.probed(false, 'refused', { rise: 1, fall: 1 })
+    t.equal(pool.passesOver(context(pool.upstreams.slice(0, 2))), goesOn, whenAllDown)
+    t.equal(pool.passesOver(context(pool.upstreams)), false)
+  }
+})
+
 t.test('an ejected upstream gets one trial at a time after its time, then starts slowly', async (t) => {
   const { pool, clock } = make({ slowStart: 10_000 })
   const bad = pool.upstreams[0]!

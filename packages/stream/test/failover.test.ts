@@ -104,7 +104,10 @@ t.test('refused connections cost nothing of the budget, and are passed over whil
   const good = await named(t, 'good')
   const pool = { upstreams: [...gone, good.url], policy: 'first' as const, retryBudget: { ratio: 0, perSecond: 0 } }
   const { port, stream } = await proxy(t, {
-    listeners: [{ name: 'db', listen: '127.0.0.1:0', pool, retries: 1 }, { name: 'once', listen: '127.0.0.1:0', pool, retries: 0 }]
+    listeners: [
+      { name: 'db', listen: '127.0.0.1:0', pool, retries: 1 }, { name: 'once', listen: '127.0.0.1:0', pool, retries: 0 },
+      { name: 'none', listen: '127.0.0.1:0', pool: { ...pool, upstreams: gone }, retries: 1 }
+    ]
   })
   const { line, socket } = await firstLine(port('db'))
   t.equal(line, 'good')
@@ -112,6 +115,8 @@ t.test('refused connections cost nothing of the budget, and are passed over whil
   t.equal(stream.listener('db').counters.failures.get('connect-refused'), 5)
   t.match(await firstLine(port('once')), { line: /closed|error/ }, 'with 0 nothing is tried again')
   t.equal(stream.listener('once').counters.failures.get('connect-refused'), 1)
+  t.match(await firstLine(port('none')), { line: /closed|error/ })
+  t.equal(stream.listener('none').counters.failures.get('connect-refused'), 5, 'each once')
 })
 
 t.test('nobody is ready: closed at once, and counted', async (t) => {

@@ -140,13 +140,19 @@ t.test('several that are not there are passed over, whatever the budget', async 
   for (const socket of gone) socket.close()
   const pool = { upstreams: [...urls, a.url], policy: 'first' as const, retryBudget: { ratio: 0, perSecond: 0 } }
   const { port, stream } = await proxy(t, {
-    listeners: [{ protocol: 'udp', name: 'u', listen: '127.0.0.1:0', pool, retries: 1 }, { protocol: 'udp', name: 'once', listen: '127.0.0.1:0', pool, retries: 0 }]
+    listeners: [
+      { protocol: 'udp', name: 'u', listen: '127.0.0.1:0', pool, retries: 1 }, { protocol: 'udp', name: 'once', listen: '127.0.0.1:0', pool, retries: 0 },
+      { protocol: 'udp', name: 'none', listen: '127.0.0.1:0', pool: { ...pool, upstreams: urls }, retries: 1 }
+    ]
   })
   const client = await bind(t)
   t.equal(await ask(client, port('u'), 'x'), 'a x')
   client.send('x', port('once'), '127.0.0.1')
   await until(() => stream.listener('once').counters.ends.get('unreachable') === 1)
   t.equal(a.peers.size, 1)
+  client.send('x', port('none'), '127.0.0.1')
+  await until(() => stream.listener('none').counters.ends.get('unreachable') === 1)
+  t.equal(stream.listener('none').counters.failures.get('unreachable'), 4, 'each once')
 })
 
 t.test('nobody else gets a word in: no answer but what the upstream sent, to nobody but its client', async (t) => {

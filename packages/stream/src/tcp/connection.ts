@@ -37,6 +37,8 @@ export class Connection extends Deadline implements EntryOwner, FlowOwner, PoolW
   #upstreamEnded = false
   readonly #tried: Upstream[] = []
   #retries = 0
+  /** Upstreams passed over: where nobody else is left, whom it did not reach either is not asked again as well. */
+  #passed = 0
   #lease: Lease | undefined
   #ticket: Ticket | undefined
   #openedAt = 0
@@ -244,8 +246,11 @@ export class Connection extends Deadline implements EntryOwner, FlowOwner, PoolW
     const { counters, settings } = this.#owner
     counters.failed(reason)
     this.#dismiss(outcome, reason)
-    const passes = settings.retries > 0 && isUnreached(reason) && pool.passesOver(this)
-    if (!passes && this.#retries++ >= settings.retries) return this.#end(reason)
+    const unreached = isUnreached(reason)
+    const passes = settings.retries > 0 && unreached && pool.passesOver(this)
+    if (!passes && this.#retries + (unreached ? this.#passed : 0) >= settings.retries) return this.#end(reason)
+    if (passes) this.#passed++
+    else this.#retries++
     // Where no connection came about, another attempt multiplies nobody's load.
     const refused = outcome !== 'failed-before-send' && !pool.retryBudget.take()
     if (channels.retry.hasSubscribers) channels.retry.publish({ pool: pool.name, reason: refused ? 'budget' : reason, refused, source: pool })

@@ -41,6 +41,8 @@ export class Session extends Deadline implements PoolContext, StreamInfo {
   readonly #owner: UdpListener
   readonly #tried: Upstream[] = []
   #retries = 0
+  /** Upstreams passed over: where nobody else is left, whom it did not reach either is not asked again as well. */
+  #passed = 0
   #keyHash = -1
   #socket: Socket | undefined
   #lease: Lease | undefined
@@ -181,7 +183,10 @@ export class Session extends Deadline implements PoolContext, StreamInfo {
     // What was not answered goes to another upstream; else the client's next datagram does.
     const unreached = reason === 'unreachable'
     const passes = unreached && settings.retries > 0 && pool.passesOver(this)
-    if (answered || this.#waiting.length === 0 || (!passes && this.#retries++ >= settings.retries)) return this.end(reason, 'failed-after-send')
+    const over = !passes && this.#retries + (unreached ? this.#passed : 0) >= settings.retries
+    if (answered || this.#waiting.length === 0 || over) return this.end(reason, 'failed-after-send')
+    if (passes) this.#passed++
+    else this.#retries++
     const refused = !unreached && !pool.retryBudget.take()
     if (channels.retry.hasSubscribers) channels.retry.publish({ pool: pool.name, reason: refused ? 'budget' : reason, refused, source: pool })
     if (refused) this.end(reason, 'failed-after-send')
