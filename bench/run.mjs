@@ -57,6 +57,12 @@ function versions () {
   return { Node: process.versions.node, ...installed, ...says('nginx', ['-v'], /nginx\/([\d.]+)/), ...says('haproxy', ['-v'], /version ([\d.]+)/), load: tool === 'wrk' ? 'by wrk' : `by autocannon ${own('autocannon/package.json').version}` }
 }
 
+/** `more` of a scenario: how many times the rounds, or the seconds, it takes until its figures hold still. Not for a smoke run. */
+function settingsOf ({ more = {} }, settings) {
+  if (settings.rounds === 1) return settings
+  return { ...settings, rounds: settings.rounds * (more.rounds ?? 1), seconds: settings.seconds * (more.seconds ?? 1) }
+}
+
 async function runScenario (scenario, settings) {
   const work = mkdtempSync(join(tmpdir(), 'headgate-bench-'))
   const profiles = values['cpu-prof']
@@ -115,13 +121,14 @@ async function main () {
   settings.turns = settings.rounds === 1 ? 1 : 6
   if (values['cpu-prof'] !== undefined) mkdirSync(values['cpu-prof'], { recursive: true })
   if (cores < 2) say('one core only: load and proxy share it, requests/s and latencies mean little')
-  const about = { date: new Date().toISOString().slice(0, 10), rounds: settings.rounds, seconds: settings.seconds, versions: versions(), machine: `${cores} cores, ${cpus()[0]?.model.trim() ?? 'unknown CPU'}` }
+  const about = { date: new Date().toISOString().slice(0, 10), versions: versions(), machine: `${cores} cores, ${cpus()[0]?.model.trim() ?? 'unknown CPU'}` }
   const all = []
   for (const scenario of scenarios) {
     if (names.length > 0 && !names.includes(scenario.name)) continue
     say(`${scenario.name}: ${scenario.title}`)
     try {
-      const result = { ...about, ...await runScenario(scenario, settings) }
+      const own = settingsOf(scenario, settings)
+      const result = { ...about, rounds: own.rounds, seconds: own.seconds, ...await runScenario(scenario, own) }
       show(result)
       all.push(result)
       if (values.report) save(result)

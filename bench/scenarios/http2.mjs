@@ -14,6 +14,7 @@ const plain = { http2: false }
 export default {
   order: 92,
   name: 'http2',
+  more: { rounds: 3 },
   title: 'HTTP/2 to clients',
   text: 'Small GET by h2load over 7 kept TLS connections with 10 streams at once on each; plain HTTP/1.1 to the backend. The two without TLS are asked by HTTP/1.1.',
   remarks: 'Node’s HTTP/2 costs an app several times what its HTTP/1.1 does, with a proxy or without; compare what it adds to the barest proxy, which by the target\'s sum came to 1.22 in this run and to 1.17 on the other machine, and so is above it. The rounds of this run lie too far apart (0.66–2.85) to say more than that; beside the version that the other machine measured, in alternating rounds on this one, it costs 0.98 as much.',

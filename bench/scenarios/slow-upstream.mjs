@@ -15,6 +15,7 @@ const targets = {
 export default {
   order: 100,
   name: 'slow-upstream',
+  more: { seconds: 2 },
   title: 'One of three upstreams is 20 times slower',
   text: 'Upstreams that take 10 ms, 64 connections, no health checks; then one of the three takes 200 ms. p99 in ms, median of the rounds: with all alike, and with the slow one.',
   async run (context) {

@@ -9,6 +9,7 @@ const secure = async (started) => ({ ...await started, scheme: 'https' })
 export default {
   order: 90,
   name: 'tls',
+  more: { rounds: 3 },
   title: 'TLS 1.3 to clients',
   text: 'Small GET over 64 kept TLS connections, an ECDSA certificate; plain HTTP to the backend. Then a new connection for each request (`Connection: close`).',
   remarks: 'A proxy pays more for TLS than a hello does, as what it runs between two records is no longer in the processor’s caches and Node’s stream functions see two kinds of sockets: the barest proxy in Node shows how much of it no code of ours can save: by the target\'s sum it came to 1.34 with kept connections where Headgate came to 1.08, and to 1.08 on the other machine; with new connections, of which nearly all is the handshake, to 0.92.',
