@@ -5,6 +5,9 @@ import { tunnelled } from './accounting.ts'
 /** Bytes that are read at once at most. */
 const READ = 65_536
 
+/** Milliseconds between two looks at one that has yet to take what the other, closed in good order, said last. */
+const LINGER = 1000
+
 /** Of all tunnels of this process. */
 const buffers = new FlowBuffers(READ)
 
@@ -32,7 +35,7 @@ class Tunnel extends Deadline {
   readonly #deadlines: Deadlines
   readonly #timeout: number
   readonly #ended: () => void
-  #open = 2
+  readonly #gone: Set<Duplex> = new Set()
 
   /** `head`: what came from the upstream already. `timeout` is ms without a byte either way, 0: none; `ended` is called once. */
   constructor (client: Duplex, upstream: Duplex, head: Buffer, deadlines: Deadlines, timeout: number, ended: () => void) {
@@ -44,18 +47,24 @@ class Tunnel extends Deadline {
     this.#ended = ended
     client.on('close', () => { this.#closed(client, upstream) })
     upstream.on('close', () => { this.#closed(upstream, client) })
-    client.on('error', () => { client.destroy() })
-    upstream.on('error', () => { upstream.destroy() })
+    for (const each of [client, upstream]) {
+      each.on('error', () => { each.destroy() })
+      // An HTTP/2 stream that was reset without an error would wait for ever to write what is left.
+      each.on('aborted', () => { each.destroy() })
+    }
     this.#up = pass(client, upstream, undefined, deadlines)
     this.#down = pass(upstream, client, head, deadlines)
     // The client may have left while the upstream made up its mind.
-    if (client.closed) this.#closed(client, upstream)
-    else if (timeout > 0) this.#look(deadlines.now())
+    if (client.closed) {
+      client.destroy()
+      this.#closed(client, upstream)
+    } else if (timeout > 0) this.#look(deadlines.now())
   }
 
   expired (now: number): void {
-    if (this.#open === 0) return
-    if (now < this.#quietAt) this.#look(now)
+    // Node does not tell when a stream that was ended is reset without an error, which is then closed, but never destroyed.
+    const over = this.#gone.size === 1 && this.#client.closed && this.#upstream.closed
+    if (!over && (this.#timeout === 0 || now < this.#quietAt)) this.#look(now)
     else {
       this.#client.destroy()
       this.#upstream.destroy()
@@ -65,18 +74,19 @@ class Tunnel extends Deadline {
   get #quietAt (): number { return Math.max(this.#up.active, this.#down.active) + this.#timeout }
 
   #look (now: number): void {
-    this.#deadlines.schedule(this, this.#quietAt, now)
+    const linger = this.#gone.size === 1 ? now + LINGER : Infinity
+    this.#deadlines.schedule(this, Math.min(linger, this.#timeout === 0 ? Infinity : this.#quietAt), now)
   }
 
   #closed (one: Duplex, other: Duplex): void {
-    if (this.#open === 0) return
-    this.#open--
-    if (this.#open === 1) {
+    if (this.#gone.has(one)) return
+    this.#gone.add(one)
+    if (!this.#gone.has(other)) {
       // Closed in good order, it has left nothing to do but to take what it said, after which the other closes by itself.
-      if (one.readableEnded && one.writableFinished && one.errored === null) return
+      if (one.readableEnded && one.writableFinished && one.errored === null) return this.#look(this.#deadlines.now())
       other.destroy()
+      return
     }
-    if (this.#open > 0) return
     this.#deadlines.cancel(this)
     this.#up.close()
     this.#down.close()

@@ -2,10 +2,13 @@ import { readFileSync } from 'node:fs'
 import { createServer as createHttpServer, type Server } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
 import { type AddressInfo, type Socket, connect } from 'node:net'
-import type { Duplex } from 'node:stream'
+import { Duplex, PassThrough, Readable } from 'node:stream'
 import { connect as connectTls } from 'node:tls'
+import { Deadlines, type Lease } from '@headgate/core'
 import fc from 'fast-check'
 import t from 'tap'
+import { FakeClock } from '../../core/test/clock.ts'
+import { joinTunnel } from '../src/tunnel.ts'
 import { proxy, until } from './helpers.ts'
 
 const read = (name: string): string => readFileSync(new URL(`fixtures/${name}`, import.meta.url), 'utf8')
@@ -173,4 +176,28 @@ t.test('the end that breaks off takes the other with it', async (t) => {
     other.end()
     await until(() => inFlight() === 0)
   }
+})
+
+/** An HTTP/2 stream that is reset without an error while something is left to write. */
+class ResetStream extends Duplex {
+  override _read (): void { this.push(null) }
+  override _write (): void {}
+  /** From now on it is as Node leaves it: closed, and never destroyed. */
+  reset (): void { Object.defineProperty(this, 'closed', { value: true }) }
+}
+
+t.test('a stream that is closed, and never takes what is left, is not waited for', async (t) => {
+  const clock = new FakeClock()
+  const client = new ResetStream()
+  const gone = new PassThrough()
+  const upstream = Duplex.from({ readable: Readable.from([Buffer.from('bye')]), writable: gone.resume() })
+  let outcome = ''
+  const lease = { release (how: string) { outcome = how } } as never as Lease
+  joinTunnel(client, upstream, Buffer.alloc(0), new Deadlines(clock), 0, lease)
+  client.reset()
+  await until(() => upstream.closed)
+  t.equal(outcome, '', 'it may yet take what was said')
+  clock.advance(1100)
+  await until(() => outcome !== '')
+  t.equal(outcome, 'ok')
 })

@@ -44,16 +44,25 @@ t.test('a process that can open no more files does not blame its upstreams, and 
   await until(() => failed > 5)
   const client = createSocket('udp4')
   t.teardown(() => client.close())
-  client.send('x', udpPort, '127.0.0.1')
   let seen = await outcomes()
-  while (seen['udp shed no-sockets'] === undefined) seen = await outcomes()
+  while (seen['udp shed no-sockets'] === undefined) {
+    // One file may be left, as a connection takes two.
+    const one = createSocket('udp4')
+    one.send('x', udpPort, '127.0.0.1', () => { one.close() })
+    seen = await outcomes()
+  }
   t.ok(seen['tcp shed no-sockets']! > 0)
   t.same(Object.keys(seen).filter((key) => key.includes('failed')), [])
   for (const socket of sockets) socket.destroy()
   await until(() => server.sockets.size === 0)
-  const answer = once(client, 'message') as Promise<[Buffer]>
-  client.send('y', udpPort, '127.0.0.1')
-  t.equal(String((await answer)[0]), 'y')
+  let answer = ''
+  client.on('message', (datagram: Buffer) => { answer = String(datagram) })
+  // The process may have closed what the server knows of, and not yet all of the rest.
+  while (answer === '') {
+    client.send('y', udpPort, '127.0.0.1')
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+  t.equal(answer, 'y')
   // More clients than there can be sockets: who was silent longest makes room, as where the table is full.
   for (let i = 0; i < 70; i++) {
     const one = createSocket('udp4')
