@@ -29,8 +29,6 @@ export interface ConnectionOwner {
 
 /** Up to this size a body is copied behind its head: one write is cheaper than two gathered ones. */
 const JOIN_LIMIT = 16_384
-/** Bytes of a response after which one that still fills the buffer gets a larger one. */
-const LARGE = 1_048_576
 const NO_FIELDS: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding'])
 
 /** The hold on one exchange. It lets go of the connection at the end, so that a late call never touches the next exchange. */
@@ -275,16 +273,11 @@ export class Connection implements ParserEvents {
     }
     this.#bytes += count
     this.#parse(buffer, count)
-    if (this.#attempt === undefined || this.#closed) return
     // The response goes on, or a piece in the small buffer is held: the next read gets a large one.
-    if (this.#buffers.isSmall(this.#buffer)) this.#swap(this.#buffers.take())
-    else if (count === buffer.length && this.#bytes > LARGE && !this.#paused) this.#swap(this.#buffers.larger(this.#buffer))
-  }
-
-  #swap (next: Buffer | undefined): void {
-    if (next === undefined) return
-    if (!this.#paused) this.#buffers.give(this.#buffer)
-    this.#buffer = next
+    if (this.#attempt === undefined || this.#closed || !this.#buffers.isSmall(this.#buffer)) return
+    const small = this.#buffer
+    this.#buffer = this.#buffers.take()
+    if (!this.#paused) this.#buffers.give(small)
   }
 
   #parse (buffer: Buffer, count: number): void {
@@ -453,9 +446,7 @@ export class Connection implements ParserEvents {
     this.#backlog = undefined
     this.#socket.destroy()
     // A piece that is held may still be on its way to a client: then the buffer is left to the collector.
-    if (this.#held !== undefined) this.#buffers.drop(this.#held)
-    if (this.#paused) this.#buffers.drop(this.#buffer)
-    else this.#buffers.give(this.#buffer)
+    if (!this.#paused) this.#buffers.give(this.#buffer)
     this.#owner.closed(this, !this.#connected)
   }
 }

@@ -169,8 +169,7 @@ export interface TransportOptions {
   readonly transferCodings?: 'chunked' | 'unknown'
   /**
    * Bytes of the read buffer of each connection that is busy, 4096–16,777,216. Larger ones cost fewer system calls for large
-   * bodies; what is not filled takes no memory. Responses of more than 1 MiB that fill it get twice as much, which may take 64 MiB
-   * in all of a process. @default 262144
+   * bodies; what is not filled takes no memory. @default 262144
    */
   readonly readBufferSize?: number
   /**

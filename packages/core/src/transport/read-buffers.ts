@@ -2,13 +2,10 @@
 const SIZES = [4096, 16_384] as const
 /** Bytes in buffers above the smallest that the idle connections of this process may keep. Pages that nothing was read into cost nothing. */
 const KEPT_BY_IDLE = 33_554_432
-/** Bytes that buffers of twice the size may take in this process, so that a thousand large responses do not cost a thousand of them. */
-const DOUBLED = 67_108_864
 /** Buffers of each size that wait for a connection. */
 const FREE = 16
 
 let keptByIdle = 0
-let doubled = 0
 
 const kept = (buffer: Buffer): number => buffer.length > SIZES[0] ? buffer.length : 0
 
@@ -22,7 +19,7 @@ export class ReadBuffers {
 
   constructor (size: number) {
     this.#size = size
-    for (const each of [...SIZES, size, 2 * size]) this.#free.set(each, [])
+    for (const each of [...SIZES, size]) this.#free.set(each, [])
   }
 
   /** One for whatever comes. */
@@ -30,22 +27,8 @@ export class ReadBuffers {
     return this.#take(this.#size)
   }
 
-  /** Twice `buffer`, for a response that fills it time and again: half as many system calls. `undefined` where it is that already, or none is to be had now. */
-  larger (buffer: Buffer): Buffer | undefined {
-    const size = 2 * this.#size
-    if (buffer.length !== this.#size || doubled + size > DOUBLED) return undefined
-    doubled += size
-    return this.#take(size)
-  }
-
-  /** No longer used, and left to the collector, as a piece of it may be in somebody's hands. */
-  drop (buffer: Buffer): void {
-    if (buffer.length > this.#size) doubled -= buffer.length
-  }
-
   /** Only for buffers of which no piece is in anybody's hands. */
   give (buffer: Buffer): void {
-    this.drop(buffer)
     const free = this.#free.get(buffer.length)!
     if (free.length < FREE) free.push(buffer)
   }
