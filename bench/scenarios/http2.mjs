@@ -17,7 +17,7 @@ export default {
   more: { rounds: 3 },
   title: 'HTTP/2 to clients',
   text: 'Small GET by h2load over 7 kept TLS connections with 10 streams at once on each; plain HTTP/1.1 to the backend. The two without TLS are asked by HTTP/1.1.',
-  remarks: 'Node’s HTTP/2 costs an app several times what its HTTP/1.1 does, with a proxy or without; compare what it adds to the barest proxy, which by the target\'s sum came to 1.22 in this run and to 1.17 on the other machine, and so is above it. The rounds of this run lie too far apart (0.66–2.85) to say more than that; beside the version that the other machine measured, in alternating rounds on this one, it costs 0.98 as much.',
+  remarks: 'Node’s HTTP/2 costs an app several times what its HTTP/1.1 does, with a proxy or without; compare what it adds to the barest proxy, which by the target\'s sum came to 1.22 in a run of the day before and to 1.17 on the other machine, and so is above it. The rounds of this run lie too far apart (0.82–3.26) to say more than that; by the lowest of eight rounds each, Headgate came to 1.10.',
   base: 'Fastify hello, HTTP/2',
   load: { path: '/small', http2: true, of: { 'headgate, HTTP/1.1': plain, 'Fastify hello, HTTP/1.1': plain, 'bare proxy, HTTP/1.1': plain } },
   targets: {

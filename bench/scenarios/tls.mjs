@@ -12,7 +12,7 @@ export default {
   more: { rounds: 3 },
   title: 'TLS 1.3 to clients',
   text: 'Small GET over 64 kept TLS connections, an ECDSA certificate; plain HTTP to the backend. Then a new connection for each request (`Connection: close`).',
-  remarks: 'A proxy pays more for TLS than a hello does, as what it runs between two records is no longer in the processor’s caches and Node’s stream functions see two kinds of sockets: the barest proxy in Node shows how much of it no code of ours can save: by the target\'s sum it came to 1.34 with kept connections where Headgate came to 1.08, and to 1.08 on the other machine; with new connections, of which nearly all is the handshake, to 0.92.',
+  remarks: 'A proxy pays more for TLS than a hello does, as what it runs between two records is no longer in the processor’s caches and Node’s stream functions see two kinds of sockets: the barest proxy in Node shows how much of it no code of ours can save: by the target\'s sum it came to about 1.2 with kept connections in this run, and to 1.34 in one of the day before, where Headgate came to 1.08. The rounds lie too far apart (0.95–2.93) to say more.',
   base: 'Fastify hello over TLS',
   cases: { kept: { path: '/small' }, 'new connections': { path: '/small', headers: { Connection: 'close' } } },
   targets: {
