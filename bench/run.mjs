@@ -87,7 +87,8 @@ async function runScenario (scenario, settings) {
     const cases = scenario.cases ?? { '': scenario.load }
     const { started, skipped } = await startTargets(targets, context)
     const figures = await alternate(started, cases, context)
-    return { scenario: scenario.name, base: scenario.base, figures, checks: judge(scenario.expect ?? [], figures), skipped }
+    const { checks = [], ...rest } = await scenario.within?.(context) ?? {}
+    return { scenario: scenario.name, base: scenario.base, figures, skipped, ...rest, checks: [...judge(scenario.expect ?? [], figures), ...checks] }
   } finally {
     await stopAll()
     rmSync(work, { recursive: true, force: true })

@@ -78,36 +78,16 @@ export const spread = (list) => ({ median: median(list), low: Math.min(...list),
 /** The same of the quotients of two lists, round by round. */
 export const compare = (list, base) => spread(list.map((value, i) => value / base[i]))
 
-const minus = (list, other) => list.map((value, i) => value - other[i])
-
-/**
- * How an expectation is put into words and figures, by the property that it has beside `atMost`: the limit, lists that are compared, and
- * the text after the subject.
- */
-const KINDS = {
-  own: ({ own: [dear, cheap], of, atMost }) => ({
-    limit: atMost, names: [of, dear, cheap], pair: (list, base, more, less) => [minus(list, minus(more, less)), base],
-    text: `≤ ${atMost.toFixed(2)} × ${of}, beside what '${dear}' costs more than '${cheap}'`
-  }),
-  atMost: ({ atMost, of, ofCase }) => ({ limit: atMost, names: [of], pair: (list, base) => [list, base], text: `≤ ${atMost.toFixed(2)} × ${ofCase ?? of}` })
-}
-
 /**
  * Each expectation with what came out: { text, value, low, high, met } or { text, missing }. An expectation names `what` (headgate),
- * `of` whom it is compared with (in `ofCase`, else the same case), and `atMost` (a ratio), perhaps with `own` [with, without]: the ratio
- * once that difference is taken off.
+ * `of` whom it is compared with (in `ofCase`, else the same case), and `atMost` (a ratio).
  */
 export function judge (expectations, figures) {
-  return expectations.map((expectation) => {
-    const { what = 'headgate', ofCase, metric = 'us', case: only = '' } = expectation
-    const kind = Object.keys(KINDS).find((name) => expectation[name] !== undefined)
-    const { limit, names, pair, text: rest } = KINDS[kind](expectation)
-    const list = (target, name = only) => figures[name]?.[target]?.[metric]
-    const text = `${only === '' ? '' : `${only}: `}${what}${metric === 'us' ? '' : ` ${metric}`} ${rest}`
-    const [of, ...others] = names
-    const needed = [list(what), list(of, ofCase), ...others.map((target) => list(target))]
-    if (needed.includes(undefined)) return { text, missing: true }
-    const { median, low, high } = compare(...pair(...needed))
-    return { text, value: median, low, high, met: median <= limit }
+  return expectations.map(({ what = 'headgate', of, ofCase, atMost, metric = 'us', case: only = '' }) => {
+    const text = `${only === '' ? '' : `${only}: `}${what}${metric === 'us' ? '' : ` ${metric}`} ≤ ${atMost.toFixed(2)} × ${ofCase ?? of}`
+    const [list, base] = [[what, only], [of, ofCase ?? only]].map(([target, name]) => figures[name]?.[target]?.[metric])
+    if (list === undefined || base === undefined) return { text, missing: true }
+    const { median, low, high } = compare(list, base)
+    return { text, value: median, low, high, met: median <= atMost }
   })
 }

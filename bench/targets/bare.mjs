@@ -1,5 +1,6 @@
 // The least that a proxy on Node's own HTTP server does: no router, no hooks, no checks, no deadlines, no choice, no repetition, no
 // backpressure; heads are passed on as they came. What it takes is the floor for every proxy that is a Node HTTP server's listener.
+import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { createSecureServer as createHttp2Server } from 'node:http2'
 import { createServer as createSecureServer } from 'node:https'
@@ -13,8 +14,8 @@ const objectOf = (list) => {
 
 const END = Buffer.from('\r\n\r\n')
 
-/** `tls`: key, certificate and versions; without, plain HTTP. `http2`: to clients. */
-export function startBare (upstream, tls, http2 = false) {
+/** `tls`: key, certificate and versions; without, plain HTTP. `http2`: to clients. Gives the server, which listens. */
+export async function startBare (upstream, tls, http2 = false, port = 0) {
   const idle = []
   const open = () => {
     let response
@@ -68,5 +69,6 @@ export function startBare (upstream, tls, http2 = false) {
   }
   const options = { keepAliveTimeout: 600_000, ...tls }
   const server = http2 ? createHttp2Server(options, answer) : tls === undefined ? createServer(options, answer) : createSecureServer(options, answer)
-  server.listen(0, '127.0.0.1', () => { console.log(server.address().port) })
+  await once(server.listen(port, '127.0.0.1'), 'listening')
+  return server
 }

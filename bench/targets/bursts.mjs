@@ -1,60 +1,21 @@
-// Load in bursts, to apps that take turns: { processes: [{ port, apps: [{ port, headers }, …] }, …], path, connections, requests, warm,
-// seconds, first }. A burst is `requests` to one app, all answered; `warm` of them go to each app before, and `first` says whose burst is
-// the first. Prints for each process a list of pairs: CPU µs of a request to its first app, and to its second in the burst beside.
+// Load in bursts, to apps that take turns: { processes: [{ port, apps: [{ port, tls, http2, headers, fresh }, …] }, …], path, connections,
+// requests, warm, seconds, first }. A burst is `requests` to one app, all answered; `warm` of them go to each app before, and `first` says
+// which way the first turn goes. `fresh`: a connection for each request. Prints for each process a list of turns: CPU µs of a request to
+// each of its apps.
 import { once } from 'node:events'
 import { connect } from 'node:net'
+import { FreshClient } from './clients/fresh.mjs'
+import { Http2Client } from './clients/http2.mjs'
+import { KeptClient } from './clients/kept.mjs'
 
 const { processes, path, connections, requests, warm, seconds, first } = JSON.parse(process.argv[2])
-
-class Client {
-  #socket
-  #head
-  #request
-  #answered
-  #failed
-  #text = ''
-
-  constructor ({ port, headers = {} }) {
-    this.#head = ['GET ' + path + ' HTTP/1.1', 'Host: h', ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`), ''].join('\r\n')
-    this.#request = Buffer.from(`${this.#head}\r\n`)
-    const callback = (count, buffer) => {
-      this.#text += buffer.latin1Slice(0, count)
-      const end = this.#text.indexOf('\r\n\r\n')
-      if (end === -1) return true
-      const length = Number(/\r\ncontent-length: (\d+)/i.exec(this.#text)?.[1])
-      if (this.#text.length < end + 4 + length) return true
-      const text = this.#text
-      this.#text = ''
-      if (!text.startsWith('HTTP/1.1 200 ') || Number.isNaN(length)) this.#failed(new Error(text))
-      else this.#take(text)
-      return true
-    }
-    this.#socket = connect({ port, host: '127.0.0.1', noDelay: true, onread: { buffer: Buffer.allocUnsafeSlow(16_384), callback } })
-    this.#socket.on('error', (error) => { this.#failed(error) }).on('close', () => { this.#failed(new Error('a connection was closed')) })
-  }
-
-  /** As a browser, it brings what it was given. */
-  #take (text) {
-    const cookie = /\r\nset-cookie: ([^;\r]+)/i.exec(text)?.[1]
-    if (cookie !== undefined) this.#request = Buffer.from(`${this.#head}Cookie: ${cookie}\r\n\r\n`)
-    this.#answered()
-  }
-
-  on (answered, failed) {
-    this.#answered = answered
-    this.#failed = failed
-  }
-
-  send () {
-    this.#socket.write(this.#request)
-  }
-}
 
 class App {
   #clients
 
   constructor (app) {
-    this.#clients = Array.from({ length: connections }, () => new Client(app))
+    const Client = app.http2 === true ? Http2Client : app.fresh === true ? FreshClient : KeptClient
+    this.#clients = Array.from({ length: connections }, () => new Client(app, path))
   }
 
   burst () {
@@ -85,22 +46,21 @@ function open ({ port, apps }) {
     await asked[index].burst()
     return (await turn(index) - before) / requests
   }
-  return { burst, pairs: [] }
+  return { burst, indices: [...apps.keys()], turns: [] }
 }
 
 const all = processes.map(open)
-for (const { burst } of all) for (let sent = 0; sent < warm; sent += requests) for (const index of [0, 1]) await burst(index)
+for (const { burst, indices } of all) for (let sent = 0; sent < warm; sent += requests) for (const index of indices) await burst(index)
 const until = performance.now() + seconds * 1000
 for (let turn = first; performance.now() < until; turn++) {
-  for (const { burst, pairs } of all) {
-    // The first burst finds the caches as another process left them: whose that is changes, and seven come after it.
-    const begins = turn % 2
-    for (const one of [begins, 1 - begins, 1 - begins, begins]) {
+  for (const { burst, indices, turns } of all) {
+    const order = turn % 2 === 0 ? indices : indices.toReversed()
+    // The first burst finds the caches as another process left them: whose that is changes, and the others come after it.
+    for (const each of [order, order.toReversed()]) {
       const us = []
-      us[one] = await burst(one)
-      us[1 - one] = await burst(1 - one)
-      pairs.push(us)
+      for (const index of each) us[index] = await burst(index)
+      turns.push(us)
     }
   }
 }
-process.stdout.write(JSON.stringify(all.map(({ pairs }) => pairs)), () => { process.exit() })
+process.stdout.write(JSON.stringify(all.map(({ turns }) => turns)), () => { process.exit() })

@@ -31,7 +31,8 @@ if (kind === 'http-proxy') {
   })
   server.listen(0, '127.0.0.1', () => { console.log(server.address().port) })
 } else if (kind === 'bare') {
-  (await import('./bare.mjs')).startBare(ports[0], secretsOf(config.tls), config.http2)
+  const { startBare } = await import('./bare.mjs')
+  console.log((await startBare(ports[0], secretsOf(config.tls), config.http2)).address().port)
 } else if (kind === 'tcp') {
   // The floor of proxying in Node: bytes from socket to socket.
   const { connect, createServer } = await import('node:net')

@@ -2,7 +2,10 @@
 // byte with the app's index, and says what CPU time it has used, of all threads, in microseconds.
 import { Channel } from 'node:diagnostics_channel'
 import { createServer } from 'node:net'
-import { startApp } from './app.mjs'
+import { secretsOf, startApp } from './app.mjs'
+import { startBare } from './bare.mjs'
+
+const start = (config) => config.kind === 'bare' ? startBare(config.ports[0], secretsOf(config.tls), config.http2, config.port) : startApp(config)
 
 export async function startSeveral ({ ports, apps }) {
   // Channels are the process's: what one app's metrics listen to, all the others would tell. So an app's listeners are there in its turn only.
@@ -14,7 +17,7 @@ export async function startSeveral ({ ports, apps }) {
       own.push([this, listener])
       subscribe.call(this, listener)
     }
-    await startApp({ ports, ...config })
+    await start({ ports, ...config })
     for (const [channel, listener] of own) channel.unsubscribe(listener)
     listeners.push(own)
   }
