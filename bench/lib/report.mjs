@@ -5,7 +5,7 @@ import { plot } from './plot.mjs'
 
 const root = new URL('../../', import.meta.url)
 const results = new URL('bench/results/', root)
-/** What another machine gave before. */
+/** What another machine, or another Node, gave before. */
 const elsewhere = new URL('elsewhere/', results)
 const number = (value) => value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)
 
@@ -14,10 +14,12 @@ const read = (name, folder) => {
   return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : undefined
 }
 
+const placeOf = ({ machine, versions }) => `Node ${versions.Node}, ${machine}`
+
 export function save (result) {
   mkdirSync(elsewhere, { recursive: true })
   const before = read(result.scenario, results)
-  if (before !== undefined && before.machine !== result.machine) renameSync(new URL(`${result.scenario}.json`, results), new URL(`${result.scenario}.json`, elsewhere))
+  if (before !== undefined && placeOf(before) !== placeOf(result)) renameSync(new URL(`${result.scenario}.json`, results), new URL(`${result.scenario}.json`, elsewhere))
   writeFileSync(new URL(`${result.scenario}.json`, results), JSON.stringify(result, (_key, value) => typeof value === 'number' ? Number(value.toPrecision(5)) : value, 1) + '\n')
 }
 
@@ -51,7 +53,7 @@ function checks (list, before) {
     const check = before.checks.find((each) => each.text === text)
     return check === undefined || check.missing === true ? '' : `${cameOut(check)}${check.met ? '' : ', not met'}`
   }
-  const [more, line] = before === undefined ? ['', ''] : [' on another machine |', '---|']
+  const [more, line] = before === undefined ? ['', ''] : [' elsewhere |', '---|']
   return ['', `| target | came out | |${more}`, `|---|---|---|${line}`, ...list.map((check) =>
     `| ${check.text} | ${check.missing === true ? 'not measured | –' : `${cameOut(check)} | ${check.met ? 'met' : '**not met**'}`} |${before === undefined ? '' : ` ${there(check.text)} |`}`)]
 }
@@ -67,7 +69,7 @@ export function render (scenarios) {
     .map((scenario) => ({ scenario, result: read(scenario.name, results), before: read(scenario.name, elsewhere) }))
   const judged = all.flatMap(({ result, before }) => result.checks
     .map((check) => ({ ...check, there: before?.checks.some(({ text, met }) => text === check.text && met) })))
-  parts.push('', `${judged.filter(({ met }) => met === true).length} of ${judged.length} targets are met, ${judged.filter(({ met }) => met === false).length} are not (${judged.filter(({ met, there }) => met === false && there).length} of these were on another machine, whose figures stand beside), ${judged.filter(({ missing }) => missing === true).length} were not measured.`)
+  parts.push('', `${judged.filter(({ met }) => met === true).length} of ${judged.length} targets are met, ${judged.filter(({ met }) => met === false).length} are not (${judged.filter(({ met, there }) => met === false && there).length} of these were elsewhere: with another Node or on another machine, whose figures stand beside), ${judged.filter(({ missing }) => missing === true).length} were not measured.`)
   const missing = scenarios.filter(({ name }) => !files.has(name))
   if (missing.length > 0) parts.push('', `Without figures yet: ${missing.map(({ name, title }) => `${title} (\`npm run bench ${name}\`)`).join('; ')}.`)
   for (const { scenario, result, before } of all) {
@@ -88,7 +90,7 @@ export function render (scenarios) {
     }
     for (const [target, why] of Object.entries(result.skipped ?? {})) parts.push('', `${target} is left out: ${why}.`)
     if (scenario.remarks !== undefined) parts.push('', scenario.remarks)
-    parts.push('', `<small>${result.date}, ${result.rounds} rounds of ${result.seconds} s; ${Object.entries(result.versions).map(([name, version]) => `${name} ${version}`).join(', ')}; ${result.machine}${before === undefined ? '' : `. The other machine: ${before.date}, ${before.machine}`}</small>`)
+    parts.push('', `<small>${result.date}, ${result.rounds} rounds of ${result.seconds} s; ${Object.entries(result.versions).map(([name, version]) => `${name} ${version}`).join(', ')}; ${result.machine}${before === undefined ? '' : `. Elsewhere: ${before.date}, ${placeOf(before)}`}</small>`)
   }
   writeFileSync(new URL('docs/benchmarks.md', root), parts.join('\n') + '\n')
 }

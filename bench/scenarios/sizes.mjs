@@ -31,6 +31,8 @@ export default {
     { case: '10 MB', of: 'nginx', atMost: 0.70 },
     { case: '1 MB', of: 'haproxy', atMost: 0.8 },
     { case: '10 MB', of: 'haproxy', atMost: 0.8 },
+    { case: '10 KB', of: 'nginx', metric: 'p99', atMost: 1 },
+    { case: '100 KB', of: 'nginx', metric: 'p99', atMost: 1 },
     { case: '1 MB', of: 'nginx', metric: 'p99', atMost: 1 },
     { case: '10 MB', of: 'nginx', metric: 'p99', atMost: 1 }
   ]
