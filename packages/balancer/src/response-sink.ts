@@ -2,6 +2,7 @@ import { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
+import { type TurnWrite, writeInTurn } from '@headgate/core'
 import { fieldOf } from './fields.ts'
 import { Http2Sink, fieldsOf, resetStream } from './http2-sink.ts'
 import { hasFields, wantsOnSend } from './route-context.ts'
@@ -63,13 +64,15 @@ const JOIN_LIMIT = 8192
  * Pieces are written from the transport's own buffer, without a copy: what the socket takes at once is gone when the write
  * returns. Only what it does not take is held, and the upstream with it, until the socket is empty.
  */
-export class RawSink implements ResponseSink {
+export class RawSink implements ResponseSink, TurnWrite {
   readonly #response: ServerResponse
   readonly #drained: () => void
   /** Content-Length is known: the last piece is the end, since no trailers can follow. */
   readonly #sized: boolean
   /** The last piece of a body without a length. */
   #last: Buffer | undefined
+  /** A short body's last piece, which waits for the turn's writes and is the response's end. */
+  #text: string | undefined
 
   constructor (reply: FastifyReply, status: number, reason: string, headers: readonly string[], set: boolean, sized: boolean, drained: () => void) {
     const response = this.#response = reply.raw
@@ -91,18 +94,13 @@ export class RawSink implements ResponseSink {
     }
     // A response that waits for its turn has no socket yet; and what comes behind a backlog would only be held longer.
     if (socket?.writableLength !== 0) return this.#keep(Buffer.from(chunk), last)
-    const joined = last && chunk.length <= JOIN_LIMIT
-    const encrypted = 'encrypted' in socket
-    // TLS tells only later that it has enciphered a piece: holding each of them would cost more than the copy.
-    if (!joined && encrypted) return this.#keep(Buffer.from(chunk), last)
-    if (joined) {
-      // For the same reason the end, which is an empty write then, would wait for a turn of its own.
-      if (encrypted) socket.cork()
-      writeWhole(response, socket, chunk.toString('latin1'))
-      response.end()
-      if (encrypted) socket.uncork()
+    if (last && chunk.length <= JOIN_LIMIT) {
+      this.#text = chunk.toString('latin1')
+      writeInTurn(this)
       return true
     }
+    // TLS tells only later that it has enciphered a piece: holding each of them would cost more than the copy.
+    if ('encrypted' in socket) return this.#keep(Buffer.from(chunk), last)
     // Corked by us, so that Node does not put the write off to the next tick.
     socket.cork()
     if (last) response.end(chunk)
@@ -115,7 +113,7 @@ export class RawSink implements ResponseSink {
   }
 
   end (trailers: readonly string[] | undefined): void {
-    if (this.#response.writableEnded) return
+    if (this.#text !== undefined || this.#response.writableEnded) return
     if (trailers !== undefined) {
       const pairs: [string, string][] = []
       for (let i = 0; i < trailers.length; i += 2) pairs.push([trailers[i]!, trailers[i + 1]!])
@@ -126,6 +124,19 @@ export class RawSink implements ResponseSink {
 
   fail (): void {
     breakOff(this.#response)
+  }
+
+  writeNow (): void {
+    const response = this.#response
+    const { socket } = response
+    // The client has left meanwhile, or somebody else has ended the response.
+    if (socket === null || response.destroyed) return
+    // TLS tells only later that it has enciphered a piece: the end, which is an empty write then, would wait for a turn of its own.
+    const encrypted = 'encrypted' in socket
+    if (encrypted) socket.cork()
+    writeWhole(response, socket, this.#text!)
+    response.end()
+    if (encrypted) socket.uncork()
   }
 
   #keep (copy: Buffer, last: boolean): boolean {

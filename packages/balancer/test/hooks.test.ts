@@ -1,8 +1,9 @@
 import { once } from 'node:events'
-import type { RequestListener } from 'node:http'
+import type { RequestListener, ServerResponse } from 'node:http'
 import { connect } from 'node:net'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import t from 'tap'
+import { channels } from '@headgate/core'
 import balancer from '../src/index.ts'
 import { proxy, raw, upstream } from './helpers.ts'
 
@@ -250,6 +251,27 @@ t.test('pipelined requests are answered in order, each through its hooks', async
   t.match(text, /\[\/1\][^]*\[\/2\]/)
   await settled(() => fired.filter((what) => what.startsWith('onResponse')).length === 2)
   t.equal(fired.filter((what) => what === 'onRequest').length, 2)
+})
+
+t.test('a response that somebody else ends before the writes of its turn, or whose client leaves by then, harms no other', async (t) => {
+  const { url: to } = await upstream(t, (_request, response) => { response.end('ok') })
+  const responses = new Map<string, ServerResponse>()
+  const { port, url } = await proxy(t, { pools: { web: [to] }, routes: [{ prefix: '/', pool: 'web' }] }, (app) => {
+    app.addHook('onRequest', async (request, reply) => { responses.set(request.url, reply.raw) })
+  })
+  // An attempt's end is told between the answer's last piece and the end of the turn.
+  const meddle = (): void => {
+    responses.get('/ended')?.end()
+    responses.get('/left')?.socket?.destroy()
+    responses.clear()
+  }
+  channels.attempt.subscribe(meddle)
+  t.teardown(() => { channels.attempt.unsubscribe(meddle) })
+  const cut = await raw(port, 'GET /ended HTTP/1.1\r\nHost: a\r\n\r\n', '\r\n\r\n')
+  t.match(cut, /^HTTP\/1\.1 200 OK\r\n/)
+  t.notOk(cut.endsWith('ok'))
+  t.equal(await raw(port, 'GET /left HTTP/1.1\r\nHost: a\r\n\r\n'), '')
+  t.equal(await (await fetch(`${url}/other`)).text(), 'ok')
 })
 
 t.test('through onSend, a response that breaks off before any of it was sent is a 502 without its fields', async (t) => {

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import type { ConnectionOptions } from 'node:tls'
 import type { Clock, Timer } from '../clock.ts'
 import type { Target } from '../target.ts'
+import { type TurnWrite, writeInTurn } from '../turn-writes.ts'
 import { type Open, type TlsSession, connectFailure } from './connect.ts'
 import { type Attempt, type AttemptHandler, type FailureCode, type FailurePhase, TransportError, type TransportRequest } from './contract.ts'
 import type { ReadBuffers } from './read-buffers.ts'
@@ -51,7 +52,7 @@ export class NativeAttempt implements Attempt {
 }
 
 /** One connection to one upstream, one exchange at a time. */
-export class Connection implements ParserEvents {
+export class Connection implements ParserEvents, TurnWrite {
   readonly createdAt: number
   requests = 0
   /** Clock time since which it lies idle, and until which it may. */
@@ -84,7 +85,7 @@ export class Connection implements ParserEvents {
   /** Bytes of the request may be on the wire. */
   #written = false
   #sendDone = false
-  /** The head of a request whose body is streamed, until there is something to send it with. */
+  /** The head of a request that is not written yet: until the turn's writes, or, where a body is streamed, until there is some of it. */
   #head: string | undefined
   /** Bytes of the request's body still to come; NaN when chunked. */
   #left = 0
@@ -122,7 +123,6 @@ export class Connection implements ParserEvents {
   start (attempt: NativeAttempt): void {
     this.#attempt = attempt
     this.#written = this.#sendDone = this.#ending = this.#extra = false
-    this.#head = undefined
     this.#bytes = 0
     this.#parser.reset(attempt.request.method, attempt.request.upgrade)
     if (this.requests++ > 0) {
@@ -210,6 +210,8 @@ export class Connection implements ParserEvents {
     else this.#fail('destroyed', 'the connection was closed by the proxy')
   }
 
+  writeNow (): void { this.#sendHead() }
+
   // What the parser tells.
 
   informational (status: number, headers: readonly string[]): void {
@@ -265,6 +267,8 @@ export class Connection implements ParserEvents {
     if (this.#closed) return
     // Bytes while nothing was asked for: whatever they are, they must never answer the next request.
     if (this.#attempt === undefined) return this.#close()
+    // Nor one that is on no wire yet; on a new connection it is for the parser to say what is wrong with a greeting.
+    if (this.#head !== undefined && this.requests > 1) return this.#fail('closed', 'the upstream sent something before it was asked')
     if (this.#paused) {
       const copy = Buffer.from(buffer.subarray(0, count))
       if (this.#backlog === undefined) this.#backlog = [copy]
@@ -355,15 +359,12 @@ export class Connection implements ParserEvents {
     const { body } = request
     const head = headText(request)
     if (head === undefined) return this.#failLater('malformed', 'a part of the request cannot be sent')
-    const socket = this.#socket
     this.#written = true
     if (body === null || Buffer.isBuffer(body)) {
       this.#sendDone = true
-      if (body === null || body.length === 0) socket.write(head, 'latin1')
-      else {
-        this.#head = head
-        this.#push(body)
-      }
+      this.#head = head
+      if (body === null || body.length === 0) writeInTurn(this)
+      else this.#push(body)
       return
     }
     this.#left = body.length ?? NaN
@@ -429,6 +430,8 @@ export class Connection implements ParserEvents {
   #detach (): void {
     if (this.#attempt !== undefined) this.#attempt.connection = undefined
     this.#attempt = undefined
+    // What was given up before its turn to be written is not sent.
+    this.#head = undefined
   }
 
   #leaveIdle (): void {

@@ -71,6 +71,23 @@ t.test('a connection that lies idle for a while does not keep the process alive,
   t.equal(server.count(), 1)
 })
 
+t.test('what an upstream sends before a request is written is no answer to it', async (t) => {
+  const heard: string[] = []
+  const server = await peer(t, 'tcp', ({ head, write }) => {
+    heard.push(head.split(' ')[1]!)
+    write(`${ok}Content-Length: 0\r\n\r\n`)
+  })
+  const transport = new NativeTransport(server.target, {}, new FakeClock())
+  t.teardown(() => { transport.destroy() })
+  await send(transport).ended
+  // What is made now is written after the next turn's reads.
+  await new Promise(setImmediate)
+  for (const socket of server.sockets) socket.write(`${ok}Content-Length: 6\r\n\r\npoison`)
+  t.equal((await send(transport, { path: '/next' }).ended).failure, 'closed request stale')
+  t.equal((await send(transport, { path: '/again' }).ended).status, 200)
+  t.same(heard, ['/', '/again'])
+})
+
 t.test('a request that is not sent twice gets a connection that was used just now', async (t) => {
   const server = await peer(t, 'tcp', ({ write }) => { write(`${ok}Content-Length: 0\r\n\r\n`) })
   const clock = new FakeClock()
