@@ -207,6 +207,7 @@ t.test("the request's log line has upstream, attempts and time", async (t) => {
   const last = (): Record<string, unknown> | undefined => lines.find(({ msg }) => msg === 'request completed')
   await settled(() => last() !== undefined)
   t.match(last(), { upstream: to, attempts: 2, upstreamTime: Number, responseTime: Number, reqId: String })
+  t.match(String(last()!['upstreamTime']), /^\d+(\.\d{1,3})?$/, 'to the microsecond')
 })
 
 t.test('a logger that requests share does not gather what is said of each', async (t) => {
