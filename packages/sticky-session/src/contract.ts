@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Clock, Pool } from '@headgate/core'
+import type { HiddenCookies } from './hidden-cookies.ts'
 import type { Keyring } from './keyring.ts'
 import type { StickyReport } from './report.ts'
 import type { MaybePromise } from './store.ts'
@@ -44,7 +45,7 @@ export interface KindContext {
   /** Throws `HG_STICKY_NO_KEY` when there is none. */
   readonly keyring: Keyring | undefined
   /** Cookies that no upstream gets to see. */
-  readonly hidden: Set<string>
+  readonly hidden: HiddenCookies
   /** Paths of the balancer's routes. */
   readonly paths: ReadonlySet<string>
   /** `Set-Cookie`'s value, by `@fastify/cookie`. */

@@ -41,22 +41,28 @@ export function readSoundCookie (request: FastifyRequest, name: string, report: 
   return value
 }
 
-/** `edit` gives a pair's new value, `undefined` to remove it; the rest stays as it was written. */
-export function editCookies (headers: string[], edit: (name: string, value: string) => string | undefined): void {
+/** `edit` gives a pair's new value, `undefined` to remove it; the rest stays as it was written. '' when nothing is left. */
+export function editPairs (field: string, edit: (name: string, value: string) => string | undefined): string {
+  const pairs: string[] = []
+  let changed = false
+  eachPair(field, (start, equals, end) => {
+    const name = field.slice(start, equals)
+    const value = field.slice(equals + 1, end)
+    const edited = equals === end ? value : edit(name, value)
+    if (edited !== value) changed = true
+    if (edited !== undefined) pairs.push(edited === value ? field.slice(start, end) : `${name}=${edited}`)
+  })
+  return changed ? pairs.join('; ') : field
+}
+
+/** `edit` gives the new value of each `Cookie` field; one of which nothing is left is removed. */
+export function editFields (headers: string[], edit: (field: string) => string): void {
   for (let i = headers.length - 2; i >= 0; i -= 2) {
     if (headers[i]!.length !== 6 || headers[i]!.toLowerCase() !== 'cookie') continue
-    const header = headers[i + 1]!
-    const pairs: string[] = []
-    let changed = false
-    eachPair(header, (start, equals, end) => {
-      const name = header.slice(start, equals)
-      const value = header.slice(equals + 1, end)
-      const edited = equals === end ? value : edit(name, value)
-      if (edited !== value) changed = true
-      if (edited !== undefined) pairs.push(edited === value ? header.slice(start, end) : `${name}=${edited}`)
-    })
-    if (!changed) continue
-    if (pairs.length === 0) headers.splice(i, 2)
-    else headers[i + 1] = pairs.join('; ')
+    const field = headers[i + 1]!
+    const edited = edit(field)
+    if (edited === field) continue
+    if (edited === '') headers.splice(i, 2)
+    else headers[i + 1] = edited
   }
 }

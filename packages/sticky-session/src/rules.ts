@@ -4,6 +4,7 @@ import { type Clock, type Pool, systemClock } from '@headgate/core'
 import { configOf } from './config-of.ts'
 import type { KindContext } from './contract.ts'
 import { MissingKeyError } from './errors.ts'
+import { HiddenCookies } from './hidden-cookies.ts'
 import { Keyring } from './keyring.ts'
 import type { CookieOptions } from './kinds/cookie.ts'
 import { headerOf } from './kinds/header.ts'
@@ -22,7 +23,7 @@ const SWEEP = 10_000
 
 /** All rules of one registration: finds the one that is in force, and makes it when it is first needed in a pool. */
 export class StickyRules {
-  readonly hidden: Set<string> = new Set()
+  readonly hidden: HiddenCookies = new HiddenCookies()
   readonly #options: StickyOptions
   readonly #log: FastifyBaseLogger
   readonly #clock: Clock

@@ -2,12 +2,12 @@ import { hash } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Affinity, AffinityHint, Pool, Upstream } from '@headgate/core'
 import type { Answer, Session } from './contract.ts'
-import { editCookies } from './cookie-header.ts'
+import type { HiddenCookies } from './hidden-cookies.ts'
 import type { Rule } from './rule.ts'
 
 /** Which rule is in force for a request in a pool, and what no upstream may see. */
 export interface Rules {
-  readonly hidden: ReadonlySet<string>
+  readonly hidden: HiddenCookies
   find (request: FastifyRequest, pool: Pool): Rule | undefined
 }
 
@@ -46,8 +46,7 @@ export class StickyRequest implements Affinity {
 
   sending (_upstream: Upstream, headers: string[]): void {
     if (this.#request.raw.headers.cookie === undefined) return
-    const { hidden } = this.#rules
-    if (hidden.size > 0) editCookies(headers, (name, value) => hidden.has(name) ? undefined : value)
+    this.#rules.hidden.removeFrom(headers, this.#request)
     this.#rule?.binding.sending?.(headers)
   }
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { DUPLICATED, editCookies, readCookie } from '../src/cookie-header.ts'
+import { DUPLICATED, editFields, editPairs, readCookie } from '../src/cookie-header.ts'
 import { deletes, parseSetCookie } from '../src/set-cookie.ts'
 
 const name = fc.constantFrom('a', 'b', 'ab', 'headgate-web', 'A')
@@ -23,18 +23,18 @@ t.test('reading: the one value, or none, or that there are several', async (t) =
 t.test('editing: what is taken away or changed, and every other byte as it was', async (t) => {
   fc.assert(fc.property(pairs, name, (list, removed) => {
     const headers = ['Host', 'x', 'Cookie', write(list)]
-    editCookies(headers, (name, value) => name === removed ? undefined : value)
+    editFields(headers, (field) => editPairs(field, (name, value) => name === removed ? undefined : value))
     const left = list.filter(([name]) => name !== removed)
     const expected = left.length === 0 && list.length > 0 ? ['Host', 'x'] : ['Host', 'x', 'Cookie', write(left)]
     if (JSON.stringify(headers) !== JSON.stringify(expected)) throw new Error(JSON.stringify(headers))
   }))
   fc.assert(fc.property(fc.string(), (text) => {
     const headers = ['cookie', text]
-    editCookies(headers, (_name, value) => value)
+    editFields(headers, (field) => editPairs(field, (_name, value) => value))
     if (headers[1] !== text) throw new Error('changed')
   }))
   const several = ['cookie', 'a=1', 'COOKIE', 'b=2; a=3', 'x', 'y']
-  editCookies(several, (name, value) => name === 'a' ? undefined : `${value}0`)
+  editFields(several, (field) => editPairs(field, (name, value) => name === 'a' ? undefined : `${value}0`))
   t.same(several, ['COOKIE', 'b=20', 'x', 'y'], 'HTTP/2 clients send several fields')
 })
 

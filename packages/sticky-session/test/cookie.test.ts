@@ -1,3 +1,4 @@
+import { Agent, get } from 'node:http'
 import cookie from '@fastify/cookie'
 import fc from 'fast-check'
 import t from 'tap'
@@ -22,6 +23,36 @@ t.test('the first answer sets a signed cookie, later requests with it go to the 
   t.same(seen, ['new', ...Array.from({ length: 10 }, () => 'hit')])
   const received = list.find(({ name }) => name === home)!.seen.slice(1).map(({ cookie }) => cookie)
   t.same(new Set(received), new Set(['x=1; y="2"']), 'the upstream sees the others as they were written')
+})
+
+t.test('each field that one connection brings is read anew where it differs from the one before', async (t) => {
+  const list = await origins(t, 'ab')
+  const { port, app } = await site(t, list)
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  t.teardown(() => { agent.destroy() })
+  const sockets = new Set<unknown>()
+  const ask = (cookie?: string): Promise<[string, string | undefined]> => new Promise((resolve, reject) => {
+    const request = get({ port, agent, headers: cookie === undefined ? {} : { cookie } }, (response) => {
+      let text = ''
+      response.on('data', (data) => { text += String(data) })
+      response.on('end', () => { resolve([text, response.headers['set-cookie']?.[0]?.split(';', 1)[0]]) })
+    })
+    request.on('socket', (socket) => { sockets.add(socket) }).on('error', reject)
+  })
+  const [a, ofA] = await ask()
+  const [b, ofB] = await ask()
+  t.not(a, b)
+  const seen = results(t, () => app)
+  const long = `long=${'x'.repeat(2000)}`
+  const fields = [ofA!, ofB!, ofB!, `x=1; ${ofA!}`, `x=2; ${ofA!}`, `x=2; ${ofA!}`, `${long}; ${ofB!}`, `${long}; ${ofB!}`, `${ofA!}; ${ofB!}`, `${ofA!}; ${ofB!}`]
+  const answers: string[] = []
+  for (const field of fields) answers.push((await ask(field))[0])
+  t.same(answers.slice(0, 8), [a, b, b, a, a, a, b, b])
+  t.same(seen, [...Array.from({ length: 8 }, () => 'hit'), 'duplicated', 'new', 'duplicated', 'new'], 'what is not sound is told of each time')
+  const received = (name: string): unknown[] => list.find((origin) => origin.name === name)!.seen.slice(1).map(({ cookie }) => cookie)
+  t.same(received(a).slice(0, 4), [undefined, 'x=1', 'x=2', 'x=2'])
+  t.same(received(b).slice(0, 4), [undefined, undefined, long, long])
+  t.equal(sockets.size, 1)
 })
 
 t.test('idle and absolute times: sliding renewal, then the end', async (t) => {

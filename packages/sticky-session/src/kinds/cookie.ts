@@ -5,6 +5,7 @@ import { keptFromCaches } from '../cacheable.ts'
 import type { Answer, Binding, CommonOptions, KindContext, Session } from '../contract.ts'
 import { readSoundCookie } from '../cookie-header.ts'
 import { Handles } from '../handles.ts'
+import { LastFields } from '../last-fields.ts'
 
 export interface CookieOptions extends CommonOptions {
   /** Headgate sets a cookie of its own. The default kind. */
@@ -47,6 +48,12 @@ interface Sound {
   readonly outdated: boolean
 }
 
+/** The cookie for one path: its name, and what it was found to say. */
+interface Reader {
+  readonly name: string
+  readonly last: LastFields<Sound>
+}
+
 /** Handle, time of binding, time of setting (seconds in base 36), a name where clients are told apart, signature. */
 const SHAPE = /^([\w-]{12})\.([\da-z]{1,8})\.([\da-z]{1,8})(?:\.([\w-]{11}))?\.[A-Za-z\d+/]{43}$/
 /** Cookies that are known to be sound: clients send the same one again and again, and to check a signature costs more than all else here. */
@@ -61,7 +68,7 @@ export class CookieBinding implements Binding<CookieSession> {
   readonly #signer: Signer
   /** By value. Nothing of it changes while the process runs: whether it has expired, and whom it names, is seen anew each time. */
   readonly #verified = new Map<string, Sound>()
-  readonly #names = new Map<string, string>()
+  readonly #readers = new Map<string, Reader>()
   /** Cookies end at some time: without that, the clock need not be asked. */
   readonly #ends: boolean
 
@@ -71,16 +78,21 @@ export class CookieBinding implements Binding<CookieSession> {
     this.#ends = options.idleTimeout !== undefined || options.lifetime !== undefined
     this.#handles = new Handles(context.pool, context.keyring!)
     this.#signer = context.keyring!.signer('cookie', context.pool.name)
-    for (const path of context.paths) this.#nameFor(options.path ?? path)
+    for (const path of context.paths) this.#readerFor(options.path ?? path)
   }
 
   find (request: FastifyRequest): CookieSession | undefined {
-    if (request.headers.cookie === undefined) return undefined
+    const field = request.headers.cookie
+    if (field === undefined) return undefined
     const { report } = this.#context
-    const value = readSoundCookie(request, this.#nameFor(this.#pathFor(request)), report)
-    if (value === undefined) return undefined
-    const sound = this.#verified.get(value) ?? this.#verify(value)
-    if (sound === undefined) return undefined
+    const { name, last } = this.#readerFor(this.#pathFor(request))
+    let sound = last.get(request, field)
+    if (sound === undefined) {
+      const value = readSoundCookie(request, name, report)
+      sound = value === undefined ? undefined : this.#verified.get(value) ?? this.#verify(value)
+      if (sound === undefined) return undefined
+      last.keep(request, field, sound)
+    }
     const { boundAt, setAt, key, outdated } = sound
     const upstreamId = this.#handles.find(sound.handle)
     if (this.#ends && this.#isOver(boundAt, setAt)) return report.tell('expired', upstreamId)
@@ -112,7 +124,7 @@ export class CookieBinding implements Binding<CookieSession> {
     const path = this.#pathFor(request)
     const tls = secure === 'auto' ? request.protocol === 'https' : secure
     const value = `${this.#handles.of(upstreamId)}.${boundAt.toString(36)}.${now.toString(36)}${key === '' ? '' : `.${key}`}`
-    reply.header('set-cookie', this.#context.serialize(this.#nameFor(path), this.#signer.sign(value), {
+    reply.header('set-cookie', this.#context.serialize(this.#readerFor(path).name, this.#signer.sign(value), {
       path,
       httpOnly: true,
       secure: tls,
@@ -159,18 +171,19 @@ export class CookieBinding implements Binding<CookieSession> {
   }
 
   /** Cookies of several pools, or of several routes to one pool, must not take each other's place. */
-  #nameFor (path: string): string {
-    let name = this.#names.get(path)
-    if (name !== undefined) return name
-    name = this.#options.name
+  #readerFor (path: string): Reader {
+    let reader = this.#readers.get(path)
+    if (reader !== undefined) return reader
+    let { name } = this.#options
     if (name === undefined) {
       const pool = this.#context.pool.name
       const token = pool.replace(/[^\w-]/g, '-')
       const different = `${token === pool ? '' : pool}${path === '/' ? '' : path}`
       name = `headgate-${token}${different === '' ? '' : `-${createHash('sha256').update(different).digest('hex').slice(0, 6)}`}`
     }
-    this.#names.set(path, name)
+    reader = { name, last: new LastFields() }
+    this.#readers.set(path, reader)
     if (this.#options.forward !== true) this.#context.hidden.add(name)
-    return name
+    return reader
   }
 }

@@ -2,7 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Signer } from '@fastify/cookie'
 import { keptFromCaches } from '../cacheable.ts'
 import type { Answer, Binding, KindContext, Session } from '../contract.ts'
-import { editCookies, readSoundCookie } from '../cookie-header.ts'
+import { editFields, editPairs, readSoundCookie } from '../cookie-header.ts'
 import { Handles } from '../handles.ts'
 import { deletes, eachSetCookie } from '../set-cookie.ts'
 
@@ -51,7 +51,7 @@ export class PrefixedCookieBinding implements Binding {
 
   /** Whatever looks like a prefix is taken off, a forged one too: the application must find its own value. */
   sending (headers: string[]): void {
-    editCookies(headers, (name, value) => name === this.#name ? SHAPE.exec(value)?.[3] ?? value : value)
+    editFields(headers, (field) => editPairs(field, (name, value) => name === this.#name ? SHAPE.exec(value)?.[3] ?? value : value))
   }
 
   #prefix (answer: Answer): void {
