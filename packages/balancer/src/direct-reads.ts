@@ -1,6 +1,7 @@
 import { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { onReadFields as fields } from '@headgate/core'
+import { isAlone } from './body-memory.ts'
 
 /**
  * Node's HTTP server reads what clients send through its parser, which copies each piece of a body into a Buffer of its own: 64 KiB of
@@ -201,11 +202,6 @@ export class DirectReads {
     this.#parser._consumed = true
     this.#parser.consume(this.#handle)
   }
-}
-
-/** Nobody but the one who asks listens to it. */
-function isAlone (source: IncomingMessage): boolean {
-  return source.listenerCount('data') === 1 && source.listenerCount('readable') === 0 && source.emit === IncomingMessage.prototype.emit
 }
 
 function take (): Buffer {

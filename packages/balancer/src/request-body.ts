@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
 import type { Attempt } from '@headgate/core'
+import { isAlone, ownsPieces, release } from './body-memory.ts'
 import { DirectReads, type Taker, WORTHWHILE } from './direct-reads.ts'
 import { hasContent } from './http2.ts'
 
@@ -43,6 +44,10 @@ export class RequestBody implements Taker {
   #ended = false
   #paused = true
   #attempt: Attempt | undefined
+  /** Pieces are ours alone, and went to one attempt at most. */
+  #owned = false
+  /** The system has all that was written. */
+  #flushed = false
   /** How the rest is read where it is much. */
   #direct: DirectReads | undefined
   #asked = false
@@ -74,6 +79,8 @@ export class RequestBody implements Taker {
   /** Sends what was kept, then what comes, to `attempt`. */
   attach (attempt: Attempt): void {
     this.#attempt = attempt
+    // What an earlier attempt has not sent may still be in its hands.
+    this.#owned = false
     let more = true
     this.sent = 0
     for (const chunk of this.#kept) {
@@ -86,6 +93,7 @@ export class RequestBody implements Taker {
       this.#started = true
       this.#source.on('data', this.#onData)
       this.#source.on('end', this.#onEnd)
+      this.#owned = ownsPieces(this.#source, this.#onData)
     }
     if (!more) return this.#pause()
     this.#resume()
@@ -106,6 +114,7 @@ export class RequestBody implements Taker {
   /** Nobody wants the rest: read it away, so that the connection can be used again. */
   discard (): void {
     this.#attempt = undefined
+    this.#release(this.#kept)
     this.#kept = []
     if (this.#ended) return
     if (this.#direct?.active === true) return this.#direct.discard()
@@ -159,17 +168,28 @@ export class RequestBody implements Taker {
     this.#owner.bodyProgress()
     this.#size += chunk.length
     if (this.#size > this.#sizeLimit) return this.#owner.bodyTooLarge()
-    if (this.#replayable) {
-      if (this.#size <= this.#replayLimit) this.#kept.push(chunk)
-      else {
+    if (this.#owned && !isAlone(this.#source as IncomingMessage)) this.#owned = false
+    let done: Buffer[] | undefined
+    if (!this.#replayable) done = [chunk]
+    else {
+      this.#kept.push(chunk)
+      if (this.#size > this.#replayLimit) {
         this.#replayable = false
+        done = this.#kept
         this.#kept = []
       }
     }
     if (this.#attempt === undefined) return
     this.sent += chunk.length
     if (!this.#attempt.write(chunk)) this.#pause()
+    this.#flushed = this.#attempt.flushed === true
+    if (done !== undefined) this.#release(done)
     if (!this.#replayable && this.#direct === undefined) this.#askDirect()
+  }
+
+  /** Nobody needs these pieces any more. */
+  #release (pieces: readonly Buffer[]): void {
+    if (this.#owned && this.#flushed) for (const piece of pieces) release(piece)
   }
 
   readonly #onEnd = (): void => {

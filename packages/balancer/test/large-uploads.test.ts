@@ -107,6 +107,29 @@ t.test('an upstream that reads slowly holds the client back, and nothing is writ
   t.ok(isDirect(sockets[0]!))
 })
 
+t.test('nor of a body whose length nobody knows', async (t) => {
+  const { url: to } = await upstream(t, (request, response) => {
+    const sum = createHash('sha256')
+    let seen = 0
+    request.on('data', (chunk: Buffer) => {
+      seen += chunk.length
+      sum.update(chunk)
+      // Now and then, so that some pieces go out at once and others wait.
+      if (seen % 7 !== 0) return
+      request.pause()
+      setTimeout(() => { request.resume() }, 2)
+    })
+    request.on('end', () => response.end(`<${sum.digest('hex')}>`))
+  })
+  const { port } = await proxy(t, { pools: { web: [to] }, routes: [{ prefix: '/', pool: 'web' }] })
+  const size = 20_000_000
+  const body = pattern(size)
+  const { socket, text } = client(t, port)
+  socket.write(Buffer.concat([Buffer.from(`POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n${size.toString(16)}\r\n`), body, Buffer.from('\r\n0\r\n\r\n')]))
+  await until(() => text().endsWith('>'))
+  t.match(text(), `<${hash(body)}>`)
+})
+
 t.test('an answer before the end: the rest is read away, and the connection goes on', async (t) => {
   const to = await rawUpstream(t, (socket, head) => { if (head.startsWith('GET')) socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok') })
   let got = 0

@@ -46,6 +46,7 @@ export class NativeAttempt implements Attempt {
 
   write (chunk: Buffer): boolean { return this.connection === undefined || this.connection.write(chunk) }
   lend (chunk: Buffer): boolean { return this.connection === undefined || this.connection.lend(chunk) }
+  get flushed (): boolean { return this.connection !== undefined && this.connection.flushed }
   end (trailers?: readonly string[]): void { this.connection?.end(trailers) }
   resume (): void { this.connection?.resume() }
   abort (): void { this.connection?.abort() }
@@ -136,6 +137,7 @@ export class Connection implements ParserEvents, TurnWrite {
   }
 
   get keepAliveHint (): number { return this.#parser.keepAliveHint }
+  get flushed (): boolean { return this.#socket.writableLength === 0 }
 
   /** While it lies idle, it shall not keep the process alive. Not at once: between two requests that follow each other it would cost more than it brings. */
   rest (): void {

@@ -107,6 +107,8 @@ export interface Attempt {
    * next `onDrain`. Only where the transport can tell.
    */
   lend? (chunk: Buffer): boolean
+  /** The system has taken all that was written: nothing here looks at the pieces any more. Only where the transport can tell. */
+  readonly flushed?: boolean
   /**
    * The body is complete. `trailers` only for chunked bodies; flat list. A body that is shorter than its declared length
    * ends the attempt with `truncated`, one that is longer with `request-too-long`.

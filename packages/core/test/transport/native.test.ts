@@ -180,11 +180,13 @@ t.test('a piece of a body that is there leaves with the head, in one write; what
       t.equal(attempt.lend!(small), true)
       small.fill('x')
       t.equal(attempt.lend!(large), false)
+      t.equal(attempt.flushed, false)
       socket.uncork()
     },
     onDrain: ({ attempt }) => {
       if (drained) return
       drained = true
+      t.equal(attempt.flushed, true)
       large.fill('x')
       attempt.write(Buffer.from('d'.repeat(10)))
       attempt.end()
