@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { systemClock } from '@headgate/core'
-import { installGuard } from '@headgate/metrics'
+import { installGuard, onResponses } from '@headgate/metrics'
 import swagger from '@fastify/swagger'
 import { Ajv, type SchemaObject } from 'ajv'
 import type { FastifyError, FastifyInstance, FastifyPluginAsync } from 'fastify'
@@ -45,9 +45,8 @@ const plugin: FastifyPluginAsync<AdminOptions> = async (app, options) => {
   const steward = new Steward(app, options, options.clock ?? systemClock, version)
 
   const own = `${prefix}/`
-  app.addHook('onResponse', (request, reply, done) => {
-    if (request.url !== prefix && !request.url.startsWith(own)) steward.sampler.response(request.method, reply.raw.statusCode, reply.elapsedTime)
-    done()
+  onResponses(app, (request, reply, duration) => {
+    if (request.url !== prefix && !request.url.startsWith(own)) steward.sampler.response(request.method, reply.raw.statusCode, duration)
   })
   steward.start()
   app.addHook('onReady', () => steward.begin())

@@ -8,6 +8,7 @@ import { installGuard } from './guard.ts'
 import { checkMetrics, type MetricsOptions } from './options.ts'
 import { neighboursOf, poolsOf } from './pools-of.ts'
 import { Recorder } from './recorder.ts'
+import { onResponses } from './responses.ts'
 import { routeOf } from './route-of.ts'
 import { type PoolAdvice, ScalingWatch } from './scaling/watch.ts'
 import { View } from './view.ts'
@@ -19,6 +20,7 @@ export { poolsOf } from './pools-of.ts'
 export { CacheRecord, EncodingRecord, ListenerRecord, PluginRecords } from './plugin-records.ts'
 export { type Pools, Recorder, type RecorderOptions } from './recorder.ts'
 export * from './records.ts'
+export { onResponses } from './responses.ts'
 export { type Advice, type AdviceOptions, Advisor, type LoadSample } from './scaling/advisor.ts'
 export type { PoolAdvice, Scaler, ScalingOptions } from './scaling/watch.ts'
 export { type UpstreamLog, upstreamSerializer } from './serializer.ts'
@@ -50,10 +52,7 @@ const plugin: FastifyPluginAsync<MetricsOptions> = async (app, options) => {
   if (options.defaultMetrics === true) collectDefaultMetrics({ register: registry })
   app.decorate('metrics', registry)
 
-  app.addHook('onResponse', (request, reply, done) => {
-    recorder.response(routeOf(request), request.method, reply.raw.statusCode, reply.elapsedTime)
-    done()
-  })
+  onResponses(app, (request, reply, duration) => { recorder.response(routeOf(request), request.method, reply.raw.statusCode, duration) })
   recorder.start()
   app.addHook('onClose', async () => { recorder.stop() })
 
