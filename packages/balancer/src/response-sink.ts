@@ -74,8 +74,9 @@ export class RawSink implements ResponseSink, TurnWrite {
   readonly #sized: boolean
   /** The last piece of a body without a length. */
   #last: Buffer | undefined
-  /** A short body's last piece, which waits for the turn's writes and is the response's end. */
-  #text: string | undefined
+  /** The end waits for the turn's writes, after the last piece of a short body. */
+  #ending = false
+  #text = ''
 
   constructor (reply: FastifyReply, status: number, reason: string, headers: readonly string[], set: boolean, sized: boolean, drained: () => void) {
     const response = this.#response = reply.raw
@@ -99,7 +100,7 @@ export class RawSink implements ResponseSink, TurnWrite {
     if (socket?.writableLength !== 0) return this.#keep(Buffer.from(chunk), last)
     if (last && chunk.length <= JOIN_LIMIT) {
       this.#text = chunk.toString('latin1')
-      writeInTurn(this)
+      this.#endInTurn()
       return true
     }
     // TLS tells only later that it has enciphered a piece: holding each of them would cost more than the copy.
@@ -116,13 +117,15 @@ export class RawSink implements ResponseSink, TurnWrite {
   }
 
   end (trailers: readonly string[] | undefined): void {
-    if (this.#text !== undefined || this.#response.writableEnded) return
+    if (this.#ending || this.#response.writableEnded) return
     if (trailers !== undefined) {
       const pairs: [string, string][] = []
       for (let i = 0; i < trailers.length; i += 2) pairs.push([trailers[i]!, trailers[i + 1]!])
       this.#response.addTrailers(pairs)
     }
-    this.#response.end(this.#last)
+    // As above: what waits for its turn, or for the client, is in nobody's way.
+    if (this.#response.socket?.writableLength === 0) this.#endInTurn()
+    else this.#response.end(this.#last)
   }
 
   fail (): void {
@@ -134,12 +137,21 @@ export class RawSink implements ResponseSink, TurnWrite {
     const { socket } = response
     // The client has left meanwhile, or somebody else has ended the response.
     if (socket === null || response.destroyed) return
+    if (this.#text === '') {
+      response.end(this.#last)
+      return
+    }
     // TLS tells only later that it has enciphered a piece: the end, which is an empty write then, would wait for a turn of its own.
     const encrypted = 'encrypted' in socket
     if (encrypted) socket.cork()
-    writeWhole(response, socket, this.#text!)
+    writeWhole(response, socket, this.#text)
     response.end()
     if (encrypted) socket.uncork()
+  }
+
+  #endInTurn (): void {
+    this.#ending = true
+    writeInTurn(this)
   }
 
   #keep (copy: Buffer, last: boolean): boolean {

@@ -255,7 +255,7 @@ t.test('pipelined requests are answered in order, each through its hooks', async
 })
 
 t.test('a response that somebody else ends before the writes of its turn, or whose client leaves by then, harms no other', async (t) => {
-  const { url: to } = await upstream(t, (_request, response) => { response.end('ok') })
+  const { url: to } = await upstream(t, (request, response) => { response.end(request.url === '/empty' ? '' : 'ok') })
   const responses = new Map<string, ServerResponse>()
   const { port, url } = await proxy(t, { pools: { web: [to] }, routes: [{ prefix: '/', pool: 'web' }] }, (app) => {
     app.addHook('onRequest', async (request, reply) => { responses.set(request.url, reply.raw) })
@@ -263,6 +263,7 @@ t.test('a response that somebody else ends before the writes of its turn, or who
   // An attempt's end is told between the answer's last piece and the end of the turn.
   const meddle = (): void => {
     responses.get('/ended')?.end()
+    responses.get('/empty')?.end()
     responses.get('/left')?.socket?.destroy()
     responses.clear()
   }
@@ -271,6 +272,7 @@ t.test('a response that somebody else ends before the writes of its turn, or who
   const cut = await raw(port, 'GET /ended HTTP/1.1\r\nHost: a\r\n\r\n', '\r\n\r\n')
   t.match(cut, /^HTTP\/1\.1 200 OK\r\n/)
   t.notOk(cut.endsWith('ok'))
+  t.match(await raw(port, 'GET /empty HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'), /^HTTP\/1\.1 200 OK\r\n[^]*\r\n\r\n$/)
   t.equal(await raw(port, 'GET /left HTTP/1.1\r\nHost: a\r\n\r\n'), '')
   t.equal(await (await fetch(`${url}/other`)).text(), 'ok')
 })

@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 import { breakOff } from './break-off.ts'
+import { JOIN_LIMIT, LastWrite } from './last-write.ts'
 import { keepReady, type Prepared, sendReady } from './prepared.ts'
 import { passedBy } from './route-context.ts'
 import { type Fields, single } from './semantics/fields.ts'
@@ -50,9 +51,6 @@ export function writeHead (response: ServerResponse, status: number, reason: str
   return reason === '' ? response.writeHead(status, fields as unknown as string[]) : response.writeHead(status, reason, fields as unknown as string[])
 }
 
-/** Up to this size a body goes out in one string with its head: cheaper than a gathered write of two. */
-const JOIN_LIMIT = 8192
-
 function endWith (raw: ServerResponse, body: Buffer | undefined): void {
   const { socket } = raw
   // A response that waits for its turn has no socket yet.
@@ -60,14 +58,7 @@ function endWith (raw: ServerResponse, body: Buffer | undefined): void {
     raw.end(body)
     return
   }
-  // Corked by us, so that Node does not put the write off to the next tick.
-  socket.cork()
-  raw.write(body.toString('latin1'), 'latin1')
-  // TLS tells only later that it has enciphered a piece: the end, which is an empty write then, would wait for a turn of its own.
-  const encrypted = 'encrypted' in socket
-  if (!encrypted) socket.uncork()
-  raw.end()
-  if (encrypted) socket.uncork()
+  new LastWrite(raw, raw, body.toString('latin1')).make()
 }
 
 function grouped (fields: Fields): Record<string, string | string[]> {

@@ -1,5 +1,6 @@
 import { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { LastWrite } from './last-write.ts'
 import { RecentItems } from './recent-items.ts'
 
 /** What Node's responses keep of their heads; not documented, so nothing of it is taken for granted. */
@@ -58,12 +59,7 @@ export function sendReady (raw: Response, status: number, answer: Prepared): boo
   // What `headersSent` looks at.
   raw._header = 'sent'
   raw._headerSent = true
-  // As in `endWith`.
-  const encrypted = 'encrypted' in socket
-  if (encrypted) socket.cork()
-  socket.write(answer.bytes)
-  raw.end()
-  if (encrypted) socket.uncork()
+  new LastWrite(raw, socket, answer.bytes).make()
   return true
 }
 

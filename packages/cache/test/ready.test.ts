@@ -83,6 +83,25 @@ t.test('a head of its own where a response needs one', async (t) => {
   t.equal(pipelined, plain!.repeat(8) + plain!.replace('Connection: keep-alive\r\nKeep-Alive: timeout=72', 'Connection: close'))
 })
 
+t.test('a hit that somebody else ends before the writes of its turn, or whose client leaves by then, harms no other', async (t) => {
+  const { port } = await app(t, { clock: new TestClock() }, (app) => {
+    app.addHook('onRequest', async (request, { raw }) => {
+      const { writeHead } = raw
+      raw.writeHead = function (...parameters: never[]) {
+        // After the hit was given, before the turn's end.
+        if (request.headers['x-end'] !== undefined) process.nextTick(() => { raw.end() })
+        if (request.headers['x-leave'] !== undefined) process.nextTick(() => { raw.socket!.destroy() })
+        return (writeHead as (...list: never[]) => typeof raw).apply(raw, parameters)
+      } as typeof writeHead
+    })
+    app.get('/', (_request, reply) => reply.header('cache-control', 'max-age=60').type('text/plain').send('body'))
+  })
+  await conversation(port, [get('/')])
+  t.match(await raw(port, get('/', 'X-End: yes\r\nConnection: close\r\n')), /^HTTP\/1.1 200 OK\r\n[^]*\r\n\r\n$/)
+  t.equal(await raw(port, get('/', 'X-Leave: yes\r\nConnection: close\r\n')).catch(() => ''), '')
+  t.match(await raw(port, get('/', 'Connection: close\r\n')), /\r\n\r\nbody$/)
+})
+
 t.test('who reads slowly gets what was sent, though it is another second by then', async (t) => {
   const clock = new TestClock()
   const { url } = await app(t, { clock }, (app) => {
