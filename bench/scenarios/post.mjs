@@ -3,7 +3,7 @@ export default {
   name: 'post',
   title: 'Requests with a body of 1 KB, 100 KB, 10 MB',
   text: 'Streamed, with the replay buffer on; one upstream that reads the body and answers two bytes.',
-  remarks: 'The upstream answers when it has read the whole body: one that answers at once would make those look best that pass on the least. Node’s HTTP server copies each piece of a body, up to 64 KB, into fresh memory, which costs more than the two system calls that pass it on: the rest of a body of which 128 KB or more are to come is read past that copy, into one buffer that is used again. A body of 100 KB is too short for that, and goes through the copy in every Node proxy: what the barest takes is the floor.',
+  remarks: 'The upstream answers when it has read the whole body: one that answers at once would make those look best that pass on the least. Node’s HTTP server copies each piece of a body, up to 64 KB, into memory of its own. Left to the collector, tens of megabytes of it are together several times a second, and V8 may mark the whole heap each time, which then costs more than all the rest of the request: whether a process gets into that is a matter of chance, and it is the dearer, the larger the heap. Headgate gives a piece’s memory back once the system has it, and the next piece gets the same again: of up to fifteen such collections a second none is left, and nearly no page faults. malloc told to keep its memory (MALLOC_TRIM_THRESHOLD_ in the environment), which took a third off before, then brings nothing. The rest of a body of which 128 KB or more are to come is read past that copy, into one buffer that is used again: a quarter less at 1 and 10 MB than by giving memory back alone.',
   reads: true,
   base: 'reply-from',
   cases: {
