@@ -3,7 +3,7 @@ import type { Texts } from './texts.ts'
 
 /** Numbers of their own in front of those from 0 up: what others are written with, and two that are frequent. */
 const [OTHER, MINUS_ONE, NAN, ZERO] = [0, 1, 2, 3]
-/** What a text's code ends in: how many characters are written out, in one byte or two each, the number that it has, or that there is none. */
+/** What a text's code ends in: how many characters are written out, in one byte each, or in two each behind the code; its number; or that there is none. */
 const [NARROW, WIDE, NUMBERED, MISSING] = [0, 1, 2, 3]
 const [NO_CACHE, MUST_REVALIDATE, INVALIDATED, PART, BODY, ENCODED] = [1, 2, 4, 8, 16, 32]
 /** In the code of the key. */
@@ -36,8 +36,8 @@ function isWide (text: string): boolean {
 }
 
 /**
- * Writes entries as bytes and reads them again. A record: the key, the id, codes of all other texts, numbers, what is written out of the texts, bodies. Texts
- * that come again and again are written as numbers.
+ * Writes entries as bytes and reads them again. A record: the key, the id and with it what is written out of the other texts, numbers, the codes of those
+ * texts, bodies. Texts that come again and again are written as numbers.
  */
 export class Codec {
   readonly #texts: Texts
@@ -81,7 +81,6 @@ export class Codec {
     this.#list.length = this.#codes.length = 0
     const urlBeginsKey = key.startsWith(url)
     this.#plain(key, urlBeginsKey ? URL_BEGINS_KEY : 0)
-    this.#plain(id, 0)
     const etagAt = etag === undefined ? -1 : fields.indexOf(etag)
     this.#take(urlBeginsKey ? undefined : url)
     this.#take(reason)
@@ -94,11 +93,15 @@ export class Codec {
     for (const text of tags) this.#take(text)
     for (const text of groups) this.#take(text)
     if (encoded !== undefined) for (const coding of encoded.keys()) this.#take(coding)
-    this.#varint(this.#codes.length)
     let narrow = 0
-    for (const code of this.#codes) {
-      this.#varint(code)
-      if ((code & 3) === NARROW) narrow += code >>> 2
+    for (const code of this.#codes) if ((code & 3) === NARROW) narrow += code >>> 2
+    this.#varint(narrow)
+    this.#plain(id, 0)
+    for (let i = 0; i < this.#codes.length; i++) if ((this.#codes[i]! & 3) === NARROW) this.#narrow(this.#list[i]!)
+    this.#varint(this.#codes.length)
+    for (let i = 0; i < this.#codes.length; i++) {
+      this.#varint(this.#codes[i]!)
+      if ((this.#codes[i]! & 3) === WIDE) this.#wide(this.#list[i]!)
     }
     this.#varint((entry.noCache ? NO_CACHE : 0) | (entry.mustRevalidate ? MUST_REVALIDATE : 0) | (entry.invalidated ? INVALIDATED : 0) |
       (part === undefined ? 0 : PART) | (bodies && body !== undefined ? BODY : 0) | (encoded === undefined ? 0 : ENCODED))
@@ -122,9 +125,6 @@ export class Codec {
       this.#number(part.start)
       this.#number(part.total)
     }
-    this.#varint(narrow)
-    for (let i = 0; i < this.#codes.length; i++) if ((this.#codes[i]! & 3) === NARROW) this.#narrow(this.#list[i]!)
-    for (let i = 0; i < this.#codes.length; i++) if ((this.#codes[i]! & 3) === WIDE) this.#wide(this.#list[i]!)
     if (bodies && body !== undefined) this.#body(body)
     if (encoded !== undefined) {
       this.#varint(encoded.size)
@@ -136,11 +136,16 @@ export class Codec {
 
   /** The record at `start` is given up. */
   release (bytes: Buffer, start: number): void {
-    this.#skipKey(bytes, start)
+    this.#bytes = bytes
+    this.#at = start
     this.#skip()
+    const narrow = this.#readVarint()
+    this.#skip()
+    this.#at += narrow
     for (let left = this.#readVarint(); left > 0; left--) {
       const code = this.#readVarint()
       if ((code & 3) === NUMBERED) this.#texts.release(code >>> 2)
+      else if ((code & 3) === WIDE) this.#at += code >>> 2 << 1
     }
   }
 
@@ -151,7 +156,9 @@ export class Codec {
   }
 
   isEntry (bytes: Buffer, start: number, { key, id }: Entry): boolean {
-    return this.isKey(bytes, start, key) && this.#isText(id)
+    if (!this.isKey(bytes, start, key)) return false
+    this.#readVarint()
+    return this.#isText(id)
   }
 
   key (bytes: Buffer, start: number): string {
@@ -174,15 +181,15 @@ export class Codec {
     })
   }
 
-  read (bytes: Buffer, start: number, beside: Bodies | undefined): Entry {
+  /** `known`: the key of the entry, where it is known. */
+  read (bytes: Buffer, start: number, beside: Bodies | undefined, known?: string): Entry {
     this.#bytes = bytes
     this.#at = start
     const begins = (bytes[start]! & URL_BEGINS_KEY) !== 0
-    const key = this.#readPlain()
-    const id = this.#readPlain()
-    const codes = this.#codes
-    codes.length = this.#readVarint()
-    for (let i = 0; i < codes.length; i++) codes[i] = this.#readVarint()
+    if (known !== undefined) this.#skip()
+    const key = known ?? this.#readPlain()
+    const list = this.#readTexts()
+    const id = list[0]!
     const flags = this.#readVarint()
     const urlLength = begins ? this.#readVarint() : -1
     const etagAt = this.#readVarint() - 1
@@ -202,8 +209,7 @@ export class Codec {
     const size = this.#readNumber()
     const partStart = (flags & PART) === 0 ? 0 : this.#readNumber()
     const total = (flags & PART) === 0 ? 0 : this.#readNumber()
-    const list = this.#readTexts()
-    let at = 5
+    let at = 6
     const take = (count: number): readonly string[] => count === 0 ? NONE : list.slice(at, at += count) as string[]
     const fields = take(fieldCount)
     const vary = take(varyCount)
@@ -213,10 +219,10 @@ export class Codec {
     const body = (flags & BODY) === 0 ? beside?.body : this.#readBody()
     const entry: Entry = {
       key,
-      url: urlLength === -1 ? list[0]! : urlLength === key.length ? key : key.slice(0, urlLength),
+      url: urlLength === -1 ? list[1]! : urlLength === key.length ? key : key.slice(0, urlLength),
       id,
       status,
-      reason: list[1]!,
+      reason: list[2]!,
       fields,
       responseTime,
       initialAge,
@@ -227,11 +233,11 @@ export class Codec {
       mustRevalidate: (flags & MUST_REVALIDATE) !== 0,
       vary,
       varyValues,
-      language: list[2],
-      etag: etagAt === -1 ? list[3] : fields[etagAt],
+      language: list[3],
+      etag: etagAt === -1 ? list[4] : fields[etagAt],
       lastModified,
       date,
-      part: (flags & PART) === 0 ? undefined : { start: partStart, total, asked: list[4]! },
+      part: (flags & PART) === 0 ? undefined : { start: partStart, total, asked: list[5]! },
       tags,
       groups,
       invalidated: (flags & INVALIDATED) !== 0,
@@ -278,12 +284,6 @@ export class Codec {
     return true
   }
 
-  #skipKey (bytes: Buffer, start: number): void {
-    this.#bytes = bytes
-    this.#at = start
-    this.#skip()
-  }
-
   #skip (): void {
     const code = this.#readVarint()
     this.#at += code >>> 2 << (code & 1)
@@ -319,13 +319,17 @@ export class Codec {
     return this.#bytes.toString('utf16le', start, this.#at)
   }
 
-  /** Those of the codes: what is written out in one byte each is read at once, and cut. */
+  /** The id and the texts: what is written out in one byte each is read at once, and cut. */
   #readTexts (): (string | undefined)[] {
-    const codes = this.#codes
-    const narrow = this.#readNarrow(this.#readVarint())
-    const list: (string | undefined)[] = []
-    let at = 0
-    for (const code of codes) {
+    const length = this.#readVarint()
+    const code = this.#readVarint()
+    const wide = (code & 1) !== 0
+    const id = wide ? this.#readWide(code >>> 2) : ''
+    const narrow = this.#readNarrow(wide ? length : length + (code >>> 2))
+    let at = wide ? 0 : code >>> 2
+    const list: (string | undefined)[] = [wide ? id : narrow.slice(0, at)]
+    for (let left = this.#readVarint(); left > 0; left--) {
+      const code = this.#readVarint()
       switch (code & 3) {
         case NARROW: list.push(narrow.slice(at, at += code >>> 2)); break
         case WIDE: list.push(this.#readWide(code >>> 2)); break

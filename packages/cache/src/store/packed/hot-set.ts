@@ -1,5 +1,4 @@
 import type { Entry } from '../../entry.ts'
-import { KeyMap } from '../key-map.ts'
 
 /** New ones at most, among which those that are used once pass by the others. */
 const YOUNG = 256
@@ -13,7 +12,7 @@ export class Hot {
   /** Of the first entry, as most keys have one, and of the others. */
   #slot: number
   #more: readonly number[] | undefined
-  /** Its number, as the slots keep it. */
+  /** Its number, as the slots keep it: by those it is found. */
   number = 0
   uses = 0
   old = false
@@ -89,21 +88,14 @@ class Queue {
  * not used for a round.
  */
 export class HotSet {
-  readonly #map: KeyMap<Hot> = new KeyMap()
   readonly #young: Queue = new Queue()
   readonly #old: Queue = new Queue()
 
-  get (key: string): Hot | undefined {
-    return this.#map.get(key)
-  }
-
   add (hot: Hot): void {
-    this.#map.set(hot.key, hot)
     this.#young.push(hot)
   }
 
   remove (hot: Hot): void {
-    this.#map.delete(hot.key)
     this.#queue(hot).unlink(hot)
   }
 
@@ -128,10 +120,6 @@ export class HotSet {
       old.push(hot)
     }
     return undefined
-  }
-
-  * values (): IterableIterator<Hot> {
-    yield * this.#map.values()
   }
 
   #queue ({ old }: Hot): Queue {

@@ -81,6 +81,8 @@ export class PackedIndex {
   readonly #codec: Codec = new Codec(new Texts())
   readonly #hots: HotSet = new HotSet()
   readonly #hotNumbers: Shelf<Hot> = new Shelf()
+  /** The last one whose entries were asked for: mostly it is what is asked about next. */
+  #last: Hot | undefined
   readonly #beside: Shelf<Bodies> = new Shelf()
   readonly #guards: Set<(entry: Entry) => boolean> = new Set()
   readonly #sweeps: Set<Sweep> = new Set()
@@ -114,9 +116,11 @@ export class PackedIndex {
   }
 
   get (key: string): readonly Entry[] {
-    const hot = this.#hots.get(key)
-    if (hot !== undefined) return hot.entries
-    return this.packed === 0 ? NOTHING : this.#unpack(key)
+    const slot = this.#find(key)
+    if (slot === -1) return NOTHING
+    const hot = this.#last = this.#hotAt(slot) ?? this.#unpack(key, slot)
+    const { entries } = hot
+    return entries
   }
 
   /** All responses of a URL, whatever else their keys hold. */
@@ -132,10 +136,10 @@ export class PackedIndex {
   }
 
   touch (entry: Entry): void {
-    const hot = this.#hots.get(entry.key)
-    const slot = hot === undefined ? this.#packedSlot(entry) : hot.slotOf(entry)
+    const slot = this.#slotOf(entry)
     if (slot === -1) return
     this.#eviction.touch(slot)
+    const hot = this.#hotAt(slot)
     if (hot !== undefined) hot.uses++
   }
 
@@ -144,6 +148,8 @@ export class PackedIndex {
     const { key, url } = entry
     const present = this.get(key)
     if (present.length >= MAX_VARIANTS) this.#remove(this.#slotOf(present[0]!), true)
+    const other = this.#find(key)
+    const hot = other === -1 ? undefined : this.#hotAt(other)
     const slot = this.#slots.take()
     const hash = this.#hash(key)
     this.#columns.grow(slot)
@@ -160,7 +166,6 @@ export class PackedIndex {
     const weight = this.#estimate(entry)
     this.#eviction.insert(slot, hash, weight)
     this.#bytes += weight
-    const hot = this.#hots.get(key)
     if (hot === undefined) this.#heat(new Hot(key, [entry], [slot]))
     else {
       hot.add(entry, slot)
@@ -173,9 +178,9 @@ export class PackedIndex {
 
   /** The entry, or what it takes, has changed. One that is not the object of now, as that was packed meanwhile, says what has become of it. */
   update (entry: Entry): void {
-    const hot = this.#hots.get(entry.key)
-    const slot = hot === undefined ? this.#packedSlot(entry) : hot.slotOf(entry)
+    const slot = this.#slotOf(entry)
     if (slot === -1) return
+    const hot = this.#hotAt(slot)
     const current = this.#entryOf(slot)
     if (current !== entry) Object.assign(current, entry, { body: entry.body ?? current.body, encoded: entry.encoded ?? current.encoded, head: undefined })
     this.#erase(slot)
@@ -207,7 +212,7 @@ export class PackedIndex {
    */
   sweep (concern: Concern, apply: (entry: Entry) => void): MaybePromise<number> {
     const sweep = new Sweep(concern, apply)
-    for (const hot of this.#hots.values()) this.#show(hot, sweep)
+    for (const hot of this.#hotNumbers.values()) this.#show(hot, sweep)
     if (this.packed <= FEW) {
       this.#step(sweep, Number.POSITIVE_INFINITY)
       return sweep.count
@@ -233,15 +238,34 @@ export class PackedIndex {
     for (const sweep of this.#sweeps) sweep.ended!()
   }
 
-  #slotOf (entry: Entry): number {
-    const hot = this.#hots.get(entry.key)
-    return hot === undefined ? this.#packedSlot(entry) : hot.slotOf(entry)
+  /** The keys' entries that a slot's is one of, when they are objects. */
+  #hotAt (slot: number): Hot | undefined {
+    return this.#hotNumbers.get(this.#columns.get(slot, HOT))
   }
 
-  #packedSlot (entry: Entry): number {
-    if (this.packed === 0) return -1
-    for (let slot = this.#byKey.first(this.#hash(entry.key)); slot !== -1; slot = this.#byKey.next(slot)) {
-      if (this.#columns.get(slot, HOT) !== 0) continue
+  /** A slot of this key; −1 when there is none. */
+  #find (key: string): number {
+    if (this.size === 0) return -1
+    let slot = this.#byKey.first(this.#hash(key))
+    while (slot !== -1 && !this.#isOf(slot, key)) slot = this.#byKey.next(slot)
+    return slot
+  }
+
+  #isOf (slot: number, key: string): boolean {
+    const hot = this.#hotAt(slot)
+    if (hot !== undefined) return hot.key === key
+    const { bytes, start } = this.#segments.find(slot)
+    return this.#codec.isKey(bytes, start, key)
+  }
+
+  #slotOf (entry: Entry): number {
+    const last = this.#last
+    if (last?.entries[0] === entry && this.#hotNumbers.get(last.number) === last) return last.slot(0)
+    const first = this.#find(entry.key)
+    const hot = first === -1 ? undefined : this.#hotAt(first)
+    if (hot !== undefined) return hot.slotOf(entry)
+    for (let slot = first; slot !== -1; slot = this.#byKey.next(slot)) {
+      if (this.#hotAt(slot) !== undefined) continue
       const { bytes, start } = this.#segments.find(slot)
       if (this.#codec.isEntry(bytes, start, entry)) return slot
     }
@@ -249,38 +273,33 @@ export class PackedIndex {
   }
 
   #keyOf (slot: number): string {
-    const hot = this.#hotNumbers.get(this.#columns.get(slot, HOT))
+    const hot = this.#hotAt(slot)
     if (hot !== undefined) return hot.key
     const { bytes, start } = this.#segments.find(slot)
     return this.#codec.key(bytes, start)
   }
 
   #entryOf (slot: number): Entry {
-    const hot = this.#hotNumbers.get(this.#columns.get(slot, HOT))
+    const hot = this.#hotAt(slot)
     return hot === undefined ? this.#read(slot) : hot.entry(slot)
   }
 
-  #read (slot: number): Entry {
+  #read (slot: number, key?: string): Entry {
     const { bytes, start } = this.#segments.find(slot)
-    return this.#codec.read(bytes, start, this.#beside.get(this.#columns.get(slot, ASIDE)))
+    return this.#codec.read(bytes, start, this.#beside.get(this.#columns.get(slot, ASIDE)), key)
   }
 
-  #unpack (key: string): readonly Entry[] {
-    const found: { readonly entry: Entry; readonly slot: number }[] = []
-    for (let slot = this.#byKey.first(this.#hash(key)); slot !== -1; slot = this.#byKey.next(slot)) {
-      if (this.#columns.get(slot, HOT) !== 0) continue
-      const { bytes, start } = this.#segments.find(slot)
-      if (this.#codec.isKey(bytes, start, key)) found.push({ entry: this.#read(slot), slot })
-    }
-    if (found.length === 0) return NOTHING
+  /** Makes objects of a key's entries, the first of which this slot has. */
+  #unpack (key: string, first: number): Hot {
+    const slots = [first]
+    for (let slot = this.#byKey.next(first); slot !== -1; slot = this.#byKey.next(slot)) if (this.#isOf(slot, key)) slots.push(slot)
     // The oldest first, as they came.
-    if (found.length > 1) found.sort((a, b) => this.#columns.get(a.slot, SERIAL) - this.#columns.get(b.slot, SERIAL) | 0)
-    const hot = new Hot(key, found.map(({ entry }) => entry), found.map(({ slot }) => slot))
+    if (slots.length > 1) slots.sort((a, b) => this.#columns.get(a, SERIAL) - this.#columns.get(b, SERIAL) | 0)
+    const hot = new Hot(key, slots.map((slot) => this.#read(slot, key)), slots)
     this.#heat(hot)
     for (const sweep of this.#sweeps) this.#show(hot, sweep)
-    const { entries } = hot
     this.#settle()
-    return entries
+    return hot
   }
 
   #heat (hot: Hot): void {
@@ -401,7 +420,7 @@ export class PackedIndex {
   /** Lets go of a slot that the eviction knows no more. */
   #forget (slot: number, evicted: boolean): void {
     const gone = evicted ? this.#entryOf(slot) : undefined
-    const hot = this.#hotNumbers.get(this.#columns.get(slot, HOT))
+    const hot = this.#hotAt(slot)
     if (hot !== undefined) {
       this.#columns.set(slot, HOT, 0)
       this.#objects--
