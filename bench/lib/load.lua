@@ -2,6 +2,7 @@
 local method, path = os.getenv("LOAD_METHOD"), os.getenv("LOAD_PATH")
 local distinct, size = tonumber(os.getenv("LOAD_DISTINCT")), tonumber(os.getenv("LOAD_BODY"))
 local expected = tonumber(os.getenv("LOAD_EXPECTED"))
+local seed = tonumber(os.getenv("LOAD_SEED"))
 local wrong, n = 0, 0
 
 function setup(thread)
@@ -20,9 +21,9 @@ function init(args)
   if size > 0 then wrk.body = string.rep("x", size) end
   -- Only then: a request function costs, and a fixed request is prepared once.
   if distinct > 0 then
-    math.randomseed(7)
+    math.randomseed(seed)
     request = function()
-      n = (n + 7919) % distinct
+      n = seed > 0 and math.random(0, distinct - 1) or (n + 7919) % distinct
       return wrk.format(method, path .. n)
     end
   end

@@ -11,15 +11,16 @@ const script = fileURLToPath(new URL('load.lua', import.meta.url))
 const wrk = find('wrk')
 export const tool = wrk === undefined ? 'autocannon' : 'wrk'
 
-/** `requests`: { method, path, distinct: number of different paths, bodySize, headers }. */
-export async function load (url, { seconds, connections = 64, method = 'GET', path = '/small', distinct = 0, bodySize = 0, headers = {}, expected = 200, http2 = false }) {
+/** `requests`: { method, path, distinct: number of different paths, seed: above 0 they are drawn at random, else taken in turn, bodySize, headers }. */
+export async function load (url, { seconds, connections = 64, method = 'GET', path = '/small', distinct = 0, seed = 0, bodySize = 0, headers = {}, expected = 200, http2 = false }) {
   if (http2) return withH2load(`${url}${path}`, seconds, connections)
-  return wrk === undefined ? autocannon(url, arguments[1]) : withWrk(url, { seconds, connections, method, path, distinct, bodySize, headers, expected })
+  return wrk === undefined ? autocannon(url, arguments[1]) : withWrk(url, { seconds, connections, method, path, distinct, seed, bodySize, headers, expected })
 }
 
 async function withWrk (url, options) {
   const env = {
-    ...process.env, LOAD_METHOD: options.method, LOAD_PATH: options.path, LOAD_DISTINCT: String(options.distinct), LOAD_BODY: String(options.bodySize),
+    ...process.env, LOAD_METHOD: options.method, LOAD_PATH: options.path, LOAD_DISTINCT: String(options.distinct),
+    LOAD_SEED: String(options.seed), LOAD_BODY: String(options.bodySize),
     LOAD_HEADERS: Object.entries(options.headers).map(([name, value]) => `${name}\t${value}`).join('\n'), LOAD_EXPECTED: String(options.expected)
   }
   const args = ['-t1', `-c${options.connections}`, `-d${Math.max(1, Math.ceil(options.seconds))}s`, '--timeout', '20s', '-s', script, url]
@@ -52,12 +53,12 @@ async function withH2load (url, seconds, connections) {
   }
 }
 
-async function autocannon (url, { seconds, connections = 64, method = 'GET', path = '/small', distinct = 0, bodySize = 0, headers = {}, expected = 200 }) {
+async function autocannon (url, { seconds, connections = 64, method = 'GET', path = '/small', distinct = 0, seed = 0, bodySize = 0, headers = {}, expected = 200 }) {
   const run = createRequire(import.meta.url)('autocannon')
   let n = 0
   const requests = [{
     method, path, headers, ...(bodySize > 0 && { body: Buffer.alloc(bodySize, 'x') }),
-    ...(distinct > 0 && { setupRequest: (request) => ({ ...request, path: `${path}${n++ % distinct}` }) })
+    ...(distinct > 0 && { setupRequest: (request) => ({ ...request, path: `${path}${seed > 0 ? Math.floor(Math.random() * distinct) : n++ % distinct}` }) })
   }]
   const result = await run({ url, connections, duration: seconds, requests })
   const wrong = Object.entries(result.statusCodeStats ?? {}).filter(([status]) => Number(status) !== expected).reduce((sum, [, { count }]) => sum + count, 0)
