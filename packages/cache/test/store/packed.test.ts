@@ -313,6 +313,18 @@ t.test('what is used again and again stays an object among many that pass by', a
   t.strictSame(often.map((key, i) => index.get(key)[0] === objects[i]), often.map(() => true))
 })
 
+t.test('an object that was given last, and packed and removed since, is no longer one of the index, though another has its slot', async (t) => {
+  const index = filled(0, { maxHot: 1 })
+  for (let n = 0; n < 2; n++) index.add(entry(`http://a.example/${n}`))
+  const [given] = index.get('http://a.example/0')
+  for (let n = 2; n < 6; n++) index.add(entry(`http://a.example/${n}`))
+  t.ok(index.packed >= 4)
+  t.ok(index.remove({ ...given! }))
+  index.add(entry('http://a.example/new'))
+  t.notOk(index.remove(given!))
+  t.equal(index.get('http://a.example/new').length, 1)
+})
+
 t.test('memory comes back when entries go, and all of it with the last one', async (t) => {
   const index = filled(40_000, { maxBytes: 2e7, maxHot: 100 })
   const before = index.segmentBytes
