@@ -13,6 +13,7 @@ const pairs = (work) => ({
   'headgate + sticky, beside any cookie': [{ ...headgate, ...cookie }, { ...headgate, features: ['sticky'] }],
   'headgate + metrics': more('metrics'),
   'headgate + empty hook': more('hook'),
+  'headgate + empty onSend hook': more('onSend'),
   'headgate + log': logged(headgate, work),
   'hello + log': logged({ kind: 'hello' }, work),
   'reply-from + log': logged({ kind: 'reply-from' }, work)

@@ -33,6 +33,7 @@ export async function startApp (config) {
   if (features.includes('compress')) await app.register(await optional('compress'), config.compress ?? {})
   if (features.includes('@fastify/compress')) await app.register((await import('@fastify/compress')).default, config.compress ?? {})
   if (features.includes('hook')) app.addHook('onResponse', (_request, _reply, done) => { done() })
+  if (features.includes('onSend')) app.addHook('onSend', (_request, _reply, payload, done) => { done(null, payload) })
   if (features.includes('metrics')) await app.register(await optional('metrics'), { route: { path: '/metrics', unsafe: true } })
   switch (kind) {
     case 'headgate': {
