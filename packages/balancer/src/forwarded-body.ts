@@ -25,7 +25,7 @@ export class ForwardedBody extends Readable {
     if (this.#direct === undefined) return this.push(Buffer.from(chunk))
     // With it the response may be over.
     if (last) this.#ends()
-    return this.#direct.write(chunk, last)
+    return write(this.#response as ServerResponse, this.#direct, chunk, last)
   }
 
   finish (): void {
@@ -45,7 +45,7 @@ export class ForwardedBody extends Readable {
     const direct = new DirectBody(destination, destination.hasHeader('content-length'), this.#drained)
     destination.emit('pipe', this)
     // To read makes the upstream go on: what it sends meanwhile, its end perhaps, comes behind what is there.
-    for (let piece: Buffer | null; (piece = this.read() as Buffer | null) !== null;) direct.write(piece, false)
+    for (let piece: Buffer | null; (piece = this.read() as Buffer | null) !== null;) write(destination, direct, piece, false)
     this.#direct = direct
     if (this.#ended) direct.end(undefined)
     // The head of a body of events does not wait for the first of them, which may be long in coming. Others' does: what breaks off
@@ -65,4 +65,10 @@ export class ForwardedBody extends Readable {
       writesAtOnce(destination) && this.readableFlowing === null && !this.destroyed && !this.#ended &&
       this.readableEncoding === null && this.listenerCount('readable') === 0 && !this.readableDidRead
   }
+}
+
+/** The head is made by itself: by an `end` with a piece, Node would make another one of the same fields (see `lengthLast`). */
+function write (response: ServerResponse, body: DirectBody, piece: Buffer, last: boolean): boolean {
+  if (!response.headersSent) response.writeHead(response.statusCode)
+  return body.write(piece, last)
 }

@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import type { FastifyReply } from 'fastify'
 import { DirectBody } from './direct-body.ts'
-import { fieldOf } from './fields.ts'
+import { fieldOf, lengthLast } from './fields.ts'
 import { ForwardedBody } from './forwarded-body.ts'
 import { Http2Sink, fieldsOf, resetStream } from './http2-sink.ts'
 import { hasFields, wantsOnSend } from './route-context.ts'
@@ -180,8 +180,9 @@ export class ReplySink implements ResponseSink {
 
 /** Takes the short way where no `onSend` hook would miss what goes by, and for answers to upgrades. */
 export function sinkFor (
-  reply: FastifyReply, status: number, reason: string, list: string[], length: number, complete: boolean, upgrade: boolean, drained: () => void
+  reply: FastifyReply, status: number, reason: string, fields: string[], length: number, complete: boolean, upgrade: boolean, drained: () => void
 ): ResponseSink {
+  const list = lengthLast(fields)
   if (!upgrade && wantsOnSend(reply.request, reply, status, list, complete ? 0 : length)) return new ReplySink(reply, status, list, length, complete, drained)
   const { raw } = reply
   const set = raw.getHeaderNames().length > 0

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import { proxy } from './helpers.ts'
+import { proxy, rawUpstream } from './helpers.ts'
 
 type Test = { teardown (action: () => unknown): void }
 interface Seen { method: string; url: string; fields: string[]; body: Buffer }
@@ -220,5 +220,24 @@ for (const [sink, prepare] of sinks) {
       t.equal(got.body.length, 0, `HEAD ${path}`)
     }
     t.same(values((await ask('/typeless', 'HEAD')).fields, 'content-length'), ['4'], "HEAD keeps the body's length")
+  })
+}
+
+for (const through of ['no hook', 'an onSend hook']) {
+  t.test(`a file name in UTF-8 arrives as it was sent, whatever comes before it, through ${through}`, async (t) => {
+    const url = await rawUpstream(t, (socket, head) => {
+      const size = Number(/^GET \/(\d+)/.exec(head)![1])
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\nContent-Type: text/plain\r\nContent-Disposition: attachment; filename="é.txt"\r\n\r\n`)
+      if (size > 100_000) setImmediate(() => { socket.write('x'.repeat(size)) })
+      else socket.write('x'.repeat(size))
+    })
+    const { port } = await proxy(t, { pools: { web: [url] }, routes: [{ prefix: '/', pool: 'web' }] }, (app) => {
+      if (through !== 'no hook') app.addHook('onSend', (_request, _reply, payload, done) => { done(null, payload) })
+    })
+    for (const size of [0, 2, 20_000, 300_000]) {
+      const bytes = await exchange(port, `GET /${size} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n`)
+      t.ok(bytes.includes('filename="é.txt"'), `${size} bytes`)
+      t.equal(answer(bytes).body.length, size)
+    }
   })
 }

@@ -5,7 +5,7 @@ import { breakOff } from './break-off.ts'
 import { JOIN_LIMIT, LastWrite } from './last-write.ts'
 import { keepReady, type Prepared, sendReady } from './prepared.ts'
 import { passedBy } from './route-context.ts'
-import { type Fields, single } from './semantics/fields.ts'
+import { type Fields, lengthLast, single } from './semantics/fields.ts'
 
 /** The client's side of a body that arrives piece by piece. */
 export interface Output {
@@ -48,7 +48,8 @@ function isEmpty (object: object): boolean {
 /** Writes a head from a flat list, in HTTP/2 too, where Node takes an object only. */
 export function writeHead (response: ServerResponse, status: number, reason: string, fields: readonly string[]): ServerResponse {
   if (response.req.httpVersionMajor >= 2) return response.writeHead(status, joined(grouped(fields)) as never)
-  return reason === '' ? response.writeHead(status, fields as unknown as string[]) : response.writeHead(status, reason, fields as unknown as string[])
+  const list = lengthLast(fields) as string[]
+  return reason === '' ? response.writeHead(status, list) : response.writeHead(status, reason, list)
 }
 
 function endWith (raw: ServerResponse, body: Buffer | undefined): void {
@@ -80,7 +81,7 @@ function joined (headers: Record<string, string | string[]>): Record<string, str
 
 /** Puts the head on a reply that goes through Fastify's hooks. */
 function setHead (reply: FastifyReply, status: number, fields: Fields): void {
-  const merged = mergeOwn(reply.getHeaders(), fields)
+  const merged = lengthLast(mergeOwn(reply.getHeaders(), fields))
   for (const name of Object.keys(reply.getHeaders())) reply.removeHeader(name)
   const headers = grouped(merged)
   for (const name of Object.keys(headers)) reply.header(name, headers[name])

@@ -50,3 +50,24 @@ t.test('whatever fields an origin and its clients send, each request has the ori
   }), { numRuns: 200 })
   t.equal((await raw(port, `GET /${count} HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n`)).endsWith('body'), true)
 })
+
+t.test('a file name in UTF-8 arrives as it was sent, from the origin and from what is stored', async (t) => {
+  const upstream = createServer((socket) => {
+    socket.on('error', () => {})
+    socket.on('data', () => { socket.write('HTTP/1.1 200 OK\r\nContent-Length: 4\r\nCache-Control: max-age=60\r\nContent-Disposition: attachment; filename="é.txt"\r\n\r\nbody') })
+  })
+  await once(upstream.listen(0, '127.0.0.1'), 'listening')
+  t.teardown(() => upstream.close())
+  for (const hook of [false, true]) {
+    const { port } = await app(t, { clock: new TestClock() }, (app) => {
+      if (hook) app.addHook('onSend', (_request, _reply, payload, done) => { done(null, payload) })
+      return app.register(balancer, { pools: { web: [`http://127.0.0.1:${(upstream.address() as AddressInfo).port}`] }, routes: [{ prefix: '/', pool: 'web' }] })
+    })
+    // From the fourth use on the head is kept as bytes.
+    for (let i = 0; i < 6; i++) {
+      const text = Buffer.from(await raw(port, 'GET / HTTP/1.1\r\nHost: a.example\r\n\r\n', 'body'), 'latin1')
+      t.ok(text.includes('filename="é.txt"'), `answer ${i}`)
+      t.ok(text.includes(i === 0 ? 'fwd=' : '; hit'))
+    }
+  }
+})

@@ -68,3 +68,20 @@ export function storable (fields: Fields): string[] {
   if (connection === undefined) return without(fields, HOP)
   return without(fields, new Set([...HOP, ...listOf(connection).map((name) => name.toLowerCase())]))
 }
+
+const BEYOND_ASCII = /[\x80-\xff]/
+
+/**
+ * The same fields, Content-Length last where Content-Disposition has bytes beyond ASCII, as file names in UTF-8: where a length comes
+ * before it, Node's `writeHead` writes them in Latin-1.
+ */
+export function lengthLast (fields: Fields): Fields {
+  for (let i = 0; i < fields.length; i += 2) {
+    if (fields[i]!.length !== 19 || fields[i]!.toLowerCase() !== 'content-disposition' || !BEYOND_ASCII.test(fields[i + 1]!)) continue
+    const length: string[] = []
+    const others: string[] = []
+    for (let k = 0; k < fields.length; k += 2) (fields[k]!.toLowerCase() === 'content-length' ? length : others).push(fields[k]!, fields[k + 1]!)
+    return [...others, ...length]
+  }
+  return fields
+}
