@@ -94,6 +94,25 @@ t.test('hooks: those before run for every request, onSend sees every answer, dec
   t.equal(seen.length, 2, 'once for each client')
 })
 
+t.test('what a handler puts on its request is there for the hooks of the client that it ran for, and nothing else of it is', async (t) => {
+  interface Marked { who: string; found?: string; raw: { headers: Record<string, unknown> } }
+  let [ran, sent]: Marked[] = []
+  const { url } = await app(t, {}, (app) => {
+    app.decorateRequest('who', '')
+    app.addHook('onRequest', async (request) => { (request as unknown as Marked).who = 'me' })
+    app.addHook('onSend', async (request) => { sent = request as unknown as Marked })
+    app.get('/', (request, reply) => {
+      ran = request as unknown as Marked
+      ran.found = `for ${ran.who}`
+      return reply.header('cache-control', 'max-age=60').send('x')
+    })
+  })
+  await fetch(url, { headers: { 'if-none-match': '"y"' } })
+  t.not(ran, sent)
+  t.equal(sent!.found, 'for me')
+  t.same([ran!.raw.headers['if-none-match'], sent!.raw.headers['if-none-match']], [undefined, '"y"'])
+})
+
 t.test('authentication comes first, wherever its hook is', async (t) => {
   let runs = 0
   const { app: instance } = await app(t, {}, async (app) => {

@@ -82,38 +82,60 @@ function detachRaw (raw: IncomingMessage, { drop, add, target }: HeaderEdit): In
 /** Fastify's own state of the client's connection, which a fetch must not see: its abort signal and its timer. */
 const ISOLATED = new Set(['fastify.request.signal', 'fastify.request.timeoutTimer', 'fastify.request.onAbort'])
 
+/** What a detached request keeps beside what it has from the client's: its route's context, and the hook that hears of errors. */
+const CONTEXT = Symbol('headgate.cache.context')
+const ON_ERROR = Symbol('headgate.cache.onError')
+/** What its fields were when it was made. */
+const BEFORE = Symbol('headgate.cache.before')
+
+type Context = Readonly<Record<string, unknown>>
+type Detached = FastifyRequest & Record<string | symbol, unknown> & { [CONTEXT]: Context }
+
+/** onSend hooks run when a client is answered, for each client. */
+const apart = (original: Context, onError: unknown): Context => Object.create(original, {
+  onSend: { value: null },
+  onError: { value: [...(original['onError'] as unknown[] | null ?? []), onError] }
+}) as Context
+
+/** The same two functions for all: V8 would keep those of each request, and all that they reach, until it marks the whole heap. */
+const contextProperty: PropertyDescriptor = {
+  get (this: Detached) { return this[CONTEXT] },
+  // `reply.callNotFound` puts another in its place.
+  set (this: Detached, other: Context) { this[CONTEXT] = apart(other, this[ON_ERROR]) }
+}
+
 /**
- * The client's request as the handler of a shared fetch sees it: everything that hooks put on it (the user, the session) is there
- * through the prototype, while the raw message, with the fields edited, is its own and outlives the client's connection.
+ * The client's request as the handler of a shared fetch sees it: everything that hooks put on it (the user, the session) is there, while
+ * the raw message, with the fields edited, is its own and outlives the client's connection. A copy, as V8 gives each object that is
+ * another's prototype a hidden class of its own, which lives, and the request with it, until the whole heap is marked.
  */
 export function detachRequest (request: FastifyRequest, edit: HeaderEdit, context: symbol, failed: (error: unknown) => void): FastifyRequest {
-  const onError = (_request: unknown, _reply: unknown, error: unknown, done: () => void): void => {
+  const original = request as unknown as Detached
+  const detached = Object.create(Object.getPrototypeOf(request) as object) as Detached
+  for (const name of Reflect.ownKeys(request)) {
+    if (typeof name === 'string') detached[name] = original[name]
+    else if (name !== context) detached[name] = ISOLATED.has(name.description ?? '') ? undefined : original[name]
+  }
+  detached[ON_ERROR] = (_request: unknown, _reply: unknown, error: unknown, done: () => void): void => {
     failed(error)
     done()
   }
-  // onSend hooks run when a client is answered, for each client.
-  const apart = (original: Record<string, unknown>): unknown => Object.create(original, {
-    onSend: { value: null },
-    onError: { value: [...(original['onError'] as unknown[] | null ?? []), onError] }
-  })
-  let route = apart((request as unknown as Record<symbol, Record<string, unknown>>)[context]!)
-  const detached = Object.create(request, {
-    raw: { value: detachRaw(request.raw, edit), writable: true },
-    // `reply.callNotFound` puts another in its place.
-    [context]: { get: () => route, set: (other: Record<string, unknown>) => { route = apart(other) } },
-    query: { value: edit.query, writable: true },
-    // As the key has them: a forwarding field that was left out may not change them now.
-    host: { value: request.host },
-    hostname: { value: request.hostname },
-    protocol: { value: edit.scheme }
-  }) as FastifyRequest
-  for (const symbol of Object.getOwnPropertySymbols(request)) {
-    if (ISOLATED.has(symbol.description ?? '')) Object.defineProperty(detached, symbol, { value: undefined, writable: true })
-  }
+  detached[CONTEXT] = apart(original[context] as Context, detached[ON_ERROR])
+  Object.defineProperty(detached, context, contextProperty)
+  const own = detached as { raw: unknown; query: unknown }
+  own.raw = detachRaw(request.raw, edit)
+  own.query = edit.query
+  // As the key has them: a forwarding field that was left out may not change them now.
+  for (const [name, value] of [['host', request.host], ['hostname', request.hostname], ['protocol', edit.scheme]] as const) Object.defineProperty(detached, name, { value })
+  detached[BEFORE] = { ...detached }
   return detached
 }
 
 /** What the handler put on the request, for hooks and logs of the client that it was run for. */
 export function handBack (detached: FastifyRequest, request: FastifyRequest): void {
-  for (const name of Object.keys(detached)) (request as unknown as Record<string, unknown>)[name] = (detached as unknown as Record<string, unknown>)[name]
+  const { [BEFORE]: before } = detached as unknown as { readonly [BEFORE]: Readonly<Record<string, unknown>> }
+  for (const name of Object.keys(detached)) {
+    const value = (detached as Detached)[name]
+    if (value !== before[name]) (request as unknown as Record<string, unknown>)[name] = value
+  }
 }
