@@ -11,7 +11,7 @@ export default {
   name: 'cache',
   title: 'Cache hits',
   text: '`@headgate/cache` before a route that sends a Buffer of 1, 10 and 100 KB with an entity tag, beside the same route without a cache, and nginx `proxy_cache` before a Fastify app with those routes. What the plain route costs is the floor of a hit, which passes the same server and router; for the 304 it is a route that compares the tag by itself and sends nothing else. ‘node:http’ is Node’s HTTP server without a router, which sends the same.',
-  remarks: 'At 1 and 10 KB a hit costs what Node\'s HTTP server costs without a router, a check or a cache, as head and body are kept as one piece of memory; a 304 costs a tenth more, and 100 KB as much or up to a quarter more, from one run to the next; what that server alone takes beside nginx is the floor for all that runs in it. nginx sends a file from the kernel\'s memory without a copy, which counts at 100 KB. Until one tick\'s object was kept alive here too (see what features add), nextTick took 14 to 19 % of a hit; the other machine\'s figures are from before.',
+  remarks: 'At 1 and 10 KB a hit costs less than what Node’s HTTP server costs without a router, a check or a cache, as head and body are kept as one piece of memory, and the short hits of one turn of the event loop are written one after the other at its end; a 304 costs as much as there or a little more, and so do 100 KB. What that server alone takes beside nginx is the floor for all that runs in it, and differs from one machine to the next. nginx sends a file from the kernel’s memory without a copy, which counts at 100 KB.',
   base: 'nginx proxy_cache',
   cases: {
     '1 KB': { path: '/1k' },

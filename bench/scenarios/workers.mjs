@@ -15,7 +15,7 @@ export default {
   name: 'workers',
   title: 'Two workers against one process',
   text: '`headgate serve` with `--workers 2` and without. With four cores or more: two for the workers, two for load and backends, and requests per second count. With less, both workers share one core, where more requests per second cannot be had: there the CPU time of a request, of all processes, tells what the sharing costs.',
-  remarks: 'Two processes that know nothing of each other, with half of the connections each on one core, cost a little more than one with all of them, too, between 2 and 17 % from one run to the next ([scaling out](scaling-out.md#capacity-on-paper)): each does less in a turn of its event loop, and pushes the other\'s code and data out of the core\'s caches. What workers share adds nothing that can be seen.',
+  remarks: 'Two processes that know nothing of each other, with half of the connections each on one core, cost more than one with all of them, too, between 2 and 17 % from one run to the next, 14 % in this one ([scaling out](scaling-out.md#capacity-on-paper)): each does less in a turn of its event loop, and pushes the other\'s code and data out of the core\'s caches. What workers share adds nothing that can be seen.',
   async run ({ rounds, seconds, startBackends, stop }) {
     const [backend] = (await startBackends(1)).ports
     const serve = async (...more) => {
