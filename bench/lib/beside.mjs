@@ -1,9 +1,12 @@
 // What TLS or HTTP/2 to clients adds to a proxy, beside what it adds to an app that answers by itself.
 import { measureTurns, middle } from './turns.mjs'
-import { spread } from './rounds.mjs'
+import { median, spread } from './rounds.mjs'
 
 /** For each process and second of a round. */
 const SECONDS = 5
+
+const groupOf = (name, kind) => name === '' ? kind : `${name}, ${kind}`
+const prefixOf = (name) => name === '' ? '' : `${name}: `
 
 /**
  * `cases`: by name, { secured, asked, named }: what the apps are given for it (`tls`, `http2`), how all of them are asked, and how the four
@@ -15,7 +18,7 @@ export async function measureBeside (cases, atMost, { seconds, ...context }) {
   for (const [name, { secured, asked }] of Object.entries(cases)) {
     for (const kind of ['headgate', 'bare']) {
       const app = (kind, more) => ({ kind, ...asked, ...more })
-      groups[`${name}${name === '' ? '' : ', '}${kind}`] = [app(kind, secured), app('hello', secured), app(kind), app('hello')]
+      groups[groupOf(name, kind)] = [app(kind, secured), app('hello', secured), app(kind), app('hello')]
     }
   }
   const { figures, skipped } = await measureTurns(groups, '/small', { ...context, seconds: SECONDS * seconds })
@@ -23,13 +26,13 @@ export async function measureBeside (cases, atMost, { seconds, ...context }) {
   const checks = []
   for (const [name, { named: [proxy, hello, plainProxy, plainHello] }] of Object.entries(cases)) {
     for (const kind of ['headgate', 'bare']) {
-      const rounds = figures[`${name}${name === '' ? '' : ', '}${kind}`]
+      const rounds = figures[groupOf(name, kind)]
       const { median: value, low, high } = spread(rounds.map((turns) => middle(turns.map(([dear, base, more, less]) => (dear - (more - less)) / base))))
-      const us = [0, 1, 2, 3].map((i) => spread(rounds.map((turns) => middle(turns.map((each) => each[i])))).median)
-      rows.push([`${name === '' ? '' : `${name}: `}${kind === 'bare' ? 'bare proxy' : kind}`, ...us, value, `${low.toFixed(2)} – ${high.toFixed(2)}`])
+      const us = [0, 1, 2, 3].map((i) => median(rounds.map((turns) => middle(turns.map((each) => each[i])))))
+      rows.push([`${prefixOf(name)}${kind === 'bare' ? 'bare proxy' : kind}`, ...us, value, `${low.toFixed(2)} – ${high.toFixed(2)}`])
       if (kind === 'headgate') {
         checks.push({
-          text: `${name === '' ? '' : `${name}: `}${proxy} ≤ ${atMost.toFixed(2)} × ${hello}, beside what '${plainProxy}' costs more than '${plainHello}'`,
+          text: `${prefixOf(name)}${proxy} ≤ ${atMost.toFixed(2)} × ${hello}, beside what '${plainProxy}' costs more than '${plainHello}'`,
           value, low, high, met: value <= atMost
         })
       }
