@@ -35,19 +35,40 @@ async function withWrk (url, options) {
 
 /** Ten streams at once on each connection. */
 async function withH2load (url, seconds, connections) {
+  const whole = Math.max(1, Math.ceil(seconds))
+  const { text, times } = await runH2load([`-c${Math.ceil(connections / 10)}`, '-m10', `-D${whole}`, url])
+  const [, requests, succeeded] = /^requests: (\d+) total, .* (\d+) succeeded/m.exec(text) ?? []
+  if (!text.includes('Application protocol: h2')) throw new Error(`h2load: ${text}`)
+  const done = Number(succeeded)
+  return { requests: done, rps: done / seconds, p50: at(times, 0.5), p99: at(times, 0.99), errors: Number(requests) - done }
+}
+
+/**
+ * Milliseconds that GETs over HTTP/1.1 took, { p50, p99, longest }. `warm`: for so many seconds before, nothing is counted, so that the
+ * connections are open; with none the first answers, which also wait for their connections to be accepted, are among them. Not by wrk,
+ * which cannot leave those out, and adds to what it measured: for each long one, those that a client who did not wait would have had.
+ */
+export async function latencies (url, { path, seconds, connections, warm }) {
+  const { text, times } = await runH2load(['--h1', `-c${connections}`, '-m1', `-D${Math.max(1, Math.ceil(seconds))}`, ...(warm > 0 ? [`--warm-up-time=${warm}`] : []), `${url}${path}`])
+  const [, failed, errored, timeout] = /(\d+) failed, (\d+) errored, (\d+) timeout/.exec(text) ?? []
+  if (times.length === 0 || [failed, errored, timeout].some((count) => count !== '0')) throw new Error(`h2load: ${text}`)
+  return { p50: at(times, 0.5), p99: at(times, 0.99), longest: times.at(-1) }
+}
+
+const at = (times, share) => times[Math.floor((times.length - 1) * share)]
+
+/** What it printed, and the milliseconds of each request, sorted. */
+async function runH2load (args) {
   if (find('h2load') === undefined) throw new Skip('h2load is not installed (Debian package nghttp2-client)')
   const folder = mkdtempSync(join(tmpdir(), 'headgate-h2load-'))
   try {
     const log = join(folder, 'log')
-    const child = spawn(...pinned(LOAD_CORE, find('h2load'), ['-t1', `-c${Math.ceil(connections / 10)}`, '-m10', `-D${Math.max(1, Math.ceil(seconds))}`, `--log-file=${log}`, url]), { stdio: ['ignore', 'pipe', 'inherit'] })
+    const child = spawn(...pinned(LOAD_CORE, find('h2load'), ['-t1', `--log-file=${log}`, ...args]), { stdio: ['ignore', 'pipe', 'inherit'] })
     let text = ''
     for await (const data of child.stdout) text += data
-    const [, requests, succeeded] = /^requests: (\d+) total, .* (\d+) succeeded/m.exec(text) ?? []
-    if (!text.includes('Application protocol: h2')) throw new Error(`h2load: ${text}`)
     // A line a request: its start, status and microseconds.
-    const times = readFileSync(log, 'utf8').trim().split('\n').map((line) => Number(line.split('\t')[2]) / 1000).sort((a, b) => a - b)
-    const at = (share) => times[Math.floor((times.length - 1) * share)]
-    return { requests: Number(succeeded), rps: Number(succeeded) / seconds, p50: at(0.5), p99: at(0.99), errors: Number(requests) - Number(succeeded) }
+    const lines = readFileSync(log, 'utf8').trim()
+    return { text, times: lines === '' ? [] : lines.split('\n').map((line) => Number(line.split('\t')[2]) / 1000).sort((a, b) => a - b) }
   } finally {
     rmSync(folder, { recursive: true })
   }

@@ -83,9 +83,9 @@ export const compare = (list, base) => spread(list.map((value, i) => value / bas
  * `of` whom it is compared with (in `ofCase`, else the same case), and `atMost` (a ratio).
  */
 export function judge (expectations, figures) {
-  return expectations.map(({ what = 'headgate', of, ofCase, atMost, metric = 'us', case: only = '' }) => {
-    const text = `${only === '' ? '' : `${only}: `}${what}${metric === 'us' ? '' : ` ${metric}`} ≤ ${atMost.toFixed(2)} × ${ofCase ?? of}`
-    const [list, base] = [[what, only], [of, ofCase ?? only]].map(([target, name]) => figures[name]?.[target]?.[metric])
+  return expectations.map(({ what = 'headgate', of, ofCase, atMost, case: only = '' }) => {
+    const text = `${only === '' ? '' : `${only}: `}${what} ≤ ${atMost.toFixed(2)} × ${ofCase ?? of}`
+    const [list, base] = [[what, only], [of, ofCase ?? only]].map(([target, name]) => figures[name]?.[target]?.us)
     if (list === undefined || base === undefined) return { text, missing: true }
     const { median, low, high } = compare(list, base)
     return { text, value: median, low, high, met: median <= atMost }
