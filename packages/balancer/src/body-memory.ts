@@ -1,6 +1,4 @@
-import { EventEmitter } from 'node:events'
 import { IncomingMessage } from 'node:http'
-import { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { MessageChannel } from 'node:worker_threads'
 
@@ -37,9 +35,14 @@ export function isAlone (source: IncomingMessage): boolean {
  * between. Holds as long as {@link isAlone} does.
  */
 export function ownsPieces (source: Readable, listener: (chunk: Buffer) => void): source is IncomingMessage {
-  return source instanceof IncomingMessage && typeof source.method === 'string' && source.socket instanceof Socket && !source.readableDidRead &&
-    source.emit === EventEmitter.prototype.emit && source.push === Readable.prototype.push && source.read === Readable.prototype.read &&
-    source.listeners('data').length === 1 && source.listeners('data')[0] === listener
+  return source instanceof IncomingMessage && isParsed(source) && !source.readableDidRead && source.push === Readable.prototype.push &&
+    source.read === Readable.prototype.read && source.listeners('data').length === 1 && source.listeners('data')[0] === listener
+}
+
+/** Adapters make messages of their own, for functions in a cloud as an example, and put into them what is theirs. */
+function isParsed (source: IncomingMessage): boolean {
+  const socket = source.socket as { parser?: { incoming?: unknown } | null } | null | undefined
+  return socket?.parser?.incoming === source
 }
 
 /** Gives a piece's memory back, if it is its own. Only for pieces that nobody looks at any more, the system included. */

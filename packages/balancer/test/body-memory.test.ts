@@ -1,5 +1,5 @@
-import { type IncomingMessage, createServer } from 'node:http'
-import { type AddressInfo, connect } from 'node:net'
+import { IncomingMessage, createServer } from 'node:http'
+import { type AddressInfo, Socket, connect } from 'node:net'
 import t from 'tap'
 import type { Attempt } from '@headgate/core'
 import { RequestBody } from '../src/request-body.ts'
@@ -103,6 +103,23 @@ t.test('what the system has not taken is not', async (t) => {
   t.equal(attempt.left, SIZE)
 })
 
+for (const [what, socket] of Object.entries({ 'a socket of its own': new Socket(), 'no socket': undefined })) {
+  t.test(`nor what an adapter has put into a message with ${what}`, async (t) => {
+    const source = new IncomingMessage(socket as Socket)
+    source.method = 'POST'
+    source.headers['content-length'] = String(SIZE)
+    const own = Buffer.from(text)
+    source.push(own)
+    source.push(null)
+    const body = RequestBody.of(source, { replayLimit: 0, bodyLimit: Infinity }, { bodyProgress () {}, bodyTooLarge () {} })!
+    const attempt = new Recorder()
+    body.attach(attempt)
+    await until(() => attempt.ended)
+    t.ok(attempt.text.equals(text))
+    t.ok(own.equals(text))
+  })
+}
+
 const listeners: Record<string, (source: IncomingMessage, hear: (chunk: Buffer) => void) => unknown> = {
   'has listened before': (source, hear) => { source.pause().on('data', hear) },
   'has put something in place of our listener': (source, hear) => {
@@ -120,6 +137,21 @@ const listeners: Record<string, (source: IncomingMessage, hear: (chunk: Buffer) 
       if (chunk !== null) hear(chunk)
       return push.call(this, chunk)
     } as typeof push
+  },
+  'sees all that is emitted': (source, hear) => {
+    const { emit } = source
+    source.emit = function (this: IncomingMessage, name: string, chunk: Buffer): boolean {
+      if (name === 'data') hear(chunk)
+      return (emit as (name: string, chunk: Buffer) => boolean).call(this, name, chunk)
+    } as typeof emit
+  },
+  'sees all that is read': (source, hear) => {
+    const { read } = source
+    source.read = function (this: IncomingMessage, size?: number): Buffer | null {
+      const chunk = read.call(this, size) as Buffer | null
+      if (chunk !== null) hear(chunk)
+      return chunk
+    } as typeof read
   },
   'has read something and put it back': (source, hear) => {
     return new Promise<void>((resolve) => {
@@ -145,15 +177,23 @@ for (const [who, listen] of Object.entries(listeners)) {
   })
 }
 
-t.test('nor what comes after somebody else has begun to listen', async (t) => {
-  const { source, body } = await upload(t, 0)
-  const heard: Buffer[] = []
-  const attempt = new Recorder(true, () => {
-    if (source.listenerCount('data') === 1) source.on('data', (chunk: Buffer) => { heard.push(chunk) })
+const late: Record<string, (source: IncomingMessage, hear: (chunk: Buffer) => void) => void> = {
+  listen: (source, hear) => { source.on('data', hear) },
+  'see what is emitted': listeners['sees all that is emitted']!
+}
+for (const [what, begin] of Object.entries(late)) {
+  t.test(`nor what comes after somebody else has begun to ${what}`, async (t) => {
+    const { source, body } = await upload(t, 0)
+    const heard: Buffer[] = []
+    let begun = false
+    const attempt = new Recorder(true, () => {
+      if (!begun) begin(source, (chunk) => { heard.push(chunk) })
+      begun = true
+    })
+    body.attach(attempt)
+    await until(() => attempt.ended)
+    t.ok(attempt.text.equals(text))
+    t.ok(heard.length > 0)
+    t.ok(Buffer.concat(heard).equals(text.subarray(attempt.copies[0]!.length)))
   })
-  body.attach(attempt)
-  await until(() => attempt.ended)
-  t.ok(attempt.text.equals(text))
-  t.ok(heard.length > 0)
-  t.ok(Buffer.concat(heard).equals(text.subarray(attempt.copies[0]!.length)))
-})
+}

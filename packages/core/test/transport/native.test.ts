@@ -137,6 +137,34 @@ t.test('idle connections are swept when their time is over, and never more than 
   t.same({ ...transport.stats }, { open: 0, idle: 0, connecting: 0 })
 })
 
+t.test('a request that was answered before its turn to be written is not written any more', async (t) => {
+  class Silent extends Socket {
+    written = ''
+    override write (text: string | Uint8Array): boolean {
+      this.written += String(text)
+      return true
+    }
+  }
+  const silent = new Silent()
+  t.teardown(() => { silent.destroy() })
+  let answer = (_text: string): void => {}
+  const transport = new NativeTransport(parseTarget('http://192.0.2.1', 'url'), {}, new FakeClock(), (_target, _tls, _session, onread) => {
+    const { buffer, callback } = onread as unknown as { buffer (): Buffer; callback (count: number, buffer: Buffer): boolean }
+    answer = (text) => {
+      const read = buffer()
+      callback(read.write(text), read)
+    }
+    return silent
+  })
+  const recorder = send(transport)
+  silent.emit('connect')
+  answer(`${ok}Content-Length: 0\r\n\r\n`)
+  t.equal((await recorder.ended).status, 200)
+  t.equal(transport.stats.idle, 1)
+  await new Promise((resolve) => { setImmediate(resolve) })
+  t.equal(silent.written, '')
+})
+
 t.test('a connection that does not come about in time', async (t) => {
   const clock = new FakeClock()
   const silent = new Socket()
