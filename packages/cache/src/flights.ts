@@ -7,8 +7,10 @@ import type { Engine } from './engine.ts'
 import { type Entry, makeEntry } from './entry.ts'
 import { DetachedResponse } from './flight/detached-response.ts'
 import { detachRequest } from './flight/detached-request.ts'
+import type { Detached, Fetch } from './flight/fetch.ts'
 import { type Controller, Flight, type FlightPlan } from './flight/flight.ts'
 import { detachReply, runHandler } from './flight/run-handler.ts'
+import { UnderWay } from './flight/under-way.ts'
 import { freshen, freshened, type Fresh } from './freshen.ts'
 import { type Dropped, droppedFields } from './poison.ts'
 import { RecentMap } from './recent-map.ts'
@@ -33,22 +35,6 @@ const RETAINED = 1024 * 1024
 /** An origin that answers with these has failed, as far as a stale response may help (RFC 5861 4). */
 const FAILURES = new Set([500, 502, 503, 504])
 
-/** What a flight's handler was run with. */
-interface Detached {
-  readonly request: FastifyRequest
-  readonly reply: FastifyReply
-  /** The reply's logger before it ran. */
-  readonly logged: unknown
-}
-
-/** The fetch behind a flight: on whose behalf, and where it goes. */
-interface Fetch {
-  readonly request: FastifyRequest
-  readonly route: Route
-  readonly where: Where
-  readonly detached: Detached
-}
-
 /** Can it be asked about as a whole? */
 function validates ({ method }: FastifyRequest, entry: Entry | undefined): entry is Entry {
   return entry !== undefined && asGet(method) && entry.part === undefined && (entry.etag !== undefined || !Number.isNaN(entry.lastModified))
@@ -68,9 +54,7 @@ function markOf ({ headers }: FastifyRequest, { key }: Where, whole: boolean): s
 export class Flights implements Controller {
   readonly #engine: Engine
   readonly #backgroundMax: number
-  /** Flights by their resource: for those who may join them, and for purges. */
-  readonly #byUrl: Map<string, Flight[]> = new Map()
-  readonly #fetches: Map<Flight, Fetch> = new Map()
+  readonly #underWay: UnderWay = new UnderWay()
   /** Names that the responses of a key vary by, when its variants were told apart before. */
   readonly #hints: RecentMap<readonly string[]> = new RecentMap(MAX_MARKS)
   /** Keys whose response could not be shared, and until when that is believed. */
@@ -86,21 +70,20 @@ export class Flights implements Controller {
     this.#backgroundMax = backgroundMax
   }
 
-  get size (): number { return this.#fetches.size }
+  get size (): number { return this.#underWay.size }
 
   detached (flight: Flight): Detached | undefined {
-    return this.#fetches.get(flight)?.detached
+    return flight.fetch?.detached
   }
 
   /** Flights of a resource, or all. */
-  * of (url?: string): Iterable<Flight> {
-    if (url === undefined) yield * this.#fetches.keys()
-    else yield * this.#byUrl.get(url) ?? []
+  of (url?: string): Iterable<Flight> {
+    return url === undefined ? this.#underWay.all() : this.#underWay.of(url) ?? []
   }
 
   /** May a fetch, or a request that waits for one, come back to this entry? Those of other resources do not. */
   mayUse ({ url }: Entry): boolean {
-    return this.#byUrl.has(url)
+    return this.#underWay.of(url) !== undefined
   }
 
   /** Ends, never with an error, when the last response of a key that has come is in the store; `undefined` when it is. */
@@ -158,7 +141,7 @@ export class Flights implements Controller {
   }
 
   onHead (flight: Flight): void {
-    const fetch = this.#fetches.get(flight)!
+    const fetch = flight.fetch!
     const engine = this.#engine
     const { plan, status } = flight
     flight.responseTime = engine.clock.now()
@@ -173,9 +156,8 @@ export class Flights implements Controller {
   }
 
   onEnd (flight: Flight, complete: boolean): void {
-    const fetch = this.#fetches.get(flight)
+    const { fetch, writer } = flight
     if (fetch === undefined) return
-    const { writer } = flight
     if (complete && writer !== undefined && !flight.outdated) {
       const committed = this.#commit(flight, fetch)
       if (!(committed instanceof Promise)) return this.#remove(flight)
@@ -202,7 +184,7 @@ export class Flights implements Controller {
 
   /** A flight that the request may share: one whose answer is not known, or may be used for it. */
   #find (visit: Visit, mark: string, key: string): Flight | undefined {
-    for (const flight of this.#byUrl.get(visit.where.url) ?? []) {
+    for (const flight of this.of(visit.where.url)) {
       const { plan, entry, outcome } = flight
       if (!plan.shared || !flight.joinable) continue
       // A first response is told apart from other variants only when it says what it varies by.
@@ -212,7 +194,7 @@ export class Flights implements Controller {
   }
 
   #under (url: string, key: string): boolean {
-    return this.#byUrl.get(url)?.some(({ plan, joinable }) => plan.shared && joinable && plan.key === key) === true
+    return this.#underWay.of(url)?.some(({ plan, joinable }) => plan.shared && joinable && plan.key === key) === true
   }
 
   #plan (key: string, mark: string, where: Where, request: FastifyRequest, entry: Entry | undefined, now: number, shared: boolean): FlightPlan {
@@ -243,10 +225,7 @@ export class Flights implements Controller {
     }, contextSymbol(request)!, () => { flight.failed = true })
     flight.response = new DetachedResponse(detached.raw, flight)
     const answer = detachReply(reply, detached, flight.response)
-    this.#fetches.set(flight, { request, route, where, detached: { request: detached, reply: answer, logged: answer.log } })
-    const list = this.#byUrl.get(where.url)
-    if (list === undefined) this.#byUrl.set(where.url, [flight])
-    else list.push(flight)
+    this.#underWay.add(flight, { request, route, where, detached: { request: detached, reply: answer, logged: answer.log } })
     const run = (): void => { runHandler(route.handler, route.server, detached, answer) }
     const { store } = this.#engine
     if (!shared || store.claim === undefined) return run()
@@ -259,25 +238,20 @@ export class Flights implements Controller {
   #claimed (flight: Flight, { settings }: Route, claim: Claim, run: () => void): void {
     if (claim.verdict === 'fetch') {
       // Whoever wanted it has gone meanwhile.
-      if (!this.#fetches.has(flight)) return claim.done(0)
+      if (flight.fetch === undefined) return claim.done(0)
       flight.claim = claim
       return run()
     }
-    if (!this.#fetches.has(flight)) return
+    if (flight.fetch === undefined) return
     if (claim.verdict === 'pass' && settings.hitForMiss > 0) this.#unshared.set(flight.plan.mark, this.#engine.clock.now() + settings.hitForMiss)
     this.#remove(flight)
     flight.settle({ kind: 'again', plain: false })
   }
 
   #remove (flight: Flight): void {
-    if (!this.#fetches.delete(flight)) return
+    if (!this.#underWay.delete(flight)) return
     if (flight.plan.background) this.#background--
     this.#unclaim(flight, 0)
-    const list = this.#byUrl.get(flight.plan.url)
-    const at = list?.indexOf(flight) ?? -1
-    if (at === -1) return
-    if (list!.length === 1) this.#byUrl.delete(flight.plan.url)
-    else list!.splice(at, 1)
   }
 
   #unclaim (flight: Flight, unsharedFor: number): void {
@@ -334,7 +308,7 @@ export class Flights implements Controller {
     const range = parseContentRange(single(flight.fields, 'content-range'))
     const { total } = part.part!
     if (range === undefined || range.start !== part.size || range.end !== total - 1 || range.total !== total) return false
-    const fetch = this.#fetches.get(flight)!
+    const fetch = flight.fetch!
     const made = makeEntry({ ...this.#received(flight, fetch), status: 206 }, fetch.route.settings.storage, this.#engine.idOf)
     if (typeof made === 'string' || !sameStrong(part, made)) return false
     flight.become(200, 'OK', [...completeFields(updated(part.fields, flight.fields)), 'Content-Length', String(total)], part.body!)

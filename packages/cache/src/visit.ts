@@ -49,7 +49,7 @@ export class Visit implements Passenger {
   /** Waits for a flight's head; after `ms` milliseconds `late` is called instead (0: never). */
   wait (flight: Flight, ms: number, late: () => void): void {
     this.#flight = flight
-    flight.passengers.add(this)
+    flight.join(this)
     if (ms > 0 && ms !== Number.POSITIVE_INFINITY) {
       this.#timer = this.#engine.clock.setTimeout(() => {
         this.#leave()
@@ -136,7 +136,7 @@ export class Visit implements Passenger {
     const flight = this.#flight
     this.#settle()
     if (flight === undefined) return
-    flight.passengers.delete(this)
+    flight.leave(this)
     if (flight.leader === this) flight.leader = undefined
   }
 

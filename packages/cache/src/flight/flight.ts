@@ -3,6 +3,8 @@ import { BrokenOffError } from '../errors.ts'
 import type { Output } from '../output.ts'
 import type { Claim, EntryWriter } from '../store/contract.ts'
 import type { DetachedResponse, ResponseSink } from './detached-response.ts'
+import type { Fetch } from './fetch.ts'
+import { Few } from './few.ts'
 import { Parked, type ReadStored } from './parked.ts'
 
 /** Somebody who waits for a flight. */
@@ -46,6 +48,8 @@ interface Reader {
   left: number
   blocked: boolean
   parked: Parked | undefined
+  /** It is none of the flight's readers any more. */
+  gone: boolean
 }
 
 export interface FlightPlan {
@@ -77,7 +81,8 @@ export class Flight implements ResponseSink {
   readonly #controller: Controller
   /** The request that the flight was made for; `undefined` once it has left, or in the background. */
   leader: Passenger | undefined
-  readonly passengers: Set<Passenger> = new Set()
+  /** While it is under way: on whose behalf, and where it goes. */
+  fetch: Fetch | undefined
   response: DetachedResponse | undefined
   status = 0
   reason = ''
@@ -107,8 +112,9 @@ export class Flight implements ResponseSink {
   /** Number of the first chunk kept; above 0 nobody can join any more. */
   #base = 0
   #kept = 0
-  readonly #readers: Set<Reader> = new Set()
-  readonly #parked: Set<Parked> = new Set()
+  readonly #passengers: Few<Passenger> = new Few()
+  readonly #readers: Few<Reader> = new Few()
+  #parked: Few<Parked> | undefined
   #writerBlocked = false
   #before: Buffer | undefined
 
@@ -123,14 +129,14 @@ export class Flight implements ResponseSink {
   }
 
   get idle (): boolean {
-    return this.#readers.size === 0 && this.passengers.size === 0
+    return this.#readers.size === 0 && this.#passengers.size === 0
   }
 
   // What the handler answers.
 
   onInterim (status: number, headers: Record<string, string | string[]>): void {
     if (this.outcome !== undefined) return
-    for (const passenger of this.passengers) passenger.interim(status, headers)
+    for (const passenger of this.#passengers.list()) passenger.interim(status, headers)
   }
 
   onHead (status: number, reason: string, fields: string[]): void {
@@ -159,7 +165,7 @@ export class Flight implements ResponseSink {
     const bodyless = this.response?.req.method === 'HEAD' || this.status === 304 || this.status === 204
     if (!this.#discarded && !bodyless && this.#expected !== -1 && this.#size !== this.#expected) return this.onAbort(new Error('the body is not as long as its Content-Length'))
     this.ended = true
-    for (const reader of this.#readers) this.#pump(reader)
+    for (const reader of this.#readers.list()) this.#pump(reader)
     this.#controller.onEnd(this, true)
   }
 
@@ -167,8 +173,7 @@ export class Flight implements ResponseSink {
     if (this.ended || this.broken) return
     this.broken = true
     const reason = error ?? new BrokenOffError()
-    for (const reader of this.#readers) reader.output?.fail(reason)
-    this.#readers.clear()
+    for (const reader of this.#readers.list()) if (this.#leave(reader)) reader.output?.fail(reason)
     this.#failParked(reason)
     this.#chunks = []
     this.#controller.onEnd(this, false)
@@ -178,16 +183,24 @@ export class Flight implements ResponseSink {
 
   settle (outcome: Outcome): void {
     this.outcome = outcome
-    const waiting = [...this.passengers]
-    this.passengers.clear()
-    for (const passenger of waiting) passenger.settled(this, outcome)
+    for (const passenger of this.#passengers.take()) passenger.settled(this, outcome)
+  }
+
+  /** From now on it hears what becomes of the flight. */
+  join (passenger: Passenger): void {
+    this.#passengers.add(passenger)
+  }
+
+  /** It does not want to know any more. */
+  leave (passenger: Passenger): void {
+    this.#passengers.delete(passenger)
   }
 
   /** Some get an outcome of their own, and it goes on for the others. Gives whether there were any. */
   part (outcome: Outcome, whose: (passenger: Passenger) => boolean): boolean {
-    const parting = [...this.passengers].filter(whose)
+    const parting = this.#passengers.list().filter(whose)
     for (const passenger of parting) {
-      this.passengers.delete(passenger)
+      this.leave(passenger)
       passenger.settled(this, outcome)
       if (this.leader === passenger) this.leader = undefined
     }
@@ -221,7 +234,7 @@ export class Flight implements ResponseSink {
 
   /** Writes the body, or a part of it, from its first byte on, to an output; returns how to stop. */
   read (open: (drained: () => void) => Output, skip: number = 0, length: number = Number.POSITIVE_INFINITY): () => void {
-    const reader: Reader = { output: undefined, at: 0, offset: 0, skip, left: length, blocked: false, parked: undefined }
+    const reader: Reader = { output: undefined, at: 0, offset: 0, skip, left: length, blocked: false, parked: undefined, gone: false }
     this.#readers.add(reader)
     reader.output = open(() => {
       if (reader.parked !== undefined) return reader.parked.drained()
@@ -232,7 +245,7 @@ export class Flight implements ResponseSink {
     this.#pump(reader)
     this.#relieve()
     return () => {
-      this.#readers.delete(reader)
+      this.#leave(reader)
       reader.parked?.stop()
       this.#relieve()
     }
@@ -241,8 +254,7 @@ export class Flight implements ResponseSink {
   /** All is stored: those who were too slow for the others get the rest from there. Without `read` it is not, and they cannot. */
   stored (size: number, read: ReadStored | undefined): void {
     if (read === undefined) return this.#failParked(new Error('the body was not stored'))
-    for (const parked of this.#parked) parked.resume(size, read)
-    this.#parked.clear()
+    for (const parked of this.#parked?.take() ?? []) parked.resume(size, read)
   }
 
   writerDrained (): void {
@@ -258,14 +270,14 @@ export class Flight implements ResponseSink {
       if (!writer.write(chunk)) this.#writerBlocked = true
       if (!writer.alive) this.#unstored(writer)
     }
-    for (const reader of this.#readers) this.#pump(reader)
+    for (const reader of this.#readers.list()) this.#pump(reader)
     this.#park()
     this.#trim()
   }
 
   #pump (reader: Reader): void {
     const { output } = reader
-    if (output === undefined) return
+    if (output === undefined || reader.gone) return
     while (!reader.blocked && reader.left > 0 && reader.at < this.#base + this.#chunks.length) {
       let chunk = this.#chunks[reader.at - this.#base]!
       reader.at++
@@ -280,7 +292,7 @@ export class Flight implements ResponseSink {
       if (chunk.length > 0) reader.blocked = !output.write(chunk)
     }
     if (reader.left === 0 || (this.ended && reader.at === this.#base + this.#chunks.length)) {
-      if (this.#readers.delete(reader)) output.end()
+      if (this.#leave(reader)) output.end()
     }
   }
 
@@ -298,26 +310,32 @@ export class Flight implements ResponseSink {
   #park (): void {
     if (this.writer === undefined || this.ended || this.#kept <= this.retain + WINDOW) return
     let hungry = false
-    for (const { at, blocked } of this.#readers) hungry ||= !blocked && at === this.#base + this.#chunks.length
+    for (const { at, blocked } of this.#readers.list()) hungry ||= !blocked && at === this.#base + this.#chunks.length
     if (!hungry) return
-    for (const reader of this.#readers) {
+    for (const reader of this.#readers.list()) {
       if (!reader.blocked || this.#size - reader.offset <= this.retain) continue
       reader.parked = new Parked(reader.output!, reader.offset + reader.skip, reader.left)
+      this.#parked ??= new Few()
       this.#parked.add(reader.parked)
-      this.#readers.delete(reader)
+      this.#leave(reader)
     }
   }
 
   #failParked (error: Error): void {
-    for (const parked of this.#parked) parked.fail(error)
-    this.#parked.clear()
+    for (const parked of this.#parked?.take() ?? []) parked.fail(error)
+  }
+
+  /** False when it was none of the readers any more. */
+  #leave (reader: Reader): boolean {
+    reader.gone = true
+    return this.#readers.delete(reader)
   }
 
   /** Lets go of what all have, once there is too much to keep for those who might come. */
   #trim (): void {
     if (this.outcome === undefined || this.#kept <= this.retain) return
     let least = this.#base + this.#chunks.length
-    for (const { at } of this.#readers) if (at < least) least = at
+    for (const { at } of this.#readers.list()) if (at < least) least = at
     while (this.#base < least) {
       this.#kept -= this.#chunks.shift()!.length
       this.#base++
