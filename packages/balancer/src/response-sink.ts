@@ -183,12 +183,14 @@ export function sinkFor (
   reply: FastifyReply, status: number, reason: string, fields: string[], length: number, complete: boolean, upgrade: boolean, drained: () => void
 ): ResponseSink {
   const list = lengthLast(fields)
-  if (!upgrade && wantsOnSend(reply.request, reply, status, list, complete ? 0 : length)) return new ReplySink(reply, status, list, length, complete, drained)
+  // RFC 9110 15: none of them is valid, and all count as a 5xx. Fastify and node:http2 throw where they are to send one.
+  const valid = status > 599 ? 502 : status
+  if (!upgrade && wantsOnSend(reply.request, reply, valid, list, complete ? 0 : length)) return new ReplySink(reply, valid, list, length, complete, drained)
   const { raw } = reply
   const set = raw.getHeaderNames().length > 0
   const merged = set || hasFields(reply) ? mergeHeaders(reply.getHeaders(), list) : list
   return reply.request.raw.httpVersionMajor >= 2
-    ? new Http2Sink(reply, status, merged, length, complete, drained)
+    ? new Http2Sink(reply, valid, merged, length, complete, drained)
     : new RawSink(reply, status, reason, merged, set, length >= 0, drained)
 }
 
