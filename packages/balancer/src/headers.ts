@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import { connectionOf } from './client-connection.ts'
 import { maxForwardsOf } from './max-forwards.ts'
 import type { RouteSettings } from './options.ts'
 
@@ -79,15 +80,17 @@ export function requestHeaders (request: FastifyRequest, route: RouteSettings, u
   if (cookie !== undefined && request.raw.httpVersionMajor >= 2) list.push('Cookie', cookie)
   if (request.raw.headers.te?.includes('trailers') === true) list.push('TE', 'trailers')
   if (route.forwardedHeaders) {
+    const known = connectionOf(request)
+    const told = known ?? request
     // With trustProxy, `ips` holds the trusted chain from the peer outwards; without, the peer alone is believed.
-    const { socket } = request.raw
     const { ips } = request
     // Fastify tells it through the socket, which a detached request has no more.
-    const protocol = request.protocol ?? 'http'
-    const client = (ips === undefined ? request.ip : ips.at(-1)) ?? socket?.remoteAddress ?? ''
+    const protocol = told.protocol ?? 'http'
+    const client = (ips === undefined ? told.ip : ips.at(-1)) ?? request.raw.socket?.remoteAddress ?? ''
+    const port = known === undefined ? request.raw.socket?.localPort : known.localPort
     list.push('X-Forwarded-For', ips === undefined ? client : ips.slice().reverse().join(', ') || client, 'X-Forwarded-Proto', protocol)
     if (host !== '') list.push('X-Forwarded-Host', host)
-    if (socket?.localPort !== undefined) list.push('X-Forwarded-Port', String(socket.localPort))
+    if (port !== undefined) list.push('X-Forwarded-Port', String(port))
     list.push('Forwarded', `for=${forwardedNode(client)};proto=${protocol}${host === '' ? '' : `;host=${quote(host)}`}`)
   }
   list.push('Via', `${via}${request.raw.httpVersion} ${route.viaName}`)

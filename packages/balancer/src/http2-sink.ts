@@ -6,19 +6,40 @@ import type { ResponseSink } from './response-sink.ts'
 /** Fields of one connection, which RFC 9113 8.2.2 does not allow: an app may set them, and node:http2 throws. */
 const CONNECTION = new Set(['connection', 'http2-settings', 'keep-alive', 'proxy-connection', 'te', 'transfer-encoding', 'upgrade'])
 
+/** Names as upstreams and apps spell them, with what they are called here. */
+const names = new Map<string, string>()
+
+/** A field's name for HTTP/2; '' if it must not go there. Names repeat, and to find one costs less than to put it in lower case. */
+function nameOf (spelt: string): string {
+  const known = names.get(spelt)
+  if (known !== undefined) return known
+  const lower = spelt.toLowerCase()
+  const name = CONNECTION.has(lower) ? '' : lower
+  // As many as there are in earnest, and each a copy: a piece of a text holds all of it.
+  if (names.size < 1000 && spelt.length <= 64) names.set(Buffer.from(spelt).toString(), name)
+  return name
+}
+
+/**
+ * Without what Object.prototype has, as a field may be called `constructor`; and made by `new`, so that V8 gives those with the same names
+ * one hidden class. Of `Object.create(null)` it makes a table, which takes half as long again to fill, and to be read by Node.
+ */
+const Fields = function () {} as unknown as new () => Record<string, string | string[]>
+Fields.prototype = Object.create(null)
+
 /**
  * A flat list as an object for node:http2, which throws where a field that is no list comes several times: RFC 9110 5.3 allows one line
  * instead, but for Set-Cookie.
  */
 export function fieldsOf (list: readonly string[]): Record<string, string | string[]> {
-  // A field may be called `constructor`.
-  const fields = Object.create(null) as Record<string, string | string[]>
+  const fields = new Fields()
   for (let i = 0; i < list.length; i += 2) {
-    const name = list[i]!.toLowerCase()
+    const name = nameOf(list[i]!)
+    if (name === '') continue
     const value = list[i + 1]!
     const before = fields[name]
-    if (before !== undefined) fields[name] = name === 'set-cookie' ? [before, value].flat() : `${before as string}, ${value}`
-    else if (!CONNECTION.has(name)) fields[name] = value
+    if (before === undefined) fields[name] = value
+    else fields[name] = name === 'set-cookie' ? [before, value].flat() : `${before as string}, ${value}`
   }
   return fields
 }
@@ -46,7 +67,7 @@ export class Http2Sink implements ResponseSink {
   /** Content-Length is known: the last piece is the end, since no trailers can follow. */
   readonly #sized: boolean
   /** What has not been sent of the head. */
-  #fields: Record<string, string | string[]> | undefined
+  #fields: Record<string, string | string[] | number> | undefined
   /** The last piece of a body without a length. */
   #last: Buffer | undefined
 
@@ -55,16 +76,11 @@ export class Http2Sink implements ResponseSink {
     this.#drained = drained
     this.#status = status
     this.#sized = length >= 0
-    const fields = fieldsOf(headers)
+    this.#fields = fieldsOf(headers)
     reply.hijack()
-    if (complete) {
-      endWithHead(reply.raw, status, fields)
-      return
-    }
-    this.#fields = fields
-    // A short body comes in the same tick; a later one must not hold the head back.
-    if (this.#sized) process.nextTick(flushHead, this)
-    else this.flush()
+    if (complete) this.#endWith(undefined)
+    // A short body comes in the same tick, whole; a later one must not hold the head back.
+    else process.nextTick(flushHead, this)
   }
 
   flush (): void {
@@ -75,16 +91,11 @@ export class Http2Sink implements ResponseSink {
   }
 
   write (chunk: Buffer, last: boolean): boolean {
-    const copy = Buffer.from(chunk)
-    if (last && !this.#sized) {
-      this.#last = copy
-      return true
-    }
+    const copy = Buffer.allocUnsafe(chunk.length)
+    copy.set(chunk)
     if (last) {
-      if (this.#fields === undefined || !isNodesOwn(this.#response)) {
-        this.flush()
-        this.#response.end(copy)
-      } else this.#endWith(this.#fields, copy)
+      if (this.#sized) this.#endWith(copy)
+      else this.#last = copy
       return true
     }
     this.flush()
@@ -95,9 +106,10 @@ export class Http2Sink implements ResponseSink {
 
   end (trailers: readonly string[] | undefined): void {
     if (this.#response.writableEnded) return
+    if (trailers === undefined) return this.#endWith(this.#last)
     this.flush()
     // node:http2 knows no list of pairs.
-    if (trailers !== undefined) this.#response.addTrailers(fieldsOf(trailers) as never)
+    this.#response.addTrailers(fieldsOf(trailers) as never)
     this.#response.end(this.#last)
   }
 
@@ -106,27 +118,34 @@ export class Http2Sink implements ResponseSink {
     resetStream(this.#response)
   }
 
-  /** The whole answer. Node's own `writeHead` looks at each field once more, and has the stream ask for trailers that cannot come. */
-  #endWith (fields: Record<string, string | string[] | number>, body: Buffer): void {
+  /**
+   * What is left of the answer, after which no trailers come. Where that is all of it, Node's own `writeHead` would look at each field
+   * once more, and have the stream ask for trailers.
+   */
+  #endWith (body: Buffer | undefined): void {
+    const response = this.#response
+    const fields = this.#fields
     this.#fields = undefined
-    const { stream, sendDate } = this.#response as unknown as Partial<Pick<Http2ServerResponse, 'stream' | 'sendDate'>>
-    // The cache takes what it fetches in place of a stream.
-    if (stream === undefined) {
-      this.#response.writeHead(this.#status, fields as never)
-      this.#response.end(body)
-      return
+    if (fields === undefined) response.end(body)
+    else if (!isNodesOwn(response)) {
+      if (body === undefined) return endWithHead(response, this.#status, fields as never)
+      response.writeHead(this.#status, fields as never)
+      response.end(body)
+    } else {
+      const { stream, sendDate } = response as unknown as Http2ServerResponse
+      if (stream.closed) return
+      response.statusCode = this.#status
+      fields[':status'] = this.#status
+      // The properties that Node's own `writeHead` gives, in its order: to copy others V8 takes a microsecond.
+      stream.respond(fields, { endStream: body === undefined, waitForTrailers: false, sendDate } as ServerStreamResponseOptions)
+      response.end(body)
     }
-    if (stream.destroyed || stream.closed) return
-    this.#response.statusCode = this.#status
-    fields[':status'] = this.#status
-    stream.respond(fields, { sendDate } as ServerStreamResponseOptions)
-    this.#response.end(body)
   }
 }
 
 const { writeHead } = Http2ServerResponse.prototype
 
-/** Nobody looks at what is written, or has put something else in its place. */
+/** Nobody looks at what is written, or has put something else in its place, as the cache does with what it fetches. */
 function isNodesOwn (response: ServerResponse): boolean {
   return response.writeHead as unknown === writeHead
 }

@@ -29,6 +29,7 @@ import { upgradeOf } from './upgrade.ts'
 export class ProxiedExchange extends Exchange {
   /** Keeps what the client is answered, to compare a mirror's answer with it. */
   witness: Answer | undefined
+  readonly method: string
   readonly #request: FastifyRequest
   readonly #reply: FastifyReply
   readonly #route: RouteSettings
@@ -44,6 +45,7 @@ export class ProxiedExchange extends Exchange {
     this.#reply = reply
     this.#route = route
     this.#target = target
+    this.method = request.method
     this.#emptyBody = request.raw.headers['content-length'] === '0'
     this.#upgrade = upgradeOf(request.raw)
     this.#parsedBody = parsedBody(request)
@@ -62,7 +64,6 @@ export class ProxiedExchange extends Exchange {
     super.start()
   }
 
-  get method (): string { return this.#request.method }
   get keyed (): boolean { return this.#request.headers['idempotency-key'] !== undefined }
   get clientAddress (): string { return this.#request.ip ?? '' }
   get clientLocation (): Location | undefined { return clientLocationOf(this.#request, this.pool) }
@@ -105,11 +106,11 @@ export class ProxiedExchange extends Exchange {
     if (this.withheld && upstream.target.protocol === 'app:') this.withheld = false
     const body = this.#parsedBody ?? (this.body === undefined ? null : { length: this.body.length })
     const headers = this.fields(requestHeaders(this.#request, this.#route, upstream.target.host, upstream.url))
-    begins(lease, this.#request, raw.method!, this.#target, headers, this.#parsedBody?.length ?? 0)
+    begins(lease, this.#request, this.method, this.#target, headers, this.#parsedBody?.length ?? 0)
     if (this.#grpc && this.timeout > 0) passGrpcTimeout(headers, this.startedAt + this.timeout - lease.startedAt)
     this.#request.affinity?.sending?.(upstream, headers)
     return {
-      method: raw.method!,
+      method: this.method,
       path: this.#target,
       headers,
       body,
@@ -155,6 +156,8 @@ export class ProxiedExchange extends Exchange {
 
   protected tunnel (lease: Lease, headers: readonly string[], socket: Duplex, head: Buffer): void {
     const list = headers.slice()
+    // What stays as long as the tunnel does should not hold all of this.
+    this.#reply.raw.off('close', this.#onClientClose)
     this.#request.affinity?.answered?.(lease.upstream, 101, list)
     describeChoice(this.#reply, lease.upstream.url, this.attempts, lease.headAt - this.startedAt)
     this.#reply.hijack()
@@ -186,13 +189,14 @@ export class ProxiedExchange extends Exchange {
   protected override end (complete = false): void {
     this.witness?.end(complete)
     super.end(complete)
-    this.#reply.raw.off('close', this.#onClientClose)
   }
 
   readonly #onClientClose = (): void => {
+    // So it is with most: to take the listener off would cost more.
+    if (this.done) return
     const answered = isAnswered(this.#reply.raw)
     // All was handed over before the client left: nothing to abort.
-    if (this.done || (this.sink !== undefined && answered)) return
+    if (this.sink !== undefined && answered) return
     this.leave(answered ? 'answered' : 'client-closed')
     this.sink?.fail(new Error('the client closed the connection'))
   }

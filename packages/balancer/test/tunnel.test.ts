@@ -9,7 +9,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { FakeClock } from '../../core/test/clock.ts'
 import { joinTunnel } from '../src/tunnel.ts'
-import { proxy, until } from './helpers.ts'
+import { proxy, raw, until } from './helpers.ts'
 
 const read = (name: string): string => readFileSync(new URL(`fixtures/${name}`, import.meta.url), 'utf8')
 const [key, cert] = [read('key.pem'), read('cert.pem')]
@@ -200,4 +200,24 @@ t.test('a stream that is closed, and never takes what is left, is not waited for
   clock.advance(1100)
   await until(() => outcome !== '')
   t.equal(outcome, 'ok')
+})
+
+t.test('an open tunnel holds nothing of the request: nobody listens to its response any more', async (t) => {
+  const server = createHttpServer()
+  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
+  t.teardown(() => { server.close() })
+  server.on('upgrade', (_request, socket) => {
+    socket.on('error', () => {})
+    socket.write(SWITCHED)
+  })
+  let listeners = (): number => -1
+  let before = -1
+  const { port } = await proxy(t, { pools: { web: [`http://127.0.0.1:${(server.address() as AddressInfo).port}`] }, routes: [{ prefix: '/', pool: 'web' }] }, (app) => {
+    app.addHook('onRequest', async (_request, { raw }) => {
+      listeners = () => raw.listenerCount('close')
+      before = listeners()
+    })
+  })
+  t.match(await raw(port, UPGRADE, '\r\n\r\n'), /^HTTP\/1.1 101 /)
+  t.equal(listeners(), before)
 })
