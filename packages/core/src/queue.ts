@@ -1,5 +1,6 @@
 import { Deadline, type Deadlines } from './deadlines.ts'
 import type { Lease } from './lease.ts'
+import { PassingSet } from './passing-set.ts'
 
 /** Who waits for a lease. */
 export interface Waiter {
@@ -40,7 +41,7 @@ export class WaitQueue<W extends Waiter = Waiter> {
   readonly #deadlines: Deadlines
   readonly #limit: number
   readonly #left: ((ticket: Ticket<W>, outcome: QueueOutcome) => void) | undefined
-  readonly #waiting = new Set<Ticket<W>>()
+  readonly #waiting = new PassingSet<Ticket<W>>()
 
   /** `left` is called for each wait that ends. */
   constructor (deadlines: Deadlines, limit: number, left?: (ticket: Ticket<W>, outcome: QueueOutcome) => void) {
@@ -62,8 +63,7 @@ export class WaitQueue<W extends Waiter = Waiter> {
 
   /** Who came first, without taking it out. */
   peek (): Ticket<W> | undefined {
-    for (const ticket of this.#waiting) return ticket
-    return undefined
+    return this.#waiting.first()
   }
 
   readonly #remove = (ticket: Ticket<W>, outcome: QueueOutcome): boolean => {

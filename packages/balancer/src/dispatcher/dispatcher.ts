@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module'
 import type * as Undici from 'undici'
 import type { FastifyBaseLogger } from 'fastify'
-import { Deadlines, type Pool } from '@headgate/core'
+import { Deadlines, PassingSet, type Pool } from '@headgate/core'
 import { type DispatcherSettings, DispatchedExchange, type DispatchSite } from './dispatched-exchange.ts'
 import { outgoing } from './outgoing.ts'
 import { type Receiver, receiverOf } from './receiver.ts'
@@ -21,7 +21,7 @@ export function openDispatcher (pool: Pool, settings: DispatcherSettings, key: K
   class PoolDispatcher extends undici.Dispatcher {
     closed = false
     destroyed = false
-    readonly #running = new Set<DispatchedExchange>()
+    readonly #running = new PassingSet<DispatchedExchange>()
     #idle: (() => void)[] = []
     readonly #site: DispatchSite = {
       pool,
@@ -58,7 +58,7 @@ export function openDispatcher (pool: Pool, settings: DispatcherSettings, key: K
     override destroy (given?: Error | null | (() => void), callback?: () => void): Promise<void> | undefined {
       const error = typeof given === 'function' ? undefined : given
       this.closed = this.destroyed = true
-      for (const exchange of this.#running) exchange.break(error ?? new undici.errors.ClientDestroyedError())
+      for (const exchange of this.#running.list()) exchange.break(error ?? new undici.errors.ClientDestroyedError())
       return this.#whenIdle(typeof given === 'function' ? given : callback)
     }
 

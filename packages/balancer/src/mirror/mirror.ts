@@ -1,5 +1,5 @@
 import {
-  type ComparisonMessage, type Deadline, type Deadlines, type Lease, type MirrorMessage, type Pool, type Random, channels
+  type ComparisonMessage, type Deadline, type Deadlines, type Lease, type MirrorMessage, PassingSet, type Pool, type Random, channels
 } from '@headgate/core'
 import type { FastifyRequest } from 'fastify'
 import type { RouteSettings } from '../options.ts'
@@ -26,7 +26,7 @@ export class Mirror {
   readonly #comparer: Comparer | undefined
   readonly #random: Random
   readonly #deadlines: Deadlines
-  readonly #running = new Set<Copy>()
+  readonly #running = new PassingSet<Copy>()
   readonly #counts: Record<keyof MirrorCounts, number> = { answered: 0, failed: 0, 'timed-out': 0, dropped: 0, same: 0, different: 0, skipped: 0 }
 
   constructor (options: MirrorOptions, pool: Pool, random: Random, deadlines: Deadlines) {
@@ -69,7 +69,7 @@ export class Mirror {
 
   /** Ends all that runs. */
   stop (): void {
-    for (const copy of this.#running) copy.stop()
+    for (const copy of this.#running.list()) copy.stop()
   }
 
   // What copies call.
