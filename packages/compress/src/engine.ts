@@ -4,6 +4,7 @@ import type { CompressClock } from './clock.ts'
 import type { CodingDone, Encoding } from './encodings/index.ts'
 import type { LoadGuard } from './load.ts'
 import { Memo, type Remembered, keyOf } from './memo.ts'
+import { PassingMap } from './passing-map.ts'
 
 export interface EngineSettings {
   readonly clock: CompressClock
@@ -27,7 +28,7 @@ interface Flight {
 export class Engine {
   readonly settings: EngineSettings
   readonly #memo: Memo | undefined
-  readonly #flights = new Map<string, Flight>()
+  readonly #flights = new PassingMap<string, Flight>()
 
   constructor (settings: EngineSettings) {
     this.settings = settings
