@@ -45,8 +45,7 @@ export class DirectBody implements TurnWrite {
     // A response that waits for its turn has no socket yet; and what comes behind a backlog would only be held longer.
     if (socket?.writableLength !== 0) return this.#keep(Buffer.from(chunk), last)
     if (last && chunk.length <= JOIN_LIMIT) {
-      this.#text = chunk.toString('latin1')
-      this.#endInTurn()
+      this.#join(chunk)
       return true
     }
     // TLS tells only later that it has enciphered a piece: holding each of them would cost more than the copy.
@@ -60,6 +59,12 @@ export class DirectBody implements TurnWrite {
     // Runs when all before it has been handed to the system.
     socket.write('', this.#drained)
     return false
+  }
+
+  /** All of the body at once, in memory that is not used again. */
+  whole (body: Buffer): void {
+    if (this.#response.socket?.writableLength === 0 && body.length <= JOIN_LIMIT) this.#join(body)
+    else this.#response.end(body)
   }
 
   end (trailers: readonly string[] | undefined): void {
@@ -91,6 +96,11 @@ export class DirectBody implements TurnWrite {
     if (encrypted) socket.uncork()
   }
 
+  #join (body: Buffer): void {
+    this.#text = body.toString('latin1')
+    this.#endInTurn()
+  }
+
   #endInTurn (): void {
     this.#ending = true
     writeInTurn(this)
@@ -116,6 +126,8 @@ export function writesAtOnce (response: ServerResponse): boolean {
 interface Head {
   _header?: string | null
   _headerSent?: boolean
+  /** False for statuses and methods whose answers have none. */
+  _hasBody?: boolean
 }
 
 /**
@@ -125,7 +137,8 @@ interface Head {
  */
 function writeWhole (response: ServerResponse & Head, socket: Socket, text: string): void {
   const { _header: head } = response
-  if (response._headerSent === false && typeof head === 'string' && response.write === write && !response.strictContentLength) {
+  if (response._headerSent === false && typeof head === 'string' && response.write === write && !response.strictContentLength &&
+    response._hasBody === true && !response.chunkedEncoding) {
     response._headerSent = true
     socket.write(head + text, 'latin1')
     return

@@ -1,10 +1,11 @@
 import type { ServerResponse } from 'node:http'
 import type { FastifyReply } from 'fastify'
 import { DirectBody } from './direct-body.ts'
+import { endDirectly } from './direct-end.ts'
 import { fieldOf, lengthLast } from './fields.ts'
 import { ForwardedBody } from './forwarded-body.ts'
 import { Http2Sink, fieldsOf, resetStream } from './http2-sink.ts'
-import { hasFields, wantsOnSend } from './route-context.ts'
+import { type Fields, hasFields, setFields, wantsOnSend } from './route-context.ts'
 
 /** Where a response's body goes. `write` false: wait for `drained`. */
 export interface ResponseSink {
@@ -43,13 +44,12 @@ function breakOff (response: ServerResponse): void {
 }
 
 /** A flat list as an object, with arrays for fields that come several times. */
-export function grouped (list: readonly string[]): Record<string, string | string[]> {
-  // A field may be called `constructor`.
-  const fields = Object.create(null) as Record<string, string | string[]>
+export function grouped (list: readonly string[], fields: Fields = Object.create(null) as Fields): Fields {
   for (let i = 0; i < list.length; i += 2) {
     const name = list[i]!.toLowerCase()
-    const before = fields[name]
-    fields[name] = before === undefined ? list[i + 1]! : [before, list[i + 1]!].flat()
+    const value = list[i + 1]!
+    // A field may be called `constructor`.
+    fields[name] = Object.hasOwn(fields, name) ? [fields[name]!, value].flat() : value
   }
   return fields
 }
@@ -83,43 +83,39 @@ export class ReplySink implements ResponseSink {
   /** The upstream's. */
   readonly #headers: readonly string[]
 
-  constructor (reply: FastifyReply, status: number, headers: readonly string[], length: number, complete: boolean, drained: () => void) {
+  /** `merged`: with those that the app has set. */
+  constructor (
+    reply: FastifyReply, status: number, headers: readonly string[], merged: readonly string[], length: number, complete: boolean, drained: () => void
+  ) {
+    const fields = grouped(merged, {})
     this.#headers = headers
-    const merged = mergeHeaders(reply.getHeaders(), headers)
-    const fields = new Map<string, string | string[]>()
-    for (let i = 0; i < merged.length; i += 2) {
-      const name = merged[i]!.toLowerCase()
-      const before = fields.get(name)
-      fields.set(name, before === undefined ? merged[i + 1]! : [before, merged[i + 1]!].flat())
-    }
-    for (const name of Object.keys(reply.getHeaders())) reply.removeHeader(name)
     this.#reply = reply
     this.#drained = drained
     // HTTP/2 sends trailers whether they were announced or not.
     this.#http2 = reply.request.raw.httpVersionMajor >= 2
     if (this.#http2) {
       // Node ends the stream with the head when nothing was written before the end, and the trailers are lost.
-      if (!complete || fields.has('grpc-status')) reply.raw.once('pipe', flushHead)
+      if (!complete || 'grpc-status' in fields) reply.raw.once('pipe', flushHead)
       // Fastify ends an empty answer after its head: what gRPC says in a head that is all, it says in the trailers then.
       if (complete) {
         for (const name of GRPC_END) {
-          const value = fields.get(name)
+          const value = fields[name]
           if (value === undefined) continue
-          fields.delete(name)
+          delete fields[name]
           reply.raw.addTrailers({ [name]: value } as never)
           complete = false
         }
       }
-    } else {
-      this.#announce(fields.get('trailer'))
-      fields.delete('trailer')
+    } else if (fields['trailer'] !== undefined) {
+      this.#announce(fields['trailer'])
+      delete fields['trailer']
     }
-    for (const [name, value] of fields) reply.header(name, value)
+    setFields(reply, fields)
     reply.code(status)
     // Fastify would serialise `null`, and give a Buffer without a type one of its own choice.
-    if (complete) this.#send(undefined)
+    if (complete) this.#sendWhole(undefined)
     // What was read with the head is handed over before this tick ends; a later body must not hold the head back.
-    else if (length > 0 && fields.has('content-type')) process.nextTick(beginStream, this)
+    else if (length > 0 && 'content-type' in fields) process.nextTick(beginStream, this)
     else this.begin()
   }
 
@@ -130,7 +126,7 @@ export class ReplySink implements ResponseSink {
 
   write (chunk: Buffer, last: boolean): boolean {
     if (last && !this.#sent) {
-      this.#send(Buffer.from(chunk))
+      this.#sendWhole(Buffer.from(chunk))
       return true
     }
     this.begin()
@@ -161,8 +157,7 @@ export class ReplySink implements ResponseSink {
   }
 
   /** Fastify sends trailers that were named before the body. */
-  #announce (names: string | string[] | undefined): void {
-    if (names === undefined) return
+  #announce (names: string | string[]): void {
     for (const name of [names].flat().join(',').split(',').map((part) => part.trim().toLowerCase())) {
       try {
         this.#reply.trailer(name, (_reply, _payload, done) => { done(null, fieldOf(this.#trailers ?? [], name) ?? '') })
@@ -170,6 +165,11 @@ export class ReplySink implements ResponseSink {
         this.#reply.log.debug({ err: error, trailer: name }, 'a trailer is not forwarded')
       }
     }
+  }
+
+  #sendWhole (payload: Buffer | undefined): void {
+    endDirectly(this.#reply, payload)
+    this.#send(payload)
   }
 
   #send (payload: Buffer | ForwardedBody | undefined): void {
@@ -185,10 +185,10 @@ export function sinkFor (
   const list = lengthLast(fields)
   // RFC 9110 15: none of them is valid, and all count as a 5xx. Fastify and node:http2 throw where they are to send one.
   const valid = status > 599 ? 502 : status
-  if (!upgrade && wantsOnSend(reply.request, reply, valid, list, complete ? 0 : length)) return new ReplySink(reply, valid, list, length, complete, drained)
-  const { raw } = reply
-  const set = raw.getHeaderNames().length > 0
+  const hooked = !upgrade && wantsOnSend(reply.request, reply, valid, list, complete ? 0 : length)
+  const set = reply.raw.getHeaderNames().length > 0
   const merged = set || hasFields(reply) ? mergeHeaders(reply.getHeaders(), list) : list
+  if (hooked) return new ReplySink(reply, valid, list, merged, length, complete, drained)
   return reply.request.raw.httpVersionMajor >= 2
     ? new Http2Sink(reply, valid, merged, length, complete, drained)
     : new RawSink(reply, status, reason, merged, set, length >= 0, drained)

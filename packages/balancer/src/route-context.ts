@@ -29,14 +29,33 @@ export function wantsOnSend (request: FastifyRequest, reply: FastifyReply, statu
   return hooks?.length !== 1 || hooks[0]![ON_HEAD]?.(request, reply, status, fields, length) !== true
 }
 
+/** Response fields, names in lower case. */
+export type Fields = Record<string, string | string[]>
+
 let ownFields: symbol | undefined
+
+/** Under what Fastify keeps the fields that are set on the reply; `undefined` where that is not found, or is no plain object. */
+function fieldsKey (reply: FastifyReply): symbol | undefined {
+  ownFields ??= Object.getOwnPropertySymbols(reply).find((candidate) => candidate.description === 'fastify.reply.headers')
+  if (ownFields === undefined) return undefined
+  const fields = (reply as unknown as Record<symbol, object | undefined>)[ownFields]
+  return fields !== undefined && Object.getPrototypeOf(fields) === Object.prototype ? ownFields : undefined
+}
 
 /** Has the app set response fields on the reply? Fastify gives them as a copy only; where its own are not found the answer is yes. */
 export function hasFields (reply: FastifyReply): boolean {
-  ownFields ??= Object.getOwnPropertySymbols(reply).find((candidate) => candidate.description === 'fastify.reply.headers')
-  if (ownFields === undefined) return true
-  for (const _name in (reply as unknown as Record<symbol, object>)[ownFields]) return true
+  const key = fieldsKey(reply)
+  if (key === undefined) return true
+  for (const _name in (reply as unknown as Record<symbol, Fields>)[key]) return true
   return false
+}
+
+/** Makes `fields` the reply's only ones; the object is Fastify's from here. */
+export function setFields (reply: FastifyReply, fields: Fields): void {
+  const key = fieldsKey(reply)
+  for (const name of key === undefined ? Object.keys(reply.getHeaders()) : reply.raw.getHeaderNames()) reply.removeHeader(name)
+  if (key !== undefined) (reply as unknown as Record<symbol, Fields>)[key] = fields
+  else for (const name in fields) reply.header(name, fields[name]!)
 }
 
 /** Was its logger made by Fastify for this request alone? A factory of the user's may give one to many. As above, no costs only speed. */
