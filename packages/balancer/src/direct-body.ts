@@ -144,6 +144,7 @@ function writeWhole (response: ServerResponse & Head, socket: Socket, text: stri
     return
   }
   socket.cork()
-  response.write(text, 'latin1')
+  // No text: who has put a `write` of his own there may not look at its encoding.
+  response.write(Buffer.from(text, 'latin1'))
   socket.uncork()
 }

@@ -121,7 +121,7 @@ t.test('who looks at what is written to the response sees all of it', async (t) 
       if (url !== '/watched') return
       const write = raw.write.bind(raw) as (...given: unknown[]) => boolean
       raw.write = (...given: unknown[]) => {
-        seen.push(given[0])
+        seen.push(String(given[0]))
         return write(...given)
       }
     })
