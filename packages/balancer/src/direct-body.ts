@@ -1,6 +1,7 @@
 import { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { type TurnWrite, writeInTurn } from '@headgate/core'
+import { type Scope, ScopedWrite } from './scope.ts'
 
 /**
  * Up to this size a body goes out in one string with its head: cheaper than a gathered write of two. Node writes strings of up to 16 KiB
@@ -22,15 +23,18 @@ export class DirectBody implements TurnWrite {
   readonly #drained: () => void
   /** Content-Length is known: the last piece is the end, since no trailers can follow. */
   readonly #sized: boolean
+  /** In which the turn's writes are made. */
+  readonly #scope: Scope | undefined
   /** The last piece of a body without a length. */
   #last: Buffer | undefined
   /** The end waits for the turn's writes, after the last piece of a short body. */
   #ending = false
   #text = ''
 
-  constructor (response: ServerResponse, sized: boolean, drained: () => void) {
+  constructor (response: ServerResponse, sized: boolean, drained: () => void, scope: Scope | undefined) {
     this.#response = response
     this.#sized = sized
+    this.#scope = scope
     this.#drained = drained
   }
 
@@ -103,7 +107,7 @@ export class DirectBody implements TurnWrite {
 
   #endInTurn (): void {
     this.#ending = true
-    writeInTurn(this)
+    writeInTurn(this.#scope === undefined ? this : new ScopedWrite(this.#scope, this))
   }
 
   #keep (copy: Buffer, last: boolean): boolean {

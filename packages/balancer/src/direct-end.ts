@@ -1,6 +1,7 @@
 import { ServerResponse } from 'node:http'
 import type { FastifyReply } from 'fastify'
 import { DirectBody, writesAtOnce } from './direct-body.ts'
+import { currentScope } from './scope.ts'
 
 const { end } = ServerResponse.prototype
 
@@ -13,6 +14,8 @@ const { end } = ServerResponse.prototype
 export function endDirectly (reply: FastifyReply, payload: Buffer | undefined): void {
   const response = reply.raw
   if (!writesAtOnce(response)) return
+  // Hooks may take their time: then it is called from elsewhere.
+  const scope = currentScope()
   const direct = function (this: ServerResponse, chunk?: unknown, encoding?: unknown, callback?: unknown): ServerResponse {
     // Else somebody has wrapped it, and writes would go by him.
     if (response.end === direct) response.end = end
@@ -22,7 +25,7 @@ export function endDirectly (reply: FastifyReply, payload: Buffer | undefined): 
     }
     // Whoever sends once more meanwhile is told that he is too late.
     reply.hijack()
-    const body = new DirectBody(response, true, nobody)
+    const body = new DirectBody(response, true, nobody, scope)
     if (payload === undefined) body.end(undefined)
     else body.whole(payload)
     return response

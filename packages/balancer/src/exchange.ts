@@ -249,6 +249,9 @@ export abstract class Exchange extends Deadline implements AttemptHandler, PoolC
     this.answer(new UpstreamTimeoutError(), reason)
   }
 
+  /** Whom the transport tells. */
+  protected get handler (): AttemptHandler { return this }
+
   /** A new pool's turn. */
   protected ask (): void { this.next() }
 
@@ -357,7 +360,7 @@ export abstract class Exchange extends Deadline implements AttemptHandler, PoolC
     this.leases.push(lease)
     this.attempts++
     this.#activity = lease.startedAt
-    this.#attempt = lease.upstream.transport.dispatch(this.request(lease), this)
+    this.#attempt = lease.upstream.transport.dispatch(this.request(lease), this.handler)
     this.#schedule(lease.startedAt)
   }
 

@@ -1,6 +1,7 @@
 import { ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
 import { DirectBody, writesAtOnce } from './direct-body.ts'
+import { currentScope } from './scope.ts'
 
 const EVENTS = /^text\/event-stream\b/i
 
@@ -11,6 +12,7 @@ const EVENTS = /^text\/event-stream\b/i
 export class ForwardedBody extends Readable {
   readonly #response: unknown
   readonly #drained: () => void
+  readonly #scope = currentScope()
   #direct: DirectBody | undefined
   #ended = false
 
@@ -42,7 +44,7 @@ export class ForwardedBody extends Readable {
 
   override pipe<T extends NodeJS.WritableStream> (destination: T, options?: { end?: boolean }): T {
     if (!this.#goesTo(destination, options)) return super.pipe(destination, options)
-    const direct = new DirectBody(destination, destination.hasHeader('content-length'), this.#drained)
+    const direct = new DirectBody(destination, destination.hasHeader('content-length'), this.#drained, this.#scope)
     destination.emit('pipe', this)
     // To read makes the upstream go on: what it sends meanwhile, its end perhaps, comes behind what is there.
     for (let piece: Buffer | null; (piece = this.read() as Buffer | null) !== null;) write(destination, direct, piece, false)

@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream'
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
-import { type AffinityHint, type Deadlines, type Lease, type Location, type Pool, type TransportRequest, hash32 } from '@headgate/core'
+import { type AffinityHint, type AttemptHandler, type Deadlines, type Lease, type Location, type Pool, type TransportRequest, hash32 } from '@headgate/core'
 import { begins } from './accounting.ts'
 import { describeChoice } from './choice-log.ts'
 import { remember } from './decision.ts'
@@ -20,6 +20,8 @@ import { describeFailure } from './problem.ts'
 import { RequestBody } from './request-body.ts'
 import { type ResponseSink, mergeHeaders, sinkFor } from './response-sink.ts'
 import { rewriteResponse } from './rewrite-response.ts'
+import { isObserved } from './route-context.ts'
+import { Scope, ScopedHandler, runIn } from './scope.ts'
 import { serverTiming } from './server-timing.ts'
 import { joinTunnel } from './tunnel.ts'
 import { openClient } from './tunnel-client.ts'
@@ -38,6 +40,7 @@ export class ProxiedExchange extends Exchange {
   readonly #emptyBody: boolean
   readonly #upgrade: string | undefined
   readonly #grpc: boolean
+  readonly #scope: Scope | undefined
 
   constructor (request: FastifyRequest, reply: FastifyReply, pools: readonly Pool[], route: RouteSettings, target: string, deadlines: Deadlines) {
     super(pools, route, deadlines)
@@ -52,6 +55,7 @@ export class ProxiedExchange extends Exchange {
     this.body = this.#parsedBody === null && this.#upgrade === undefined ? RequestBody.of(request.raw, route, this) : undefined
     this.withheld = this.body !== undefined && awaitsContinue(request.raw)
     this.#grpc = isGrpc(request)
+    this.#scope = isObserved(request) ? new Scope() : undefined
     this.timeout = this.#grpc ? callTimeout(request, route.timeout) : route.timeout
   }
 
@@ -71,9 +75,29 @@ export class ProxiedExchange extends Exchange {
   /** A hook, or Fastify's handlerTimeout, may answer meanwhile. */
   protected override get isAnswered (): boolean { return this.#reply.sent || this.#reply.raw.headersSent }
 
+  /** As what follows from them happens in the context of whatever brought them about. */
+  override granted (lease: Lease): void {
+    if (this.#scope === undefined) super.granted(lease)
+    else runIn(this.#scope, super.granted, this, lease)
+  }
+
+  override refused (reason: 'queue-timeout' | 'none-ready'): void {
+    if (this.#scope === undefined) super.refused(reason)
+    else runIn(this.#scope, super.refused, this, reason)
+  }
+
+  override expired (now: number): void {
+    if (this.#scope === undefined) super.expired(now)
+    else runIn(this.#scope, super.expired, this, now)
+  }
+
   override onData (chunk: Buffer, last: boolean): boolean {
     this.witness?.data(chunk)
     return super.onData(chunk, last)
+  }
+
+  protected override get handler (): AttemptHandler {
+    return this.#scope === undefined ? this : new ScopedHandler(this.#scope, this)
   }
 
   protected hash (): number {

@@ -6,6 +6,7 @@ import { fieldOf, lengthLast } from './fields.ts'
 import { ForwardedBody } from './forwarded-body.ts'
 import { Http2Sink, fieldsOf, resetStream } from './http2-sink.ts'
 import { type Fields, hasFields, setFields, wantsOnSend } from './route-context.ts'
+import { currentScope } from './scope.ts'
 
 /** Where a response's body goes. `write` false: wait for `drained`. */
 export interface ResponseSink {
@@ -59,7 +60,7 @@ export class RawSink extends DirectBody implements ResponseSink {
   readonly #response: ServerResponse
 
   constructor (reply: FastifyReply, status: number, reason: string, headers: readonly string[], set: boolean, sized: boolean, drained: () => void) {
-    super(reply.raw, sized, drained)
+    super(reply.raw, sized, drained, currentScope())
     const response = this.#response = reply.raw
     reply.hijack()
     // Where fields were set on the response itself, as app.inject always does, Node 20 keeps only the last of several in a list.

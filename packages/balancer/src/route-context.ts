@@ -7,6 +7,8 @@ type Hook = { readonly [ON_HEAD]?: (request: FastifyRequest, reply: FastifyReply
 /** The part of Fastify's internal context that is looked at. */
 interface Context {
   readonly onSend?: readonly Hook[] | null
+  readonly onResponse?: readonly unknown[] | null
+  readonly onError?: readonly unknown[] | null
   readonly childLoggerFactory?: { readonly name: string }
 }
 
@@ -27,6 +29,15 @@ export function wantsOnSend (request: FastifyRequest, reply: FastifyReply, statu
   if (hooks === null) return false
   // Several would have to see each other's changes.
   return hooks?.length !== 1 || hooks[0]![ON_HEAD]?.(request, reply, status, fields, length) !== true
+}
+
+/**
+ * Are there hooks or log lines, of what becomes of the response, that could look at the asynchronous context? As above, yes costs only speed; an error
+ * handler alone is not looked for.
+ */
+export function isObserved (request: FastifyRequest): boolean {
+  const context = contextOf(request)
+  return context === undefined || context.onSend !== null || context.onResponse !== null || context.onError !== null || request.log !== request.server.log
 }
 
 /** Response fields, names in lower case. */

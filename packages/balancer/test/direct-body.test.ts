@@ -24,7 +24,7 @@ async function respond (t: { teardown (action: () => unknown): void }): Promise<
 
 t.test('a short body that waits for its turn is not written to a client that has left', async (t) => {
   const { response } = await respond(t)
-  new DirectBody(response, true, () => {}).write(Buffer.from('hello'), true)
+  new DirectBody(response, true, () => {}, undefined).write(Buffer.from('hello'), true)
   response.destroy()
   await turn()
   t.notOk(response.writableEnded)
@@ -33,7 +33,7 @@ t.test('a short body that waits for its turn is not written to a client that has
 
 t.test('nor once somebody else has ended the response', async (t) => {
   const { response, heard } = await respond(t)
-  new DirectBody(response, true, () => {}).write(Buffer.from('hello'), true)
+  new DirectBody(response, true, () => {}, undefined).write(Buffer.from('hello'), true)
   response.end('other')
   await new Promise((resolve) => { process.nextTick(resolve) })
   t.equal(response.socket, null)
