@@ -24,6 +24,7 @@ import { requestBody } from './request-body.ts'
 import type { Route } from './route.ts'
 import { hasOnSend } from './route-context.ts'
 import { meant } from './ruled.ts'
+import { ScopedOutput } from './scope.ts'
 import { rangeOf } from './semantics/as-get.ts'
 import { parseRequestCacheControl } from './semantics/cache-control.ts'
 import { first, storable, without } from './semantics/fields.ts'
@@ -160,7 +161,10 @@ export class Engine {
       sendComplete(reply, status, reason, fields, undefined, fast)
       return undefined
     }
-    return flight.read((drained) => openOutput(reply, answered, answered === status ? reason : '', fields, fast, drained), skip, length)
+    return flight.read((drained) => {
+      const output = openOutput(reply, answered, answered === status ? reason : '', fields, fast, drained)
+      return visit.scope === undefined ? output : new ScopedOutput(visit.scope, output)
+    }, skip, length)
   }
 
   count (result: CacheResult, key: string, reason: string): void {

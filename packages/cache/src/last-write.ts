@@ -1,5 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import type { Writable } from 'node:stream'
+import type { FastifyRequest } from 'fastify'
+import { Scope, ScopedWrite } from './scope.ts'
 import { type TurnWrite, writeInTurn } from './turn-writes.ts'
 
 /** Up to this size a body goes out in one string with its head, cheaper than a gathered write of two, and waits for others to be written with. */
@@ -19,9 +21,10 @@ export class LastWrite implements TurnWrite {
   }
 
   /** With the others of its turn, if it is short. */
-  make (): void {
-    if (this.#data.length <= JOIN_LIMIT) writeInTurn(this)
-    else this.writeNow()
+  make (request: FastifyRequest): void {
+    if (this.#data.length > JOIN_LIMIT) return this.writeNow()
+    const scope = Scope.of(request)
+    writeInTurn(scope === undefined ? this : new ScopedWrite(scope, this))
   }
 
   writeNow (): void {

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
-import type { FastifyReply } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { breakOff } from './break-off.ts'
 import { JOIN_LIMIT, LastWrite } from './last-write.ts'
 import { keepReady, type Prepared, sendReady } from './prepared.ts'
@@ -52,14 +52,14 @@ export function writeHead (response: ServerResponse, status: number, reason: str
   return reason === '' ? response.writeHead(status, list) : response.writeHead(status, reason, list)
 }
 
-function endWith (raw: ServerResponse, body: Buffer | undefined): void {
+function endWith (raw: ServerResponse, body: Buffer | undefined, request: FastifyRequest): void {
   const { socket } = raw
   // A response that waits for its turn has no socket yet.
   if (body === undefined || body.length === 0 || body.length > JOIN_LIMIT || raw.req.httpVersionMajor >= 2 || socket?.writableLength !== 0 || raw.req.method === 'HEAD') {
     raw.end(body)
     return
   }
-  new LastWrite(raw, raw, body.toString('latin1')).make()
+  new LastWrite(raw, raw, body.toString('latin1')).make(request)
 }
 
 function grouped (fields: Fields): Record<string, string | string[]> {
@@ -103,10 +103,10 @@ export function sendComplete (
     const ready = as === again?.fields ? again : undefined
     reply.hijack()
     const { raw } = reply
-    if (ready !== undefined && sendReady(raw, status, ready)) return
+    if (ready !== undefined && sendReady(raw, status, ready, reply.request)) return
     writeHead(raw, status, reason, as)
     if (ready !== undefined) keepReady(raw, ready, body)
-    endWith(raw, body)
+    endWith(raw, body, reply.request)
     return
   }
   setHead(reply, status, fields)

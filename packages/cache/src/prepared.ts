@@ -1,5 +1,6 @@
 import { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import type { FastifyRequest } from 'fastify'
 import { LastWrite } from './last-write.ts'
 import { RecentItems } from './recent-items.ts'
 
@@ -51,7 +52,7 @@ function usual (raw: Response, socket: Socket | null): socket is Socket {
  * Sends an answer whose bytes are ready, in one write, past the making of its head, which with a gathered write of head and body costs a
  * quarter of a hit. False: they are not, or this response needs a head of its own.
  */
-export function sendReady (raw: Response, status: number, answer: Prepared): boolean {
+export function sendReady (raw: Response, status: number, answer: Prepared, request: FastifyRequest): boolean {
   const { socket } = raw
   if (answer.bytes === undefined || raw._headerSent !== false || !usual(raw, socket) || serverOf(socket) !== answer.server) return false
   raw.statusCode = status
@@ -59,7 +60,7 @@ export function sendReady (raw: Response, status: number, answer: Prepared): boo
   // What `headersSent` looks at.
   raw._header = 'sent'
   raw._headerSent = true
-  new LastWrite(raw, socket, answer.bytes).make()
+  new LastWrite(raw, socket, answer.bytes).make(request)
   return true
 }
 

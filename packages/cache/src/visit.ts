@@ -6,6 +6,7 @@ import type { Entry } from './entry.ts'
 import type { Flight, Outcome, Passenger } from './flight/flight.ts'
 import type { Route } from './route.ts'
 import { isMeant } from './ruled.ts'
+import { Scope } from './scope.ts'
 import { rangeOf } from './semantics/as-get.ts'
 import type { RequestDirectives } from './semantics/cache-control.ts'
 import type { Where } from './where.ts'
@@ -20,6 +21,7 @@ export class Visit implements Passenger {
   readonly forward: Forward
   /** Stale response that it may come back to. */
   readonly entry: Entry | undefined
+  readonly scope: Scope | undefined
   /** It was sent back once: no validators, no completion of parts this time. */
   plain = false
   /** Flight whose head it waits for. */
@@ -43,6 +45,7 @@ export class Visit implements Passenger {
     this.directives = directives
     this.forward = forward
     this.entry = entry
+    this.scope = Scope.of(request)
     reply.raw.on('close', this.#onClose)
   }
 
@@ -69,6 +72,11 @@ export class Visit implements Passenger {
   }
 
   settled (flight: Flight, outcome: Outcome): void {
+    if (this.scope === undefined) this.#settled(flight, outcome)
+    else this.scope.runInAsyncScope(this.#settled, this, flight, outcome)
+  }
+
+  #settled (flight: Flight, outcome: Outcome): void {
     this.#settle()
     const engine = this.#engine
     const leads = flight.leader === this
