@@ -13,10 +13,12 @@ const names = new Map<string, string>()
 function nameOf (spelt: string): string {
   const known = names.get(spelt)
   if (known !== undefined) return known
-  const lower = spelt.toLowerCase()
+  // A copy, as a piece of a text holds all of it.
+  const own = Buffer.from(spelt).toString()
+  const lower = own.toLowerCase()
   const name = CONNECTION.has(lower) ? '' : lower
-  // As many as there are in earnest, and each a copy: a piece of a text holds all of it.
-  if (names.size < 1000 && spelt.length <= 64) names.set(Buffer.from(spelt).toString(), name)
+  // As many as there are in earnest.
+  if (names.size < 1000 && own.length <= 64) names.set(own, name)
   return name
 }
 
