@@ -87,7 +87,7 @@ async function runScenario (scenario, settings) {
     const cases = scenario.cases ?? { '': scenario.load }
     const { started, skipped } = await startTargets(targets, context)
     const figures = await alternate(started, cases, context)
-    const { checks = [], skipped: more, ...rest } = await scenario.within?.(context, started) ?? {}
+    const { checks = [], skipped: more, ...rest } = await scenario.within?.(context) ?? {}
     return {
       scenario: scenario.name, base: scenario.base, figures, skipped: { ...skipped, ...more }, ...rest,
       checks: [...judge(scenario.expect ?? [], figures), ...checks]

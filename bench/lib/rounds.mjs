@@ -33,7 +33,7 @@ async function measure (target, options) {
 }
 
 /** Until the JIT has seen enough: a second is little on a busy machine. */
-async function warm (target, options, most) {
+export async function warm (target, options, most) {
   const limit = (options.path.startsWith('/10m') || options.bodySize > 1e6) ? 600 : options.path.startsWith('/1m') ? 1000 : 15_000
   const url = `${target.scheme ?? 'http'}://127.0.0.1:${target.port}`
   for (let requests = 0, turns = 0; requests < limit && turns < most; turns++) requests += (await load(url, { ...options, seconds: 1 })).requests

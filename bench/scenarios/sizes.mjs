@@ -1,17 +1,12 @@
-import { measureWaits } from '../lib/waits.mjs'
-
 /** The barest proxy reads on into what it is writing, so it is asked for no more than the system takes at once. */
 const LARGE = ['headgate', 'nginx', 'nginx, no buffering', 'nginx, large buffers', 'haproxy', 'reply-from', 'TCP pass-through in Node']
-
-/** Whose short answers' waiting is shown. */
-const SHORT = ['headgate', 'nginx', 'haproxy', 'bare proxy in Node']
 
 export default {
   order: 50,
   name: 'sizes',
   title: 'Responses of 10 KB to 10 MB',
   text: 'One upstream. nginx with its default buffers, without buffering, and with buffers large enough that nothing goes to a file. How long clients wait is asked once more with the connections open: by h2load over HTTP/1.1, after a second that is not counted.',
-  remarks: 'Reads of up to 256 KB into a buffer that is used again, written out without a copy; up to 15 KB a body goes out in one string with its head. At 10 KB the price of a small request still dominates (see there): what is left is above nginx because that is, and the barest proxy in Node, which chooses, checks and bounds nothing, came to 1.3 to 1.7. At 100 KB Headgate and that one make the same four system calls for a request, two reads and two writes, and of the rest but a few µs can differ. At 1 and 10 MB the kernel takes four fifths of the time, half of that for copying each byte in and out; a buffer of twice the size took a tenth less, and made p99 of 10 MB three times as long, as one connection then has the event loop for longer. Latencies in the first tables are wrk’s, of rounds that begin with 64 connections at once, and are no p99 of a proxy that runs: a connection is accepted in a turn of the event loop, by libuv since 1.45 as by nginx (by strace, 64 take 64 turns, in which those accepted before get their answers), so the last of them waits for tens of milliseconds, the longer the more a turn does, and Node does more in one than nginx. wrk adds to each wait above twice the mean those that a client would have had who asks at fixed times, so few become many. Where many clients come at once, workers accept in a process that does nothing else. The waits on open connections are in the last table, and beside them the longest of a run that begins with their opening.',
+  remarks: 'Reads of up to 256 KB into a buffer that is used again, written out without a copy; up to 15 KB a body goes out in one string with its head. At 10 KB the price of a small request still dominates (see there): what is left is above nginx because that is, and the barest proxy in Node, which chooses, checks and bounds nothing, came to 1.3 to 1.7. At 100 KB Headgate and that one make the same four system calls for a request, two reads and two writes, and of the rest but a few µs can differ. At 1 and 10 MB the kernel takes four fifths of the time, half of that for copying each byte in and out; a buffer of twice the size took a tenth less, and made p99 of 10 MB three times as long, as one connection then has the event loop for longer. Latencies here are wrk’s, of rounds that begin with the opening of all connections: what clients wait for on open ones is measured by itself, below.',
   base: 'nginx',
   cases: {
     '10 KB': { path: '/10k' },
@@ -36,11 +31,5 @@ export default {
     { case: '10 MB', of: 'nginx', atMost: 0.70 },
     { case: '1 MB', of: 'haproxy', atMost: 0.8 },
     { case: '10 MB', of: 'haproxy', atMost: 0.8 }
-  ],
-  within: (context, started) => measureWaits(started, {
-    '10 KB': { path: '/10k', connections: 64, only: SHORT, opening: true },
-    '100 KB': { path: '/100k', connections: 64, only: SHORT, opening: true },
-    '1 MB': { path: '/1m', connections: 32, only: ['headgate', 'nginx', 'haproxy'] },
-    '10 MB': { path: '/10m', connections: 16, longer: 3, only: ['headgate', 'nginx', 'haproxy'] }
-  }, 'nginx', context)
+  ]
 }
