@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks'
 import type { Background } from './background.ts'
 import { channels, type Path } from './channels.ts'
 import type { CompressClock } from './clock.ts'
@@ -132,7 +133,8 @@ export class Engine {
     const id = this.#id(body, encoding, level)
     const before = this.#flights.get(id)
     if (before?.body.equals(body) === true) {
-      before.waiting.push(done)
+      // What follows is this request's, and not of the one that it was begun for.
+      before.waiting.push(AsyncResource.bind(done))
       return
     }
     const { load } = this.settings
