@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { Agent, get } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { Writable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import Fastify, { type FastifyRequest, type FastifyServerOptions } from 'fastify'
 import t from 'tap'
@@ -27,8 +28,9 @@ class Watch {
 interface Served { watch: Watch; ask (path: (id: number) => string): Promise<number> }
 
 /** `/size`, `/size?number`: so many bytes, half of them a little later. `ask` gives how many of its requests the route has answered. */
-async function serve (t: { teardown (action: () => unknown): void }, hooks: readonly ('onSend' | 'onResponse')[], options: FastifyServerOptions = {}): Promise<Served> {
-  const watch = new Watch()
+async function serve (
+  t: { teardown (action: () => unknown): void }, hooks: readonly ('onSend' | 'onResponse')[], options: FastifyServerOptions = {}, watch: Watch = new Watch()
+): Promise<Served> {
   const app = Fastify({ forceCloseConnections: true, ...options })
   app.addHook('onRequest', (request, _reply, done) => { watch.storage.run(String(request.headers['x-id']), done) })
   for (const hook of hooks) app.addHook(hook as 'onResponse', async (request) => { watch.see(hook, request) })
@@ -81,3 +83,22 @@ for (const hooks of [['onSend', 'onResponse'], ['onSend'], ['onResponse']] as co
     })
   }
 }
+
+t.test('so are the lines of the log', async (t) => {
+  const watch = new Watch()
+  const found: unknown[] = []
+  const stream = new Writable({
+    write (line: Buffer, _encoding, done) {
+      const { msg, stored } = JSON.parse(String(line)) as { msg: string; stored?: string }
+      if (msg === 'request completed') found.push(stored)
+      done()
+    }
+  })
+  const { ask } = await serve(t, [], { logger: { level: 'info', stream, mixin: () => ({ stored: watch.storage.getStore() }) } }, watch)
+  for (let i = 0; i < 2; i++) {
+    found.length = 0
+    await ask((id) => `/100?${id >> 3}`)
+    while (found.length < REQUESTS) await delay(1)
+    t.same(found.map(Number).sort((a, b) => a - b), Array.from({ length: REQUESTS }, (_, id) => id))
+  }
+})
