@@ -5,6 +5,7 @@ import type { RouteSettings } from './options.ts'
 import type { Page, Pages } from './pages/compile.ts'
 import { attachPages, pageFor, sendPage } from './pages/send.ts'
 import { ANSWERED, proxyStatus } from './proxy-status.ts'
+import { standFor } from './route-context.ts'
 
 const CLOSING = [400, 408, 413] as const
 
@@ -91,4 +92,5 @@ export function useProblems (scope: FastifyInstance, parent: FastifyInstance, pa
     if (!isProxyError(error)) throw error
     return sendDocument(error, request, reply)
   })
+  standFor(scope.errorHandler, parent)
 }

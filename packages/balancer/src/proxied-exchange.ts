@@ -20,12 +20,14 @@ import { describeFailure } from './problem.ts'
 import { RequestBody } from './request-body.ts'
 import { type ResponseSink, mergeHeaders, sinkFor } from './response-sink.ts'
 import { rewriteResponse } from './rewrite-response.ts'
-import { isObserved } from './route-context.ts'
+import { hasErrorHandler, isObserved } from './route-context.ts'
 import { Scope, ScopedHandler, runIn } from './scope.ts'
 import { serverTiming } from './server-timing.ts'
 import { joinTunnel } from './tunnel.ts'
 import { openClient } from './tunnel-client.ts'
 import { upgradeOf } from './upgrade.ts'
+
+const hasApps = (pool: Pool): boolean => pool.hasApps
 
 /** The exchange of a request that came to the Fastify app. */
 export class ProxiedExchange extends Exchange {
@@ -40,7 +42,10 @@ export class ProxiedExchange extends Exchange {
   readonly #emptyBody: boolean
   readonly #upgrade: string | undefined
   readonly #grpc: boolean
+  /** For all that comes of it; `undefined` where nobody would look. */
   readonly #scope: Scope | undefined
+  /** For its failure. */
+  readonly #failureScope: Scope | undefined
 
   constructor (request: FastifyRequest, reply: FastifyReply, pools: readonly Pool[], route: RouteSettings, target: string, deadlines: Deadlines) {
     super(pools, route, deadlines)
@@ -55,7 +60,8 @@ export class ProxiedExchange extends Exchange {
     this.body = this.#parsedBody === null && this.#upgrade === undefined ? RequestBody.of(request.raw, route, this) : undefined
     this.withheld = this.body !== undefined && awaitsContinue(request.raw)
     this.#grpc = isGrpc(request)
-    this.#scope = isObserved(request) ? new Scope() : undefined
+    this.#scope = isObserved(request) || pools.some(hasApps) ? new Scope() : undefined
+    this.#failureScope = this.#scope ?? (hasErrorHandler(request) ? new Scope() : undefined)
     this.timeout = this.#grpc ? callTimeout(request, route.timeout) : route.timeout
   }
 
@@ -200,14 +206,20 @@ export class ProxiedExchange extends Exchange {
     describeFailure(error, this.#request, this.#route, {
       reason, cause: cause?.message, attempts: this.attempts, hop: this.leases.at(-1)?.upstream.target.host
     })
-    void this.#reply.send(error)
+    this.#told(this.#reply.send, this.#reply, error)
   }
 
   /** A status that is not OK tells a gRPC client, in its own terms, that what it has is not all. */
   protected override fail (error: Error): void {
     if (this.#grpc) this.sink!.end(grpcTrailers(error))
     // As long as nothing was sent, Fastify answers with it.
-    else super.fail('statusCode' in error ? error : new UpstreamFailedError())
+    else this.#told(super.fail, this, 'statusCode' in error ? error : new UpstreamFailedError())
+  }
+
+  /** Calls what ends in an error handler. */
+  #told<This> (call: (this: This, error: Error) => unknown, self: This, error: Error): void {
+    if (this.#failureScope === undefined) call.call(self, error)
+    else runIn(this.#failureScope, call, self, error)
   }
 
   protected override end (complete = false): void {

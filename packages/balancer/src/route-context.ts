@@ -1,4 +1,4 @@
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 
 /** See `OnHead` of `@headgate/compress`: a hook that can tell by the head alone that it leaves the body as it is. */
 const ON_HEAD: unique symbol = Symbol.for('headgate.onHead')
@@ -10,7 +10,12 @@ interface Context {
   readonly onResponse?: readonly unknown[] | null
   readonly onError?: readonly unknown[] | null
   readonly childLoggerFactory?: { readonly name: string }
+  readonly errorHandler?: { readonly func?: ErrorHandler }
 }
+
+/** The app whose own error handler answers in place of one of ours, if it has one. */
+const INSTEAD: unique symbol = Symbol('headgate.instead')
+type ErrorHandler = FastifyInstance['errorHandler'] & { [INSTEAD]?: FastifyInstance }
 
 let symbol: symbol | undefined
 
@@ -31,10 +36,18 @@ export function wantsOnSend (request: FastifyRequest, reply: FastifyReply, statu
   return hooks?.length !== 1 || hooks[0]![ON_HEAD]?.(request, reply, status, fields, length) !== true
 }
 
-/**
- * Are there hooks or log lines, of what becomes of the response, that could look at the asynchronous context? As above, yes costs only speed; an error
- * handler alone is not looked for.
- */
+export function standFor (handler: ErrorHandler, app: FastifyInstance): void {
+  handler[INSTEAD] = app
+}
+
+/** Would an error handler of the user's be called for the request? As above, yes costs only speed. */
+export function hasErrorHandler (request: FastifyRequest): boolean {
+  const handler = contextOf(request)?.errorHandler?.func
+  // Fastify gives no other way to ask whether its own is in force.
+  return (handler?.[INSTEAD]?.errorHandler ?? handler)?.name !== 'defaultErrorHandler'
+}
+
+/** Are there hooks or log lines, of what becomes of the response, that could look at the asynchronous context? As above, yes costs only speed. */
 export function isObserved (request: FastifyRequest): boolean {
   const context = contextOf(request)
   return context === undefined || context.onSend !== null || context.onResponse !== null || context.onError !== null || request.log !== request.server.log

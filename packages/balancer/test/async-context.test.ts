@@ -1,9 +1,9 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
+import { AsyncLocalStorage, createHook } from 'node:async_hooks'
 import { Agent, get } from 'node:http'
 import { connect } from 'node:http2'
 import { Writable } from 'node:stream'
 import { setImmediate as turn } from 'node:timers/promises'
-import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import t from 'tap'
 import { proxy, refusing, upstream, until } from './helpers.ts'
 
@@ -139,6 +139,27 @@ for (const [what, { status, pool, route }] of Object.entries(failures)) {
   })
 }
 
+for (const own of [false, true]) {
+  t.test(`so is an error handler alone${own ? ", of a route's own" : ''}`, async (t) => {
+    const { url: to } = await sizes(t)
+    const watch = new Watch()
+    const answer = (error: { statusCode: number }, request: FastifyRequest, reply: FastifyReply): void => {
+      watch.see('error handler', request)
+      void reply.code(error.statusCode).send('failed')
+    }
+    const { url } = await proxy(t, { pools: { web: [to] }, routes: own ? [] : [{ prefix: '/', pool: 'web', retry: false }] }, (app) => {
+      watch.fill(app)
+      if (!own) app.setErrorHandler(answer)
+      else app.get('/*', { errorHandler: answer as never }, (_request, reply) => reply.forward('web', { retry: false }))
+    })
+    // So many connections lie there then.
+    t.same(await ask(url, '/100'), [200])
+    t.same(await ask(url, '/100-broken'), [502])
+    t.equal(watch.count('error handler'), REQUESTS)
+    t.same(watch.wrong, [])
+  })
+}
+
 t.test('so is what follows from a connection that breaks, which was opened for another', async (t) => {
   const { url: to } = await sizes(t)
   const watch = new Watch()
@@ -150,6 +171,20 @@ t.test('so is what follows from a connection that breaks, which was opened for a
   t.same(await ask(url, '/100'), [200])
   t.same(await ask(url, '/100-broken'), [502])
   t.equal(watch.count('onError'), REQUESTS)
+  t.same(watch.wrong, [])
+})
+
+t.test('so is an app that is asked when another upstream has failed', async (t) => {
+  const { url: to } = await sizes(t)
+  const watch = new Watch()
+  const inner = Fastify()
+  inner.get('/*', async (request) => { watch.see('inner', request) })
+  const pools = { web: { upstreams: [{ url: to }, { id: 'inner', app: inner, backup: true }], retryBudget: { ratio: 1 } } }
+  const { url } = await proxy(t, { pools, routes }, (app) => { watch.fill(app) })
+  t.same(await ask(url, '/100'), [200])
+  t.equal(watch.count('inner'), 0)
+  t.same(await ask(url, '/100-broken'), [200])
+  t.equal(watch.count('inner'), REQUESTS)
   t.same(watch.wrong, [])
 })
 
@@ -170,6 +205,19 @@ t.test('so is what waited in a queue, also in an app that is an upstream', async
   await until(() => watch.count('onResponse') === REQUESTS)
   t.equal(watch.count('inner'), REQUESTS)
   t.same(watch.wrong, [])
+})
+
+t.test('where nobody looks there is none, which costs nothing', async (t) => {
+  const { url: to } = await sizes(t)
+  const plain = await proxy(t, { pools: { web: [to] }, routes })
+  const handled = await proxy(t, { pools: { web: [to] }, routes }, (app) => { app.setErrorHandler(() => {}) })
+  let made = 0
+  const hook = createHook({ init: (_id, type) => { if (type === 'headgate.exchange') made++ } }).enable()
+  t.teardown(() => { hook.disable() })
+  await ask(plain.url, '/100')
+  t.equal(made, 0)
+  await ask(handled.url, '/100')
+  t.equal(made, REQUESTS)
 })
 
 // Not onResponse: Node tells that a stream has finished in no context at all, also where a route answers by itself.

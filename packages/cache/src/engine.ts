@@ -22,7 +22,7 @@ import { postedEntry, storePosted } from './posted.ts'
 import { RecentMap } from './recent-map.ts'
 import { requestBody } from './request-body.ts'
 import type { Route } from './route.ts'
-import { hasOnSend } from './route-context.ts'
+import { hasOnSend, isObserved } from './route-context.ts'
 import { meant } from './ruled.ts'
 import { ScopedOutput } from './scope.ts'
 import { rangeOf } from './semantics/as-get.ts'
@@ -163,7 +163,7 @@ export class Engine {
     }
     return flight.read((drained) => {
       const output = openOutput(reply, answered, answered === status ? reason : '', fields, fast, drained)
-      return visit.scope === undefined ? output : new ScopedOutput(visit.scope, output)
+      return isObserved(request) ? new ScopedOutput(visit.scope, output) : output
     }, skip, length)
   }
 

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import type { Writable } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
+import { isObserved } from './route-context.ts'
 import { Scope, ScopedWrite } from './scope.ts'
 import { type TurnWrite, writeInTurn } from './turn-writes.ts'
 
@@ -23,8 +24,7 @@ export class LastWrite implements TurnWrite {
   /** With the others of its turn, if it is short. */
   make (request: FastifyRequest): void {
     if (this.#data.length > JOIN_LIMIT) return this.writeNow()
-    const scope = Scope.of(request)
-    writeInTurn(scope === undefined ? this : new ScopedWrite(scope, this))
+    writeInTurn(isObserved(request) ? new ScopedWrite(new Scope(), this) : this)
   }
 
   writeNow (): void {

@@ -1,7 +1,5 @@
 import { AsyncResource } from 'node:async_hooks'
-import type { FastifyRequest } from 'fastify'
 import type { Output } from './output.ts'
-import { isObserved } from './route-context.ts'
 import type { TurnWrite } from './turn-writes.ts'
 
 /**
@@ -9,9 +7,8 @@ import type { TurnWrite } from './turn-writes.ts'
  * that one's; a turn's writes are made together. What runs here sees its own request's, and so do the hooks that follow from it.
  */
 export class Scope extends AsyncResource {
-  /** That of what runs now; `undefined` where nobody would look at it. */
-  static of (request: FastifyRequest): Scope | undefined {
-    return isObserved(request) ? new Scope('headgate.cache') : undefined
+  constructor () {
+    super('headgate.cache')
   }
 }
 

@@ -21,7 +21,8 @@ export class Visit implements Passenger {
   readonly forward: Forward
   /** Stale response that it may come back to. */
   readonly entry: Entry | undefined
-  readonly scope: Scope | undefined
+  /** Also where nobody looks at the response: who gets nothing of another's fetch has the route's handler run, which may look. */
+  readonly scope: Scope = new Scope()
   /** It was sent back once: no validators, no completion of parts this time. */
   plain = false
   /** Flight whose head it waits for. */
@@ -45,7 +46,6 @@ export class Visit implements Passenger {
     this.directives = directives
     this.forward = forward
     this.entry = entry
-    this.scope = Scope.of(request)
     reply.raw.on('close', this.#onClose)
   }
 
@@ -72,8 +72,7 @@ export class Visit implements Passenger {
   }
 
   settled (flight: Flight, outcome: Outcome): void {
-    if (this.scope === undefined) this.#settled(flight, outcome)
-    else this.scope.runInAsyncScope(this.#settled, this, flight, outcome)
+    this.scope.runInAsyncScope(this.#settled, this, flight, outcome)
   }
 
   #settled (flight: Flight, outcome: Outcome): void {

@@ -39,8 +39,9 @@ async function serve (
   app.get('/:size', async (request, reply) => {
     handled++
     watch.see('handler', request)
-    const size = Number((request.params as { size: string }).size)
-    reply.header('cache-control', 'max-age=600').type('text/plain').hijack()
+    const asked = (request.params as { size: string }).size
+    const size = asked === 'private' ? 100 : Number(asked)
+    reply.header('cache-control', asked === 'private' ? 'private' : 'max-age=600').type('text/plain').hijack()
     // Others come before the head, before the body, and before its end.
     await delay(5)
     reply.raw.writeHead(200, reply.getHeaders() as Record<string, string>)
@@ -83,6 +84,13 @@ for (const hooks of [['onSend', 'onResponse'], ['onSend'], ['onResponse']] as co
     })
   }
 }
+
+// Without a hook: who waits in vain for another's fetch has the handler run for itself.
+t.test('a handler is in its own request\'s context, whose response turns out to be for one alone', async (t) => {
+  const { watch, ask } = await serve(t, [])
+  t.equal(await ask((id) => `/private?${id >> 3}`), REQUESTS)
+  t.same(watch.wrong, [])
+})
 
 t.test('so are the lines of the log', async (t) => {
   const watch = new Watch()

@@ -59,6 +59,7 @@ export class Pool extends EventEmitter<PoolEvents> {
   readonly #trialing = new Set<Upstream>()
   #timer: Timer = undefined
   #closed = false
+  #hasApps = false
   #batches = 0
   #stale = false
 
@@ -87,17 +88,14 @@ export class Pool extends EventEmitter<PoolEvents> {
   get ready (): readonly Upstream[] { return this.#ready }
   /** Passive ejections are overridden, since too few upstreams would be left. */
   get panic (): boolean { return this.#panic }
+  /** Upstreams are, or were, Fastify apps of this process: what is sent to them runs here. */
+  get hasApps (): boolean { return this.#hasApps }
   /** Requests that wait for a free upstream. */
   get queued (): number { return this.#queue.length }
 
-  get (id: string): Upstream | undefined {
-    return this.#members.get(id)
-  }
-
+  get (id: string): Upstream | undefined { return this.#members.get(id) }
   /** The member at an address in its normal form. */
-  at (href: string): Upstream | undefined {
-    return this.#byHref.get(href)
-  }
+  at (href: string): Upstream | undefined { return this.#byHref.get(href) }
 
   /** All members by their ids. */
   entries (): Iterable<[string, Upstream]> {
@@ -406,6 +404,7 @@ export class Pool extends EventEmitter<PoolEvents> {
   #join ({ settings, app }: ParsedUpstream): Upstream {
     const slot = this.#freeSlots.pop() ?? this.#nextSlot++
     const { id, target } = settings
+    this.#hasApps ||= app !== undefined
     const transport = this.kind.createTransport(app, target, this.settings.connection, this.environment.clock, (latency) => {
       this.#selector.connected?.(upstream, this.environment.clock.now(), latency)
       if (channels.connect.hasSubscribers) channels.connect.publish({ pool: this.name, upstream: id, url: target.href, latency, source: this })
