@@ -1,13 +1,22 @@
 // The whole check, as CI runs it: set-up (system packages too, where it may), lint, types, documentation, tests.
-// Ends with the line "N passed, N failed". Arguments are passed on to tap (test files, for example); then only the tests run.
+// Ends with the line "N passed, N failed". Arguments are passed on to tap (test files, folders of them, or options); then only the
+// tests run.
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, readdirSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { build, install, root, run, tool } from './setup.mjs'
 import { installSystem } from './system.mjs'
 
-const only = process.argv.slice(2)
+/** Of a folder, only what is a test by its name: tap would run its helpers as well. */
+function testsIn (path) {
+  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return [path]
+  const tests = readdirSync(path, { recursive: true }).filter((file) => file.endsWith('.test.ts') && !/(^|[\\/])(node_modules|dist)[\\/]/.test(file))
+  if (tests.length === 0) throw new Error(`there are no tests in ${path}`)
+  return tests.map((file) => join(path, file))
+}
+
+const only = process.argv.slice(2).flatMap(testsIn)
 install()
 build()
 if (only.length === 0) {
