@@ -8,9 +8,9 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { tool } from './lib/load.mjs'
 import { render, save } from './lib/report.mjs'
-import { alternate, judge, median, startTargets } from './lib/rounds.mjs'
+import { alternate, alternateAnew, judge, median, startTargets } from './lib/rounds.mjs'
 import { startBackends, startHaproxy, startNginx } from './lib/servers.mjs'
-import { PROXY_CORE, Skip, cores, find, startNode, stop, stopAll } from './lib/system.mjs'
+import { PROXY_CORE, Skip, cores, costsOfSystem, find, startNode, stop, stopAll } from './lib/system.mjs'
 
 const HELP = `npm run bench -- [options] [scenario …]
 
@@ -63,6 +63,11 @@ function settingsOf ({ more = {} }, settings) {
   return { ...settings, rounds: settings.rounds * (more.rounds ?? 1), seconds: settings.seconds * (more.seconds ?? 1) }
 }
 
+async function alternateKept (targets, cases, context) {
+  const { started, skipped } = await startTargets(targets, context)
+  return { figures: await alternate(started, cases, context), skipped }
+}
+
 async function runScenario (scenario, settings) {
   const work = mkdtempSync(join(tmpdir(), 'headgate-bench-'))
   const profiles = values['cpu-prof']
@@ -85,8 +90,7 @@ async function runScenario (scenario, settings) {
     const wanted = Object.entries(scenario.targets).filter(([name]) => values.target === undefined || values.target.includes(name) || name === scenario.base)
     const targets = Object.fromEntries(wanted)
     const cases = scenario.cases ?? { '': scenario.load }
-    const { started, skipped } = await startTargets(targets, context)
-    const figures = await alternate(started, cases, context)
+    const { figures, skipped } = scenario.fresh === true ? await alternateAnew(targets, cases, context) : await alternateKept(targets, cases, context)
     const { checks = [], skipped: more, ...rest } = await scenario.within?.(context) ?? {}
     return {
       scenario: scenario.name, base: scenario.base, figures, skipped: { ...skipped, ...more }, ...rest,
@@ -125,7 +129,7 @@ async function main () {
   settings.turns = settings.rounds === 1 ? 1 : 6
   if (values['cpu-prof'] !== undefined) mkdirSync(values['cpu-prof'], { recursive: true })
   if (cores < 2) say('one core only: load and proxy share it, requests/s and latencies mean little')
-  const about = { date: new Date().toISOString().slice(0, 10), versions: versions(), machine: `${cores} cores, ${cpus()[0]?.model.trim() ?? 'unknown CPU'}` }
+  const about = { date: new Date().toISOString().slice(0, 10), versions: versions(), machine: `${cores} cores, ${cpus()[0]?.model.trim() ?? 'unknown CPU'}`, costs: costsOfSystem() }
   const all = []
   for (const scenario of scenarios) {
     if (names.length > 0 && !names.includes(scenario.name)) continue

@@ -14,12 +14,20 @@ const read = (name, folder) => {
   return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : undefined
 }
 
-const placeOf = ({ machine, versions }) => `Node ${versions.Node}, ${machine}`
+const machineOf = ({ machine, costs }) => costs === undefined ? machine : `${machine}, a system call ${number(costs.systemCall)} µs, a page fault ${number(costs.pageFault)} µs`
+const placeOf = (result) => `Node ${result.versions.Node}, ${machineOf(result)}`
+
+/** The name of a processor does not tell a machine of its own from a virtual one on which each system call takes ten times as long. */
+function isSamePlace (a, b) {
+  if (a.versions.Node !== b.versions.Node || a.machine !== b.machine) return false
+  if (a.costs === undefined || b.costs === undefined) return a.costs === b.costs
+  return Math.max(a.costs.systemCall / b.costs.systemCall, b.costs.systemCall / a.costs.systemCall) < 2
+}
 
 export function save (result) {
   mkdirSync(elsewhere, { recursive: true })
   const before = read(result.scenario, results)
-  if (before !== undefined && placeOf(before) !== placeOf(result)) renameSync(new URL(`${result.scenario}.json`, results), new URL(`${result.scenario}.json`, elsewhere))
+  if (before !== undefined && !isSamePlace(before, result)) renameSync(new URL(`${result.scenario}.json`, results), new URL(`${result.scenario}.json`, elsewhere))
   writeFileSync(new URL(`${result.scenario}.json`, results), JSON.stringify(result, (_key, value) => typeof value === 'number' ? Number(value.toPrecision(5)) : value, 1) + '\n')
 }
 
@@ -90,7 +98,7 @@ export function render (scenarios) {
     }
     for (const [target, why] of Object.entries(result.skipped ?? {})) parts.push('', `${target} is left out: ${why}.`)
     if (scenario.remarks !== undefined) parts.push('', scenario.remarks)
-    parts.push('', `<small>${result.date}, ${result.rounds} rounds of ${result.seconds} s; ${Object.entries(result.versions).map(([name, version]) => `${name} ${version}`).join(', ')}; ${result.machine}${before === undefined ? '' : `. Elsewhere: ${before.date}, ${placeOf(before)}`}</small>`)
+    parts.push('', `<small>${result.date}, ${result.rounds} rounds of ${result.seconds} s; ${Object.entries(result.versions).map(([name, version]) => `${name} ${version}`).join(', ')}; ${machineOf(result)}${before === undefined ? '' : `. Elsewhere: ${before.date}, ${placeOf(before)}`}</small>`)
   }
   writeFileSync(new URL('docs/benchmarks.md', root), parts.join('\n') + '\n')
 }

@@ -40,10 +40,10 @@ export async function warm (target, options, most) {
 }
 
 /**
- * `cases`: options of the load by name; `turns`: seconds of warming at most. Gives figures[case][target] = { us: [], rps: [], p50: [],
- * p99: [], rss: [] }.
+ * `cases`: options of the load by name; `turns`: seconds of warming at most; `first`: the number of the first round. Gives
+ * figures[case][target] = { us: [], rps: [], p50: [], p99: [], rss: [] }.
  */
-export async function alternate (started, cases, { rounds, seconds, turns, say }) {
+export async function alternate (started, cases, { rounds, seconds, turns, first = 0, say }) {
   const figures = {}
   for (const [name, options] of Object.entries(cases)) {
     const own = figures[name] = {}
@@ -53,7 +53,7 @@ export async function alternate (started, cases, { rounds, seconds, turns, say }
       asked[target] = { ...options, ...options.of?.[target] }
       await warm(started[target], asked[target], turns)
     }
-    for (let round = 0; round < rounds; round++) {
+    for (let round = first; round < first + rounds; round++) {
       // Another one begins each time.
       for (let i = 0; i < names.length; i++) {
         const target = names[(i + round) % names.length]
@@ -70,6 +70,28 @@ export async function alternate (started, cases, { rounds, seconds, turns, say }
     say(`  ${name}${name === '' ? '' : ': '}${names.map((target) => `${target} ${median(own[target].us).toFixed(1)}`).join(', ')} µs`)
   }
   return figures
+}
+
+/**
+ * The same with new processes in each round: what V8 makes of the same code differs from one process to the next, and stays so for as long
+ * as it lives.
+ */
+export async function alternateAnew (targets, cases, context) {
+  const figures = {}
+  let skipped = {}
+  for (let round = 0; round < context.rounds; round++) {
+    const all = await startTargets(targets, context)
+    skipped = all.skipped
+    for (const [name, own] of Object.entries(await alternate(all.started, cases, { ...context, rounds: 1, first: round }))) {
+      figures[name] ??= {}
+      for (const [target, lists] of Object.entries(own)) {
+        figures[name][target] ??= Object.fromEntries(Object.keys(lists).map((key) => [key, []]))
+        for (const [key, list] of Object.entries(lists)) figures[name][target][key].push(...list)
+      }
+    }
+    await Promise.all(Object.values(all.started).map(context.stop))
+  }
+  return { figures, skipped }
 }
 
 /** Median and range of a list. */

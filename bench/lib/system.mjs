@@ -100,6 +100,28 @@ export async function stopAll () {
   await Promise.all([...running].map((process) => stop({ process })))
 }
 
+/**
+ * Microseconds that the shortest system call and the first touch of a page of memory take, the least of many. Two machines with the same
+ * processor differ by ten times in both where one is a virtual machine that the processor does not help, and every read and write of a
+ * proxy pays for it.
+ */
+export function costsOfSystem () {
+  const least = (times, once) => Math.min(...Array.from({ length: times }, once))
+  const timed = (count, work) => {
+    const start = performance.now()
+    work()
+    return (performance.now() - start) * 1000 / count
+  }
+  return {
+    // Not kept by Node: asks the system each time.
+    systemCall: least(200, () => timed(1000, () => { for (let i = 0; i < 1000; i++) void process.ppid })),
+    pageFault: least(10, () => {
+      const memory = Buffer.allocUnsafeSlow(32 * 1024 * 1024)
+      return timed(memory.length / 4096, () => { for (let i = 0; i < memory.length; i += 4096) memory[i] = 1 })
+    })
+  }
+}
+
 /** Microseconds on a CPU, user and system, of all threads, and of the processes that it started. */
 export function cpuOfAll (pid) {
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter((text) => text !== '')
