@@ -126,7 +126,7 @@ async function main () {
   for (const name of names) if (!scenarios.some((scenario) => scenario.name === name)) throw new Error(`unknown scenario '${name}'; there are ${scenarios.map(({ name }) => name).join(', ')}`)
   const settings = { rounds: wholeNumber('rounds', values.rounds, 5), seconds: wholeNumber('seconds', values.seconds, 2), say }
   // A smoke run is not worth warming for.
-  settings.turns = settings.rounds === 1 ? 1 : 6
+  settings.turns = settings.rounds === 1 ? 1 : 8
   if (values['cpu-prof'] !== undefined) mkdirSync(values['cpu-prof'], { recursive: true })
   if (cores < 2) say('one core only: load and proxy share it, requests/s and latencies mean little')
   const about = { date: new Date().toISOString().slice(0, 10), versions: versions(), machine: `${cores} cores, ${cpus()[0]?.model.trim() ?? 'unknown CPU'}`, costs: costsOfSystem() }
