@@ -5,7 +5,7 @@ import { plot } from './plot.mjs'
 
 const root = new URL('../../', import.meta.url)
 const results = new URL('bench/results/', root)
-/** What another machine, or another Node, gave before. */
+/** What another machine, or another Node, gave before. What is to be known of both stands in `about.md`, written by hand. */
 const elsewhere = new URL('elsewhere/', results)
 const number = (value) => value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)
 
@@ -78,6 +78,8 @@ export function render (scenarios) {
   const judged = all.flatMap(({ result, before }) => result.checks
     .map((check) => ({ ...check, there: before?.checks.some(({ text, met }) => text === check.text && met) })))
   parts.push('', `${judged.filter(({ met }) => met === true).length} of ${judged.length} targets are met, ${judged.filter(({ met }) => met === false).length} are not (${judged.filter(({ met, there }) => met === false && there).length} of these were elsewhere: with another Node or on another machine, whose figures stand beside), ${judged.filter(({ missing }) => missing === true).length} were not measured.`)
+  const about = new URL('about.md', results)
+  if (existsSync(about)) parts.push('', readFileSync(about, 'utf8').trim())
   const missing = scenarios.filter(({ name }) => !files.has(name))
   if (missing.length > 0) parts.push('', `Without figures yet: ${missing.map(({ name, title }) => `${title} (\`npm run bench ${name}\`)`).join('; ')}.`)
   for (const { scenario, result, before } of all) {

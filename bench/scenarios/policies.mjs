@@ -25,7 +25,7 @@ export default {
   more: { rounds: 3 },
   title: 'What a choice costs',
   text: 'CPU nanoseconds of each policy for pick, start and finish together, by size of the pool; the best of the rounds, in one process, without sockets. The targets are for the pick alone, which is what each of four picks more adds.',
-  remarks: 'Nanoseconds are the machine\'s: this one does the same in up to twice the time of the other, and in half of its own at other moments. What `adaptive` takes more than before, up to 4,096 upstreams, is a heap that finds the fewest in flight of all.',
+  remarks: 'Nanoseconds are the machine\'s: the other one takes up to twice as long for the same. What `adaptive` takes more than before, up to 4,096 upstreams, is a heap that finds the fewest in flight of all.',
   run ({ rounds }) {
     const rows = []
     const checks = []
