@@ -5,7 +5,7 @@ import type { RouteSettings } from './options.ts'
 import type { Page, Pages } from './pages/compile.ts'
 import { attachPages, pageFor, sendPage } from './pages/send.ts'
 import { ANSWERED, proxyStatus } from './proxy-status.ts'
-import { standFor } from './route-context.ts'
+import { isDefault, standFor } from './route-context.ts'
 
 const CLOSING = [400, 408, 413] as const
 
@@ -87,8 +87,7 @@ export function useProblems (scope: FastifyInstance, parent: FastifyInstance, pa
     const page = grpc ? undefined : pageFor(error, request, reply, pages)
     if (page !== undefined) return sendInstead(page, error, request, reply, () => { sendDocument(error, request, reply) })
     const { errorHandler } = parent
-    // Fastify gives no other way to ask whether its own is in force.
-    if (errorHandler.name !== 'defaultErrorHandler') return errorHandler.call(parent, error, request, reply) as unknown
+    if (!isDefault(errorHandler)) return errorHandler.call(parent, error, request, reply) as unknown
     if (!isProxyError(error)) throw error
     return sendDocument(error, request, reply)
   })

@@ -44,7 +44,7 @@ export class ProxiedExchange extends Exchange {
   readonly #grpc: boolean
   /** For all that comes of it; `undefined` where nobody would look. */
   readonly #scope: Scope | undefined
-  /** For its failure. */
+  /** For an error handler, while the answer has not begun: after that one is called only where all is in the scope. */
   readonly #failureScope: Scope | undefined
 
   constructor (request: FastifyRequest, reply: FastifyReply, pools: readonly Pool[], route: RouteSettings, target: string, deadlines: Deadlines) {
@@ -83,18 +83,15 @@ export class ProxiedExchange extends Exchange {
 
   /** As what follows from them happens in the context of whatever brought them about. */
   override granted (lease: Lease): void {
-    if (this.#scope === undefined) super.granted(lease)
-    else runIn(this.#scope, super.granted, this, lease)
+    runIn(this.#scope, super.granted, this, lease)
   }
 
   override refused (reason: 'queue-timeout' | 'none-ready'): void {
-    if (this.#scope === undefined) super.refused(reason)
-    else runIn(this.#scope, super.refused, this, reason)
+    runIn(this.#scope, super.refused, this, reason)
   }
 
   override expired (now: number): void {
-    if (this.#scope === undefined) super.expired(now)
-    else runIn(this.#scope, super.expired, this, now)
+    runIn(this.#scope, super.expired, this, now)
   }
 
   override onData (chunk: Buffer, last: boolean): boolean {
@@ -206,20 +203,14 @@ export class ProxiedExchange extends Exchange {
     describeFailure(error, this.#request, this.#route, {
       reason, cause: cause?.message, attempts: this.attempts, hop: this.leases.at(-1)?.upstream.target.host
     })
-    this.#told(this.#reply.send, this.#reply, error)
+    void runIn(this.#failureScope, this.#reply.send, this.#reply, error)
   }
 
   /** A status that is not OK tells a gRPC client, in its own terms, that what it has is not all. */
   protected override fail (error: Error): void {
     if (this.#grpc) this.sink!.end(grpcTrailers(error))
     // As long as nothing was sent, Fastify answers with it.
-    else this.#told(super.fail, this, 'statusCode' in error ? error : new UpstreamFailedError())
-  }
-
-  /** Calls what ends in an error handler. */
-  #told<This> (call: (this: This, error: Error) => unknown, self: This, error: Error): void {
-    if (this.#failureScope === undefined) call.call(self, error)
-    else runIn(this.#failureScope, call, self, error)
+    else super.fail('statusCode' in error ? error : new UpstreamFailedError())
   }
 
   protected override end (complete = false): void {

@@ -36,6 +36,10 @@ export function wantsOnSend (request: FastifyRequest, reply: FastifyReply, statu
   return hooks?.length !== 1 || hooks[0]![ON_HEAD]?.(request, reply, status, fields, length) !== true
 }
 
+/** Is it Fastify's own error handler? There is no other way to ask. */
+export const isDefault = ({ name }: ErrorHandler): boolean => name === 'defaultErrorHandler'
+
+/** Says of an error handler of ours, in a scope within `app`, that it gives way to the app's own. */
 export function standFor (handler: ErrorHandler, app: FastifyInstance): void {
   handler[INSTEAD] = app
 }
@@ -43,8 +47,7 @@ export function standFor (handler: ErrorHandler, app: FastifyInstance): void {
 /** Would an error handler of the user's be called for the request? As above, yes costs only speed. */
 export function hasErrorHandler (request: FastifyRequest): boolean {
   const handler = contextOf(request)?.errorHandler?.func
-  // Fastify gives no other way to ask whether its own is in force.
-  return (handler?.[INSTEAD]?.errorHandler ?? handler)?.name !== 'defaultErrorHandler'
+  return handler === undefined || !isDefault(handler[INSTEAD]?.errorHandler ?? handler)
 }
 
 /** Are there hooks or log lines, of what becomes of the response, that could look at the asynchronous context? As above, yes costs only speed. */

@@ -18,7 +18,11 @@ let current: Scope | undefined
 
 export const currentScope = (): Scope | undefined => current
 
-export function runIn<This, Args extends unknown[], Result> (scope: Scope, call: (this: This, ...args: Args) => Result, self: This, ...args: Args): Result {
+/** Calls in a request's context; where it is, without one. */
+export function runIn<This, Args extends unknown[], Result> (
+  scope: Scope | undefined, call: (this: This, ...args: Args) => Result, self: This, ...args: Args
+): Result {
+  if (scope === undefined) return call.apply(self, args)
   const before = current
   current = scope
   try {
